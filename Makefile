@@ -1,0 +1,31 @@
+# `make demo` and `make test` work on a fresh machine: they build the one .venv first.
+PYTHON ?= python3
+PY := .venv/bin/python
+STAMP := .venv/installed
+
+.PHONY: demo test lint bench
+.DEFAULT_GOAL := test
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "facecrafter needs Python 3.11 or newer, but $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+	         "Name another: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(PY) -m experiments.study --config experiments/configs/demo.yaml
+
+test: lint
+	OMP_NUM_THREADS=1 $(PY) -m pytest
+
+lint: $(STAMP)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+# make bench NAME=crafting; --quick ends within ten minutes on 2 cores.
+NAME ?= crafting
+bench: $(STAMP)
+	$(PY) -m experiments.bench $(NAME) --quick

@@ -1,0 +1,8 @@
+"""What is shown and written while a run goes on."""
+
+from callbacks.feature_writer import FeatureWriter
+from callbacks.image_grid import ImageGrid
+from callbacks.iteration_log import IterationLog
+from callbacks.time_left import TimeLeft
+
+__all__ = ["FeatureWriter", "ImageGrid", "IterationLog", "TimeLeft"]

@@ -1,0 +1,228 @@
+"""The base of all face data: which images play which role."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from abc import abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from datamodules.datasets import FaceDataset, ManifestDataset, uncollated
+from facecrafter.data.cache import ImageCache, Pictures, open_cache
+from facecrafter.data.checks import check_identities, drop_copies, read_splits, refuse_copies
+from facecrafter.data.manifest import manifest
+from facecrafter.data.splits import ROLES, Role, SplitRule, Splits, split
+from facecrafter.data.table import FaceTable
+
+log = logging.getLogger(__name__)
+
+
+def default_cache_dir() -> Path:
+    """``$FACECRAFTER_CACHE``, or ``~/.cache/facecrafter``."""
+    return Path(os.environ.get("FACECRAFTER_CACHE", "~/.cache/facecrafter")).expanduser()
+
+
+class FaceDataModule(pl.LightningDataModule):
+    """Images in [0, 1] with binary attributes and identities, in four roles: public, public_val,
+    private_train, private_test.
+
+    Training batches are dicts of image float32 (N, 3, S, S), attributes float32 (N, A), identity int64 (N,)
+    and row int64 (N,); identity counts from 0 within the private or within the public people; row is the
+    image's line in ``splits.csv``.
+    Predicting yields manifest batches ``{number, row, image}`` of ``predict_role``.
+
+    After ``prepare_data`` and ``setup``: ``splits``, ``attribute_names``, ``n_private_identities``,
+    ``n_public_identities``.
+
+    Args:
+        image_size: side of the images in pixels.
+        batch_size: images per training batch.
+        fit_role: who is trained with; public_val validates the public, nobody the private.
+        predict_role: who is protected.
+        manifest_batch_size: at most this many images are protected together.
+        private_identities: how many people are private; None means all who have ``min_images`` pictures.
+        min_images: pictures a private person must have.
+        train_test_ratio: private_train pictures for each private_test picture.
+        val_fraction: fraction of the public people held out as public_val.
+        public_limit: bound on the public pictures; whole people are left out.
+        attributes: names to learn; None means the data set's own choice.
+        splits: a ``splits.csv`` to use instead of drawing one.
+        duplicates: whether the same bytes under two roles are an error or are dropped from the less private
+            role.
+        seed: of the splits and the manifest.
+        cache_dir: where decoded images are kept; None means ``$FACECRAFTER_CACHE`` or
+            ``~/.cache/facecrafter``.
+        num_workers: processes that load batches.
+    """
+
+    splits: Splits
+    attribute_names: tuple[str, ...]
+    n_private_identities: int
+    n_public_identities: int
+
+    def __init__(
+        self,
+        image_size: int,
+        batch_size: int = 64,
+        fit_role: Literal["public", "private_train"] = "public",
+        predict_role: Role = "private_test",
+        manifest_batch_size: int = 64,
+        private_identities: int | None = None,
+        min_images: int = 2,
+        train_test_ratio: float = 4.0,
+        val_fraction: float = 0.1,
+        public_limit: int | None = None,
+        attributes: list[str] | None = None,
+        splits: str | None = None,
+        duplicates: Literal["error", "drop"] = "error",
+        seed: int = 0,
+        cache_dir: str | None = None,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.rule = SplitRule(
+            private_identities, min_images, train_test_ratio, val_fraction, public_limit, seed
+        )
+        self.image_size, self.batch_size, self.num_workers = image_size, batch_size, num_workers
+        self.fit_role, self.predict_role, self.manifest_batch_size = (
+            fit_role,
+            predict_role,
+            manifest_batch_size,
+        )
+        self.attributes, self.splits_file, self.duplicates, self.seed = attributes, splits, duplicates, seed
+        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+
+    @abstractmethod
+    def read_table(self) -> FaceTable:
+        """All labelled pictures, with the chosen attributes; reads label files only."""
+
+    @abstractmethod
+    def source(self, splits: Splits) -> list[Any]:
+        """What the pictures come from, as JSON without paths: whatever changes them changes this."""
+
+    @abstractmethod
+    def pictures(self, splits: Splits) -> Pictures:
+        """Pixels and sha256 of the split's pictures, in order of rows."""
+
+    def cache_key(self, splits: Splits) -> list[Any]:
+        """What the cached pixels came from, as JSON; stricter than ``source`` where a machine can tell
+        more."""
+        return self.source(splits)
+
+    def prepare_data(self) -> None:
+        """Decode and check everything once, before any training starts."""
+        self._load()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the cache (made now where ``prepare_data`` ran on another machine) and number people and
+        rows."""
+        if not hasattr(self, "splits"):
+            self._open()
+        fitted = len(self.splits.rows(self.fit_role))
+        if stage == "fit" and fitted < self.batch_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} exceeds the {fitted} images of {self.fit_role}: lower it"
+            )
+
+    def _open(self) -> None:
+        self.splits, self._cache, self._positions = self._load()
+        self.attribute_names = self._planned[0].attribute_names
+        self._number = self._number_people()
+        self.n_private_identities = len(np.unique(self._number[self.splits.rows("private_train")]))
+        self.n_public_identities = len(np.unique(self._number[self.splits.rows("public", "public_val")]))
+
+    @cached_property
+    def _planned(self) -> tuple[FaceTable, Splits]:
+        table = self.read_table()
+        splits = read_splits(self.splits_file, table) if self.splits_file else split(table, self.rule)
+        return table, splits
+
+    def _load(self) -> tuple[Splits, ImageCache, np.ndarray]:
+        """The checked splits, the cache, and for each row its position in the cache."""
+        _, planned = self._planned
+        source = _digest([self.image_size, list(planned.image), self.cache_key(planned)])
+        name = f"{type(self).__name__.lower()}-{self.image_size}-{source[:16]}"
+        cache = open_cache(
+            self.cache_dir, name, source, len(planned), self.image_size, lambda: self.pictures(planned)
+        )
+        hashed = planned.with_hashes(cache.sha256)
+        if self.duplicates == "error":
+            refuse_copies(hashed)
+            return hashed, cache, np.arange(len(hashed))
+        keep, dropped = drop_copies(hashed)
+        if dropped:
+            log.warning("dropped %d copies of pictures in other roles: %s", len(dropped), ", ".join(dropped))
+        kept = hashed.take(keep)
+        check_identities(kept, "after dropping copies")
+        return kept, cache, keep
+
+    def _number_people(self) -> np.ndarray:
+        """For each row its person's number, counted from 0 within the private and within the public
+        people."""
+        numbers = np.empty(len(self.splits), dtype=np.int64)
+        for roles in (ROLES[:2], ROLES[2:]):
+            rows = self.splits.rows(*roles)
+            numbers[rows] = np.unique(self.splits.identity[rows].astype(str), return_inverse=True)[1]
+        return numbers
+
+    def faces(self, role: Role) -> FaceDataset:
+        """The images of one role."""
+        rows = self.splits.rows(role)
+        return FaceDataset(
+            self._cache, self._positions[rows], rows, self._number[rows], self.splits.attributes[rows]
+        )
+
+    def manifest(self, role: Role) -> list[Tensor]:
+        """Rows of one role, in the seeded batches that are protected together."""
+        return manifest(torch.from_numpy(self.splits.rows(role)), self.manifest_batch_size, self.seed)
+
+    def write_splits(self, path: str | Path) -> None:
+        """Write ``splits.csv`` (image, sha256, identity, role), readable by its owner alone."""
+        self.splits.write(path)
+
+    def fingerprint(self) -> str:
+        """Hash of everything the numbers depend on, without decoding a picture and without any path."""
+        table, splits = self._planned
+        columns = [list(column) for column in (splits.image, splits.identity, splits.role)]
+        labels = [list(table.attribute_names), splits.attributes.tobytes().hex()]
+        use = [
+            self.fit_role,
+            self.predict_role,
+            self.batch_size,
+            self.manifest_batch_size,
+            self.seed,
+            self.duplicates,
+        ]
+        return _digest([type(self).__name__, self.image_size, columns, labels, use, self.source(splits)])
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self._loader(
+            self.faces(self.fit_role), batch_size=self.batch_size, shuffle=True, drop_last=True
+        )
+
+    def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
+        if self.fit_role != "public":
+            return []
+        return self._loader(self.faces("public_val"), batch_size=self.batch_size)
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        batches = ManifestDataset(self.faces(self.predict_role), self.manifest(self.predict_role))
+        return self._loader(batches, batch_size=None)
+
+    def _loader(self, dataset: Any, **options: Any) -> DataLoader[Any]:
+        workers = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
+        return DataLoader(dataset, collate_fn=uncollated, **workers, **options)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,182 @@
+"""Run one attack on one store of features.
+
+    python -m experiments.attack --config C.yaml
+
+    features: artifacts/crafter/features       # a store of features
+    defence: artifacts/crafter                 # gives the encoder, which must have made the features
+    attack: {class_path: facecrafter.attacks.WhiteBox, init_args: {iterations: 600, restarts: 3}}
+    networks: {prior: artifacts/prior}         # the attack's other networks, by the name of its argument
+    output: artifacts/white_box                # receives the store of reconstructions
+
+A run that was killed and is started again redoes at most the batch in hand.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+import torch
+from jsonargparse import auto_cli
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from experiments.classes import import_class
+from facecrafter.attacks import Attack
+from facecrafter.store import TensorStore, encoder_hash
+from lightning_modules.artifacts import load_artifact
+from lightning_modules.defence import Defence
+
+
+class AttackSpec(TypedDict):
+    """An attack's class by its import path, and its constructor's arguments other than networks."""
+
+    class_path: str
+    init_args: NotRequired[dict[str, Any]]
+
+
+def run(
+    features: Path,
+    defence: Path,
+    attack: AttackSpec,
+    output: Path,
+    networks: dict[str, Path] | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> None:
+    """Reconstruct images from features.
+
+    Args:
+        features: folder of a store of features.
+        defence: artifact folder of the defence that made them; its encoder is the attack's ``encoder``.
+        attack: the attack.
+        output: folder that receives the store of reconstructions.
+        networks: artifact folder, of a module with ``network``, for each other network of the attack.
+        batch_size: at most this many images are attacked at once; it changes memory and time, not results.
+        seed: of the random starts.
+    """
+    source = TensorStore.open(features)
+    encoder = load_artifact(defence, Defence).encoder
+    check_encoder(source, encoder, defence)
+    parts = {name: load_network(folder) for name, folder in (networks or {}).items()}
+    meta = {
+        "kind": "reconstructions",
+        "dtype": "float32",
+        "encoder": source.meta["encoder"],
+        "batches": source.meta["batches"],
+        "features": source.fingerprint(),
+        "attack": attack["class_path"],
+        "init_args": attack.get("init_args", {}),
+        "networks": {name: encoder_hash(network) for name, network in parts.items()},
+        "seed": seed,
+    }
+    reconstruct_all(build(attack, encoder, parts), source, output, meta, batch_size)
+
+
+def load_network(folder: Path) -> nn.Module:
+    """What an attack uses of an artifact: the module's ``network``.
+
+    Raises:
+        ValueError: the module has none.
+    """
+    module = load_artifact(folder, LightningModule)
+    network = getattr(module, "network", None)
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{folder} holds a {type(module).__name__}, which has no network to attack with")
+    return network
+
+
+def check_encoder(store: TensorStore, encoder: nn.Module, defence: Path) -> None:
+    """Refuse a store that another encoder made.
+
+    Raises:
+        ValueError: the store's encoder is not ``encoder``.
+    """
+    found = encoder_hash(encoder)
+    if found != store.meta["encoder"]:
+        raise ValueError(
+            f"{store.path} was made by encoder {store.meta['encoder'][:12]}, but {defence} has encoder "
+            f"{found[:12]}; name the defence that made it"
+        )
+
+
+def build(spec: AttackSpec, encoder: nn.Module, networks: dict[str, nn.Module]) -> Attack:
+    """The attack with its networks.
+
+    Raises:
+        ValueError: the class does not exist, or does not take these arguments.
+    """
+    attack_class = import_class(spec["class_path"], "attack.class_path")
+    signature = inspect.signature(attack_class)
+    arguments = {**spec.get("init_args", {}), **networks}
+    if "encoder" in signature.parameters:
+        arguments["encoder"] = encoder
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{spec['class_path']} does not take {sorted(arguments)}: {error}") from error
+    attack: Attack = attack_class(**arguments)
+    return attack
+
+
+def reconstruct_all(
+    attack: Attack, source: TensorStore, output: Path, meta: dict[str, Any], batch_size: int
+) -> None:
+    """Attack the batches that are not in ``output`` yet; each is on disk when it is done."""
+    store = None  # its shape is known when the first batch is
+    if (output / "meta.json").exists():
+        store = TensorStore.create(output, {**meta, "shape": TensorStore.open(output).meta["shape"]})
+    done = store.numbers() if store else set()
+    bar = tqdm(
+        desc=type(attack).__name__,
+        total=source.meta["batches"],
+        initial=len(done),
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed} done, {remaining} to go",
+    )
+    with bar:
+        for number in sorted(source.numbers() - done):
+            batch = reconstruct_batch(attack, source.read(number), meta["seed"], batch_size, bar)
+            store = store or TensorStore.create(output, {**meta, "shape": batch["images"].shape[1:]})
+            store.write(number, **batch)
+
+
+@dataclass
+class BatchProgress:
+    """Moves ``bar`` from ``start`` by ``share`` of a batch while an attack goes on."""
+
+    bar: tqdm
+    start: float
+    share: float
+
+    def __call__(self, done: int, total: int) -> None:
+        self.bar.update(self.start + self.share * done / total - self.bar.n)
+
+
+def reconstruct_batch(
+    attack: Attack, batch: dict[str, Tensor], seed: int, batch_size: int, bar: tqdm
+) -> dict[str, Tensor]:
+    """One batch of a store of reconstructions; ``seconds`` is each image's share of the time it took."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for part in torch.arange(len(batch["row"])).split(batch_size):
+        rows, features = batch["row"][part], batch["features"][part]
+        progress = BatchProgress(bar, bar.n, len(part) / len(batch["row"]))
+        before = time.monotonic()
+        result = attack.reconstruct(features.float().to(device), generator, progress, rows)
+        images, losses = result.images.cpu(), result.losses.cpu()
+        seconds = torch.full((len(rows),), (time.monotonic() - before) / len(rows))
+        parts.append({"row": rows, "images": images, "losses": losses, "seconds": seconds})
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def main(args: list[str] | None = None) -> None:
+    auto_cli(run, args=args, as_positional=False)
+
+
+if __name__ == "__main__":
+    main()

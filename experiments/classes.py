@@ -1,0 +1,75 @@
+"""Classes named in configurations: imported, and their arguments checked, before any work starts."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+# Arguments that say where and how fast, never what: two machines with other values compute the same numbers.
+MACHINE_ARGUMENTS = {"root", "cache_dir", "num_workers"}
+
+
+def import_class(class_path: str, where: str) -> type:
+    """Import `package.module.Class`.
+
+    Raises:
+        ValueError: naming `where` in the configuration the path stands, if it cannot be imported.
+    """
+    module, _, name = class_path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{where}: cannot import {class_path!r} ({error}); "
+            "check the spelling, and that PYTHONPATH names its folder"
+        ) from error
+    if not isinstance(found, type):
+        raise ValueError(f"{where}: {class_path!r} is not a class")
+    return found
+
+
+def complete(
+    found: type, init_args: Mapping[str, Any], where: str, given: Iterable[str] = ()
+) -> dict[str, Any]:
+    """All of a class's arguments, defaults included.
+
+    Args:
+        given: arguments that the program passes itself, such as networks.
+
+    Raises:
+        ValueError: an argument is unknown, missing or of the wrong type.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    names = parser.add_class_arguments(found, "x", skip=set(given), fail_untyped=False)
+    if not names:
+        if init_args:
+            raise ValueError(f"{where}: {found.__name__} takes no arguments, but got {sorted(init_args)}")
+        return {}
+    try:
+        parsed = parser.parse_object({"x": dict(init_args)})
+    except ArgumentError as error:
+        raise ValueError(f"{where}: {found.__name__} refuses its arguments: {error}") from error
+    return Namespace(parsed).x.as_dict()
+
+
+def identity(found: type, init_args: Mapping[str, Any]) -> dict[str, Any]:
+    """What a class contributes to a stage's key: path, VERSION and the arguments that change numbers."""
+    numbers = {name: plain(value) for name, value in init_args.items() if name not in MACHINE_ARGUMENTS}
+    class_path = f"{found.__module__}.{found.__qualname__}"
+    return {"class": class_path, "version": getattr(found, "VERSION", 1), "arguments": numbers}
+
+
+def plain(value: Any) -> Any:
+    """Replace the path of an existing file by the hash of its content: only what is in it matters."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, str | Path) and value and Path(value).is_file():
+        return {"sha256": hashlib.sha256(Path(value).read_bytes()).hexdigest()}
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

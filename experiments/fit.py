@@ -1,0 +1,115 @@
+"""Train a LightningModule, then protect with it if it is a Defence.
+
+    python -m experiments.fit --config C.yaml --output DIR
+
+The YAML is flat (`trainer`, `model`, `data`, `seed_everything`, ...); every key is an option too. DIR
+receives `config.yaml`, `last.ckpt` if the module trains, `logs/`, and for a defence `features/`. A run that
+was killed goes on from its last epoch when started again, and protects only what is not on disk.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from callbacks import FeatureWriter, ImageGrid, IterationLog, TimeLeft
+from lightning_modules.artifacts import is_trained
+from lightning_modules.defence import Defence
+
+# A rank with fewer batches waits for the others when it is done: crafting a batch may take hours.
+PATIENCE = timedelta(days=7)
+DDP_STRATEGIES = {"ddp": {}, "ddp_find_unused_parameters_true": {"find_unused_parameters": True}}
+LOGGERS = [
+    # The first logger decides where Lightning puts what it logs.
+    {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": ".", "name": "logs"}},
+    {
+        "class_path": "pytorch_lightning.loggers.WandbLogger",
+        "init_args": {"save_dir": ".", "project": "facecrafter", "offline": True, "log_model": False},
+    },
+]
+
+
+class FitCLI(LightningCLI):
+    """LightningCLI with one output folder for everything a run leaves behind."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--output", type=str, required=True, help="folder for the run's artifacts")
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help="default: DIR/last.ckpt")
+        parser.add_argument("--threads", type=int | None, default=None, help="torch's threads per process")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(ImageGrid, "image_grid")
+        # Epochs, not steps: under manual optimisation every optimizer's step counts as one.
+        parser.set_defaults(
+            {
+                "checkpoint.filename": "last",
+                "checkpoint.every_n_epochs": 1,
+                "checkpoint.save_on_train_epoch_end": True,
+                "checkpoint.enable_version_counter": False,
+            }
+        )
+        parser.link_arguments("output", "checkpoint.dirpath")
+        parser.link_arguments("output", "trainer.default_root_dir")
+
+    def before_instantiate_classes(self) -> None:
+        output = Path(self.config.output)
+        output.mkdir(parents=True, exist_ok=True)
+        for logger in self.config.trainer.logger or []:
+            logger.init_args.save_dir = str(output)
+        # A resumed run is a new run of the same group.
+        os.environ.setdefault("WANDB_RUN_GROUP", output.name)
+        if self.config.threads is not None:
+            torch.set_num_threads(self.config.threads)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build a Trainer. This is called twice, so the configuration's own list of callbacks is copied."""
+        configured = self.config_init.trainer
+        if configured.strategy in DDP_STRATEGIES:
+            kwargs["strategy"] = DDPStrategy(timeout=PATIENCE, **DDP_STRATEGIES[configured.strategy])
+        return super().instantiate_trainer(callbacks=list(configured.callbacks or []), **kwargs)
+
+    @rank_zero_only
+    def save_config(self) -> None:
+        """Write the resolved configuration, from which the artifact is loaded again."""
+        path = Path(self.config.output, "config.yaml")
+        self.parser.save(self.config, path, overwrite=True, multifile=False)
+
+
+def learn(trainer: Trainer, model: LightningModule, data: LightningDataModule, ckpt_path: str | None) -> None:
+    """Train `model`, going on from `ckpt_path` or from the run's own last epoch."""
+    last = Path(trainer.default_root_dir, "last.ckpt")
+    if ckpt_path is None and last.is_file():
+        ckpt_path = str(last)
+    trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+
+
+def main(args: list[str] | None = None) -> None:
+    cli = FitCLI(
+        run=False,
+        args=args,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        auto_configure_optimizers=False,
+        save_config_callback=None,
+        seed_everything_default=0,
+        trainer_defaults={"logger": LOGGERS, "callbacks": [TimeLeft(), FeatureWriter(), IterationLog()]},
+    )
+    cli.save_config()
+    if is_trained(type(cli.model)):
+        learn(cli.trainer, cli.model, cli.datamodule, cli.config.ckpt_path)
+    if isinstance(cli.model, Defence):
+        # The engine differentiates while it predicts, and chooses its own precision.
+        protector = cli.instantiate_trainer(inference_mode=False, precision="32-true")
+        protector.predict(cli.model, datamodule=cli.datamodule, return_predictions=False)
+
+
+if __name__ == "__main__":
+    main()

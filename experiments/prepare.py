@@ -1,0 +1,28 @@
+"""Decode and check a study's data once: `python -m experiments.prepare --config FILE` writes splits.csv."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import yaml
+
+from experiments.classes import import_class
+from experiments.plan import make_data
+
+
+def main(args: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--config", type=Path, required=True, help="YAML with data (class_path, init_args) and output"
+    )
+    config = yaml.safe_load(parser.parse_args(args).config.read_text())
+    found = import_class(config["data"]["class_path"], "data")
+    data = make_data(found, config["data"].get("init_args", {}), "data")
+    data.prepare_data()
+    data.setup()
+    data.write_splits(Path(config["output"], "splits.csv"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Run a whole comparison of defences: networks, defences, attacks, measurements and the report.
+
+    python -m experiments.study --config experiments/configs/demo.yaml [--output DIR]
+
+What is done is kept in the output folder under a key of everything it depends on, so a second run, or one
+after a crash or a change of the configuration, computes only what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from experiments.plan import Plan
+from experiments.runner import Runner, clock
+from experiments.stages import Stage, ancestors, descendants, keys
+from experiments.study_config import load
+from experiments.workshop import Workshop
+
+
+def select(stages: Mapping[str, Stage], pattern: str) -> set[str]:
+    """Names of the stages that `pattern` means: 'prior', 'crafter' with all below it, or '*white_box'.
+
+    Raises:
+        ValueError: it means none.
+    """
+    found = {
+        name for name in stages if fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(name, f"{pattern}.*")
+    }
+    if not found:
+        raise ValueError(f"no stage is called {pattern!r}; the stages are {', '.join(stages)}")
+    return found
+
+
+def describe(stages: Mapping[str, Stage], workshop: Workshop, wanted: set[str], jobs: int) -> None:
+    """Print which stages are cached, and what the others will cost."""
+    print(f"{'stage':<44} {'state':<8} {'time':>9} {'disk':>10}")
+    for name, stage in stages.items():
+        if name not in wanted:
+            continue
+        seconds, megabytes = workshop.expected_seconds(stage), workshop.expected_megabytes(stage)
+        time = "?" if seconds is None else clock(seconds)
+        disk = "?" if megabytes is None else f"{megabytes:,.0f} MB"
+        print(f"{name:<44} {'cached' if workshop.is_done(name) else 'to do':<8} {time:>9} {disk:>10}")
+    missing = [name for name in wanted if not workshop.is_done(name)]
+    runner = Runner(stages, workshop, jobs)
+    runner.waiting = missing
+    unknown = [name for name in missing if workshop.expected_seconds(stages[name]) is None]
+    disk = sum(workshop.expected_megabytes(stages[name]) or 0 for name in missing)
+    print(
+        f"{len(missing)} of {len(wanted)} to do: about {clock(runner.seconds_left())} with {jobs} jobs, "
+        f"{disk:,.0f} MB" + (f"; {len(unknown)} of unknown cost not counted" if unknown else "")
+    )
+
+
+def write_plan(plan: Plan, workshop: Workshop) -> None:
+    """Write what the report reads: the resolved configuration and where each stage's artifact is."""
+    workshop.output.mkdir(parents=True, exist_ok=True)
+    resolved = yaml.safe_dump(plan.config.resolved(), sort_keys=False)
+    (workshop.output / "study.yaml").write_text(resolved)
+    stages = [
+        {
+            "name": name,
+            "command": stage.command,
+            "folder": str(workshop.folder(name).relative_to(workshop.output.absolute())),
+            "inputs": sorted(stage.inputs()),
+            "labels": plan.labels.get(name),
+        }
+        for name, stage in plan.stages.items()
+    ]
+    (workshop.output / "plan.json").write_text(json.dumps(stages, indent=2))
+
+
+def publish_splits(workshop: Workshop) -> None:
+    """Put splits.csv, which links photographs to people, beside the report, for its owner's eyes only."""
+    path = workshop.output / "splits.csv"
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_bytes((workshop.folder("data") / "splits.csv").read_bytes())
+
+
+def report(output: Path) -> int:
+    """Rebuild tables, figures and the page; the exit code."""
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.report", "--study", str(output)], check=False
+    ).returncode
+
+
+def parse(args: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", type=Path, required=True, help="the study's YAML")
+    parser.add_argument("--output", type=Path, help="the study's folder; default studies/<name>")
+    parser.add_argument(
+        "--jobs", type=int, help="stages that run at the same time; default: the configuration's"
+    )
+    parser.add_argument(
+        "--only", metavar="STAGE", help="run this stage or defence (a pattern), and what it builds on"
+    )
+    parser.add_argument(
+        "--force", metavar="STAGE", help="compute this stage (a pattern) and all that builds on it again"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list the stages, their state and what they will cost"
+    )
+    return parser.parse_args(args)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry out a study; the exit code."""
+    config = load(options.config)
+    plan = Plan(config)
+    stages = plan.stages
+    output, jobs = options.output or Path("studies", config.name), options.jobs or config.jobs
+    workshop = Workshop(output, keys(stages))
+    wanted = ancestors(stages, select(stages, options.only)) if options.only else set(stages)
+    forced = descendants(stages, select(stages, options.force)) & wanted if options.force else set()
+    if options.dry_run:
+        describe(stages, workshop, wanted, jobs)
+        return 0
+    for name in forced:
+        workshop.discard(name)
+    write_plan(plan, workshop)
+    if not Runner(stages, workshop, jobs).run(name for name in stages if name in wanted):
+        return 1
+    publish_splits(workshop)
+    return report(output)
+
+
+def main(args: list[str] | None = None) -> None:
+    options = parse(args)
+    try:
+        sys.exit(run(options))
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The black-box attack: a decoder trained on public pairs of feature and image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from facecrafter.attacks.reconstruction import Progress, Reconstruction
+from facecrafter.nets.folding import fold_batchnorm
+
+
+class BlackBox:
+    """Shows the decoder's image of each feature.
+
+    There is one restart, since nothing is random, and its loss is zero: whoever cannot run the encoder cannot
+    compare an image with the feature.
+
+    Args:
+        decoder: features (N, C, h, w) -> images (N, 3, H, W) in [0, 1]; used in eval mode.
+    """
+
+    VERSION = 1  # raise it when the numbers change
+    access = "black"
+
+    def __init__(self, decoder: nn.Module) -> None:
+        self.decoder = fold_batchnorm(decoder)
+
+    def reconstruct(
+        self,
+        features: Tensor,
+        generator: torch.Generator,
+        progress: Progress | None = None,
+        rows: Tensor | None = None,
+    ) -> Reconstruction:
+        """Decodes N features; ``generator`` and ``rows`` are not needed.
+
+        Raises:
+            ValueError: the decoder was built for features of another shape.
+        """
+        decoder = self.decoder.to(features.device)
+        _check_readable(decoder, features[:1])
+        with torch.no_grad():
+            images = decoder(features)
+        if progress:
+            progress(1, 1)
+        return Reconstruction(images[:, None].float(), images.new_zeros(len(images), 1, dtype=torch.float32))
+
+
+@torch.no_grad()
+def _check_readable(decoder: nn.Module, feature: Tensor) -> None:
+    try:
+        decoder(feature)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the decoder cannot read features of {tuple(feature.shape[1:])} per image ({error}); "
+            "use the decoder trained on this encoder's features"
+        ) from error

@@ -1,0 +1,112 @@
+"""The best response z*(F): the latent whose image has the feature that is closest to F (Eq. 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from facecrafter.implicit import ConjugateGradient, normal_matrix
+from facecrafter.jacobian import Linearization, Linearizer
+from facecrafter.nets.folding import fold_batchnorm
+
+_DAMPING_RANGE = (1e-2, 1e8)
+
+
+class Response(NamedTuple):
+    """φ = Enc∘G at z: images G(z) (N, 3, H, W), features φ(z), and the derivatives of G and of φ."""
+
+    images: Tensor
+    features: Tensor
+    d_generator: Linearization
+    d_phi: Linearization
+
+
+class AttackerModel:
+    """φ = Enc∘G, frozen, batch norms folded: what a white-box attacker differentiates.
+
+    Args:
+        encoder: images (N, 3, H, W) in [0, 1] -> features (N, C, h, w).
+        generator: latents (N, d) -> images in [0, 1].
+        dtype: of the Jacobian products; None keeps that of the networks.
+    """
+
+    def __init__(self, encoder: nn.Module, generator: nn.Module, dtype: torch.dtype | None = None) -> None:
+        channels_last = torch.channels_last
+        self.latent_dim = _latent_dim(generator)
+        self.encoder = fold_batchnorm(encoder).to(memory_format=channels_last)  # type: ignore[call-overload]
+        self.generator = fold_batchnorm(generator).to(memory_format=channels_last)  # type: ignore[call-overload]
+        self._encode = Linearizer(self.encoder, dtype)
+        self._generate = Linearizer(self.generator, dtype)
+
+    def __call__(self, z: Tensor) -> Response:
+        """z (N, d) -> the response there, from one forward pass."""
+        images, d_generator = self._generate(z)
+        features, d_encoder = self._encode(images)
+        return Response(images, features, d_generator, d_encoder @ d_generator)
+
+
+class Inversion(NamedTuple):
+    """z* (N, d) and the inversion loss ‖F − φ(z*)‖² (N,) there."""
+
+    z: Tensor
+    loss: Tensor
+
+
+def _latent_dim(generator: nn.Module) -> int:
+    for layer in generator.modules():
+        if isinstance(layer, nn.Linear):
+            return layer.in_features
+    raise ValueError(f"{type(generator).__name__} has no linear layer to read the size of the latent from")
+
+
+def squared_distance(a: Tensor, b: Tensor) -> Tensor:
+    """‖a − b‖² per sample: (N, ...) -> (N,)."""
+    return (a - b).square().flatten(1).sum(dim=1)
+
+
+def invert(
+    phi: Callable[[Tensor], Response],
+    features: Tensor,
+    start: Tensor,
+    iterations: int,
+    steps: int = 6,
+    damping: float = 100.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Inversion:
+    """Minimises ‖F − φ(z)‖² per sample by Levenberg-Marquardt (Marquardt 1963), from `start`.
+
+    Each iteration linearises φ once and solves (JᵀJ + μI) δ = Jᵀ(F − φ(z)) by `steps` conjugate-gradient steps. A
+    step that does not lower a sample's loss is taken back and its damping μ raised; one that does lowers μ.
+
+    Args:
+        features: F (N, C, h, w).
+        start: z₀ (N, d).
+        iterations: linearisations of φ, the last of which only judges the last step.
+        steps: conjugate-gradient steps within an iteration.
+        damping: the first μ.
+        progress: called with (iterations done, iterations).
+    """
+    z = best = start
+    lowest = torch.full_like(start[:, 0], torch.inf)
+    mu = torch.full_like(start[:, :1], damping)
+    for iteration in range(iterations):
+        at = phi(z)
+        loss = squared_distance(features, at.features)
+        better = loss <= lowest  # equal where a step was taken back: linearised afresh, it may try again
+        best, lowest = torch.where(better[:, None], z, best), torch.where(better, loss, lowest)
+        mu = (mu * torch.where(better[:, None], 0.5, 8.0)).clamp(*_DAMPING_RANGE)
+        step = gauss_newton_step(at.d_phi, features - at.features, mu, steps)
+        z = torch.where(better[:, None], z + step, best)
+        if progress:
+            progress(iteration + 1, iterations)
+    return Inversion(best, lowest)
+
+
+def gauss_newton_step(d_phi: Linearization, residual: Tensor, damping: float | Tensor, steps: int) -> Tensor:
+    """δ with (JᵀJ + μI) δ ≈ Jᵀ(F − φ(z)), for the residual F − φ(z) (N, C, h, w); μ a number or (N, 1)."""
+    matrix = normal_matrix(d_phi)
+    solver = ConjugateGradient(damping=0.0, steps=steps)
+    return solver(lambda v: matrix(v) + damping * v, d_phi.vjp(residual)).x

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+
+from datamodules import SyntheticFaces
+from experiments import measure
+from facecrafter.metrics import mean_auc
+from facecrafter.store import TensorStore, encoder_hash
+from lightning_modules.oracle import IdentityOracle
+
+SIZE = 32
+DESIGNED = {
+    "dataset", "scenario", "network", "defence", "strength", "attack", "access", "adaptive", "countermeasure",
+    "oracle", "clean_acc", "n_images", "n_identities", "eval_acc", "eval_acc_lo", "eval_acc_hi", "top5",
+    "fsim", "ssim", "lpips", "auc", "auc_lo", "auc_hi", "epsilon", "epsilon_null", "restart", "epoch",
+    "budget", "seed", "seconds",
+}  # fmt: skip
+
+
+class NearestPixels(IdentityOracle):
+    """Names the person whose mean enrolled image is nearest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sums: dict[int, Tensor] = {}
+
+    def embed(self, images: Tensor) -> Tensor:
+        return images.flatten(1)
+
+    def enrol(self, images: Tensor, identities: Tensor) -> None:
+        for image, identity in zip(self.embed(images), identities.tolist(), strict=True):
+            count = torch.cat([image, torch.ones(1)])
+            self.sums[identity] = self.sums.get(identity, 0) + count
+
+    def scores(self, images: Tensor) -> Tensor:
+        sums = torch.stack([self.sums[identity] for identity in sorted(self.sums)])
+        return -torch.cdist(self.embed(images), sums[:, :-1] / sums[:, -1:])
+
+
+class Artifact(nn.Module):
+    """Stands for what a fit leaves behind."""
+
+    latent_dim = 4
+
+    def __init__(self, **parts: nn.Module) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+
+@pytest.fixture(scope="module")
+def data_config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    sizes = {"n_identities": 12, "images_per_identity": 8, "private_identities": 5, "image_size": SIZE}
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return {"class_path": "datamodules.SyntheticFaces", "init_args": {**sizes, "cache_dir": cache}}
+
+
+@pytest.fixture(scope="module")
+def data(data_config: dict[str, Any]) -> SyntheticFaces:
+    faces = SyntheticFaces(**data_config["init_args"])
+    faces.prepare_data()
+    faces.setup("test")
+    return faces
+
+
+@pytest.fixture
+def defence(data: SyntheticFaces, monkeypatch: pytest.MonkeyPatch) -> Artifact:
+    torch.manual_seed(0)
+    pixels = 3 * SIZE * SIZE
+    networks = {
+        "defence": Artifact(
+            encoder=nn.Conv2d(3, 2, 4, stride=4),
+            head=nn.Sequential(nn.Flatten(), nn.Linear(2 * (SIZE // 4) ** 2, len(data.attribute_names))),
+        ),
+        "prior": Artifact(
+            network=nn.Sequential(nn.Linear(4, pixels), nn.Unflatten(1, (3, SIZE, SIZE)), nn.Sigmoid())
+        ),
+        "oracle": NearestPixels(),
+    }
+    monkeypatch.setattr(measure, "load_artifact", lambda folder, expected: networks[Path(folder).name].eval())
+    return networks["defence"]
+
+
+@pytest.fixture
+def command(
+    data: SyntheticFaces, data_config: dict[str, Any], defence: Artifact, tmp_path: Path
+) -> Callable[..., list[dict[str, Any]]]:
+    """Stores features and two restarts (the clean image, noise), runs the command and reads its rows."""
+    faces = data.faces("private_test")
+    images = faces.images(range(len(faces)))
+    noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0))
+    meta = {"dtype": "float32", "encoder": encoder_hash(defence.encoder), "batches": 2}
+    shape = list(defence.encoder(images).shape[1:])
+    features = TensorStore.create(tmp_path / "features", {"kind": "features", "shape": shape, **meta})
+    shape = [2, 3, SIZE, SIZE]
+    losses = torch.tensor([1.0, 2.0]).expand(len(faces), 2)
+    parts = torch.arange(len(faces)).flip(0).tensor_split(2)
+    for number, part in enumerate(parts):
+        features.write(number, row=faces.rows[part], features=defence.encoder(images[part]))
+    meta |= {"kind": "reconstructions", "features": features.fingerprint()}
+    attacked = TensorStore.create(tmp_path / "attack", {"shape": shape, **meta})
+    for number, part in enumerate(parts):
+        restarts = torch.stack([images[part], noise[part]], dim=1)
+        seconds = torch.full((len(part),), 0.5)
+        attacked.write(number, row=faces.rows[part], images=restarts, losses=losses[part], seconds=seconds)
+
+    def run(**changes: Any) -> list[dict[str, Any]]:
+        config = {
+            "data": data_config,
+            "defence": str(tmp_path / "defence"),
+            "features": str(tmp_path / "features"),
+            "reconstructions": str(tmp_path / "attack"),
+            "oracles": {"nearest": {"artifact": str(tmp_path / "oracle")}},
+            "prior": str(tmp_path / "prior"),
+            "labels": {"defence": "none", "attack": "white_box", "access": "white", "strength": "beta=1"},
+            "output": str(tmp_path / "measure"),
+            **changes,
+        }
+        (tmp_path / "measure.yaml").write_text(yaml.safe_dump(config))
+        measure.main(["--config", str(tmp_path / "measure.yaml")])
+        return json.loads((tmp_path / "measure" / "results.json").read_text())
+
+    return run
+
+
+def test_rows_have_the_columns_of_results(command: Callable[..., list[dict[str, Any]]]) -> None:
+    rows = command()
+    assert [row["restart"] for row in rows] == ["0", "1", "best"]
+    assert all(set(row) == DESIGNED for row in rows)
+    assert (rows[0]["defence"], rows[0]["attack"], rows[0]["strength"]) == ("none", "white_box", "beta=1")
+    assert rows[0]["lpips"] is None
+    assert rows[0]["seconds"] == 0.5
+
+
+def test_clean_images_are_recognised_as_the_oracle_recognises_them(
+    command: Callable[..., list[dict[str, Any]]],
+) -> None:
+    clean, noise, best = command()
+    assert clean["eval_acc"] == clean["clean_acc"] > 0.5
+    assert clean["eval_acc_lo"] < clean["eval_acc"] < clean["eval_acc_hi"] + 1e-9
+    assert clean["fsim"] == pytest.approx(1, abs=1e-5)
+    assert clean["ssim"] == pytest.approx(1, abs=1e-5)
+    assert noise["clean_acc"] == clean["clean_acc"]
+    assert noise["ssim"] < 0.1
+    assert noise["eval_acc"] < clean["eval_acc"]
+    same = DESIGNED - {"restart"}
+    assert {name: best[name] for name in same} == {name: clean[name] for name in same}, "the lower loss"
+
+
+def test_utility_is_the_heads_auc_on_the_stored_features(
+    command: Callable[..., list[dict[str, Any]]], data: SyntheticFaces, defence: Artifact
+) -> None:
+    row = command()[0]
+    faces = data.faces("private_test")
+    with torch.no_grad():
+        scores = defence.head(defence.encoder(faces.images(range(len(faces)))))
+    assert row["auc"] == pytest.approx(mean_auc(scores, faces.attributes).value, abs=1e-6)
+    assert row["auc_lo"] < row["auc"] < row["auc_hi"]
+    assert (row["n_images"], row["n_identities"]) == (len(faces), 5)
+
+
+def test_epsilon_stands_beside_its_null(command: Callable[..., list[dict[str, Any]]]) -> None:
+    clean, noise, _ = command()
+    assert clean["epsilon"] != noise["epsilon"]
+    assert clean["epsilon_null"] == noise["epsilon_null"] > 0
+    assert command(prior=None)[0]["epsilon"] is None
+
+
+def test_per_image_results_are_for_their_owner_alone(
+    command: Callable[..., list[dict[str, Any]]], data: SyntheticFaces, tmp_path: Path
+) -> None:
+    rows = command()
+    file = tmp_path / "measure" / "per_image.csv"
+    assert file.stat().st_mode & 0o777 == 0o600
+    with file.open() as lines:
+        table = list(csv.DictReader(lines))
+    assert list(table[0]) == ["row", "identity", "restart", "oracle", "correct", "fsim", "ssim"]
+    faces = data.faces("private_test")
+    for row in rows:
+        mine = [line for line in table if line["restart"] == row["restart"]]
+        assert [int(line["row"]) for line in mine] == sorted(faces.rows.tolist())
+        assert sum(int(line["correct"]) for line in mine) / len(mine) == pytest.approx(row["eval_acc"])
+        assert sum(float(line["ssim"]) for line in mine) / len(mine) == pytest.approx(row["ssim"], abs=1e-6)
+
+
+def test_several_oracles_give_rows_of_their_own(command: Callable[..., list[dict[str, Any]]]) -> None:
+    rows = command(
+        oracles={
+            "a": {"artifact": "oracle"},
+            "b": {"class_path": f"{NearestPixels.__module__}.NearestPixels"},
+        }
+    )
+    assert [(row["oracle"], row["restart"]) for row in rows] == [
+        (oracle, restart) for oracle in "ab" for restart in ("0", "1", "best")
+    ]
+    assert rows[0]["eval_acc"] == rows[3]["eval_acc"]
+
+
+def test_features_protected_again_do_not_stand_beside_an_old_attack(
+    command: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    store = TensorStore.open(tmp_path / "features")
+    batch = store.read(0)
+    store.write(0, **{**batch, "features": batch["features"] + 1})
+    with pytest.raises(ValueError, match="was not made from the features"):
+        command()
+
+
+def test_every_private_test_image_must_be_there_once(
+    command: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    store = TensorStore.open(tmp_path / "attack")
+    batch = store.read(0)
+    store.write(0, **{**batch, "row": batch["row"] + 1000})
+    with pytest.raises(ValueError, match=r"attack must hold each of the 10 private-test images once: 5 are"):
+        command()
+
+
+def test_a_store_of_another_encoder_is_refused(
+    command: Callable[..., list[dict[str, Any]]], defence: Artifact
+) -> None:
+    with torch.no_grad():
+        defence.encoder.bias += 1
+    with pytest.raises(ValueError, match="has encoder"):
+        command()
+
+
+def test_unknown_labels_and_missing_weights_are_refused_first(
+    command: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"labels \['colour'\] are no columns"):
+        command(labels={"colour": "red"})
+    with pytest.raises(FileNotFoundError, match=r"nothing\.pth"):
+        command(lpips_weights=str(tmp_path / "nothing.pth"))
+
+
+def test_help_explains(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        measure.main(["--help"])
+    assert stop.value.code == 0
+    assert "who judges identity" in capsys.readouterr().out

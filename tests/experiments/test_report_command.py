@@ -1,0 +1,77 @@
+"""Tables and conclusions from results made up by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from experiments.report import answer
+from experiments.tables import check, compare, summarise
+
+
+def row(defence: str, attack: str, eval_acc: float, **other: Any) -> dict[str, Any]:
+    return {
+        "defence": defence,
+        "strength": "" if defence == "none" else "beta=1",
+        "attack": attack,
+        "access": "white" if attack.startswith("white") else "black",
+        "adaptive": "none",
+        "oracle": "classifier",
+        "restart": "best",
+        "clean_acc": 0.9,
+        "n_identities": 50,
+        "eval_acc": eval_acc,
+        "eval_acc_lo": eval_acc - 0.05,
+        "eval_acc_hi": eval_acc + 0.05,
+        "auc": 0.9,
+        **other,
+    }
+
+
+def test_the_summary_takes_the_strongest_attack_of_each_point() -> None:
+    rows = pd.DataFrame(
+        [row("crafter", "white_box", 0.1), row("crafter", "black_box", 0.3), row("none", "white_box", 0.5)]
+    )
+    summary = summarise(rows).set_index("defence")
+    assert summary.loc["crafter", "worst_attack"] == "black_box"
+    assert summary.loc["crafter", "worst_eval_acc_hi"] == pytest.approx(0.35)
+    assert summary.loc["none", "worst_eval_acc"] == 0.5
+    assert summary["false_security"].isna().all()
+
+
+@pytest.mark.parametrize(("adaptive_acc", "expected"), [(0.12, False), (0.5, True)])
+def test_false_security_is_an_adaptive_attack_beyond_the_intervals(
+    adaptive_acc: float, expected: bool
+) -> None:
+    rows = pd.DataFrame(
+        [row("disco", "black_box", 0.1), row("disco", "a1_black_box", adaptive_acc, adaptive="A1")]
+    )
+    assert summarise(rows)["false_security"].tolist() == [expected]
+
+
+@pytest.mark.strict
+def test_a_weak_undefended_attack_makes_the_comparison_meaningless() -> None:
+    """8% of 50 people is far from chance to the eye, yet its lower bound is not 5 times chance."""
+    rows = pd.DataFrame([row("none", "white_box", 0.08), row("none", "black_box", 0.6)])
+    checks = check(rows)
+    assert [item.passed for item in checks] == [True, False, True]
+    assert "means nothing" in answer(summarise(rows), pd.DataFrame(), checks)
+
+
+def test_paired_comparison_against_none() -> None:
+    def images(defence: str, strength: str, correct: list[int]) -> pd.DataFrame:
+        return pd.DataFrame(
+            {"row": range(40), "identity": [i // 2 for i in range(40)], "correct": correct}
+        ).assign(defence=defence, strength=strength, attack="white_box", oracle="classifier", restart="best")
+
+    same, lower = [1] * 20 + [0] * 20, [1] * 2 + [0] * 38
+    table = compare(
+        pd.concat(
+            [images("none", "", same), images("weak", "beta=9", same), images("strong", "beta=1", lower)]
+        )
+    ).set_index("defence")
+    assert table.loc["weak", "verdict"] == "no difference shown"
+    assert table.loc["strong", "verdict"] == "lower"
+    assert table.loc["strong", "change"] == pytest.approx(-18 / 40)
