@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 
@@ -13,7 +13,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from torchvision.utils import make_grid, save_image
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import PercentFormatter
+from matplotlib.transforms import Bbox
+from torchvision.utils import make_grid
 
 from experiments.classes import import_class
 from experiments.plan import make_data
@@ -23,41 +26,63 @@ from facecrafter.store import TensorStore
 # Okabe and Ito's colours, told apart by colour-blind readers; markers repeat what the colours say.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 MARKERS = "osD^vP*"
-SHOWN = 6  # people on a contact sheet
+OUTLINE = [withStroke(linewidth=2.5, foreground="white")]  # keeps text readable on top of lines
+SHOWN = 8  # people on a contact sheet
 
 
-def curve(rows: pd.DataFrame, attack: str, oracle: str, path: Path) -> str:
-    """Draw Eval Acc against AUC for one attack and oracle; returns what the figure shows, in words."""
-    figure, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
+class Words(NamedTuple):
+    """What stands below a figure, and what stands for it where it cannot be seen."""
+
+    caption: str
+    alt: str
+
+
+def curve(rows: pd.DataFrame, attack: str, oracle: str, path: Path) -> Words:
+    """Draw Eval Acc against AUC for one attack and oracle."""
+    figure, axes = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
+    labels: list[tuple[float, float, str, str]] = []
     for number, (defence, group) in enumerate(rows.groupby("defence", sort=False)):
         style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
-        _points(axes, group.sort_values("auc"), "undefended" if defence == "none" else defence, style)
-    chance = 1 / rows["n_identities"].iloc[0]
+        group = group.sort_values("auc")
+        name, strengths = _split_labels(str(defence), list(group["strength"]))
+        _points(axes, group, name, style)
+        labels += [
+            (row.auc, row.eval_acc, strength, style["color"])
+            for row, strength in zip(group.itertuples(), strengths, strict=True)
+            if strength
+        ]
+    chance, clean = 1 / rows["n_identities"].iloc[0], rows["clean_acc"].iloc[0]
     axes.axhline(chance, color="grey", linestyle=":", label=f"chance ({chance:.1%})")
-    axes.axhline(rows["clean_acc"].iloc[0], color="grey", linestyle="--", label="clean images")
-    axes.annotate(
-        "ideal",
-        (1, 0),
-        xytext=(-34, 14),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        arrowprops={"arrowstyle": "->"},
-    )
+    axes.axhline(clean, color="grey", linestyle="--", label=f"clean images ({clean:.1%})")
     axes.set(
         xlabel="mean AUC of the attributes (utility)",
-        ylabel="Eval Acc of the attacker (leak)",
-        ylim=(0, None),
+        ylabel="images identified (leak)",
+        ylim=(0, 1.06 * max(clean, rows["eval_acc_hi"].max())),
+        title=f"{attack}, judged by {oracle}",
     )
-    axes.set_title(f"{attack}, judged by {oracle}")
-    axes.legend(fontsize="small")
-    figure.savefig(path, dpi=130)
-    figure.savefig(path.with_suffix(".svg"))
+    axes.margins(x=0.08)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.legend(loc="outside lower center", ncols=4, fontsize="small", frameon=False)
+    _label(axes, labels)
+    figure.savefig(path, dpi=150)
     plt.close(figure)
     points = "; ".join(
         f"{row['defence']} {row['strength']} has AUC {row['auc']:.3f}, Eval Acc {row['eval_acc']:.3f}"
         for _, row in rows.iterrows()
     )
-    return f"Privacy-utility curve, {attack} judged by {oracle}. {points}. Chance {chance:.4f}."
+    title = f"{attack} judged by {oracle}"
+    alt = f"Privacy-utility curve, {title}. {points}. Chance {chance:.4f}, clean images {clean:.3f}."
+    return Words(f"{title}, {int(rows['n_images'].iloc[0])} images, 95% intervals.", alt)
+
+
+def _split_labels(defence: str, strengths: list[str]) -> tuple[str, list[str]]:
+    """A defence's name in the legend, and what its points say: ('crafter, beta', ['0.5', '1'])."""
+    if defence == "none":
+        return "undefended", strengths
+    names = {strength.partition("=")[0] for strength in strengths}
+    if len(names) == 1 and all(strength.count("=") == 1 for strength in strengths):
+        return f"{defence}, {names.pop()}", [strength.partition("=")[2] for strength in strengths]
+    return defence, strengths
 
 
 def _points(axes: Axes, group: pd.DataFrame, label: str, style: dict[str, Any]) -> None:
@@ -67,28 +92,57 @@ def _points(axes: Axes, group: pd.DataFrame, label: str, style: dict[str, Any]) 
             (group[f"{name}_hi"] - group[name]).clip(lower=0),
         ]
 
-    axes.errorbar(
+    # Intervals in a lighter colour of their own, so that points that overlap can be told apart.
+    _, _, bars = axes.errorbar(
         group["auc"],
         group["eval_acc"],
         xerr=reach("auc"),
         yerr=reach("eval_acc"),
         label=label,
-        capsize=2,
+        linewidth=1,
+        elinewidth=1,
+        markersize=5,
         **style,
     )
-    for _, row in group.iterrows():
-        if row["strength"]:
-            axes.annotate(
-                row["strength"],
-                (row["auc"], row["eval_acc"]),
-                xytext=(5, 5),
+    for bar in bars:
+        bar.set_alpha(0.4)
+
+
+def _label(axes: Axes, labels: list[tuple[float, float, str, str]]) -> None:
+    """Write each (x, y, text, colour) beside its point, if possible where no other text or point is."""
+    axes.figure.canvas.draw()  # from now on it is known where on the page a point is
+    pixel = axes.figure.dpi / 72
+    points = [axes.transData.transform((x, y)) for x, y, _, _ in labels]
+    taken = [Bbox.from_bounds(x - 4 * pixel, y - 4 * pixel, 8 * pixel, 8 * pixel) for x, y in points]
+    for x, y, text, colour in labels:
+        for place in PLACES:
+            note = axes.annotate(
+                text,
+                (x, y),
+                **place,
                 textcoords="offset points",
-                fontsize="x-small",
+                fontsize="small",
+                color=colour,
+                path_effects=OUTLINE,
             )
+            box = note.get_window_extent()
+            if not any(box.overlaps(other) for other in taken) or place is PLACES[-1]:
+                taken.append(box)
+                break
+            note.remove()
 
 
-def curves(results: Results, folder: Path) -> dict[Path, str]:
-    """All curves, with their text alternatives."""
+PLACES: list[dict[str, Any]] = [
+    {"xytext": (5, 5), "ha": "left", "va": "bottom"},
+    {"xytext": (-5, -5), "ha": "right", "va": "top"},
+    {"xytext": (5, -5), "ha": "left", "va": "top"},
+    {"xytext": (-5, 5), "ha": "right", "va": "bottom"},
+    {"xytext": (0, 16), "ha": "center", "va": "bottom"},
+]
+
+
+def curves(results: Results, folder: Path) -> dict[Path, Words]:
+    """All curves."""
     drawn = {}
     for (attack, oracle), rows in results.best().groupby(["attack", "oracle"], sort=False):
         path = folder / f"{attack}-{oracle}.png"
@@ -96,7 +150,7 @@ def curves(results: Results, folder: Path) -> dict[Path, str]:
     return drawn
 
 
-def contact_sheets(results: Results, folder: Path) -> dict[Path, str]:
+def contact_sheets(results: Results, folder: Path) -> dict[Path, Words]:
     """For each attack a sheet: the private faces, then what the attacker sees under each protection."""
     data_config = results.config["data"]
     found = import_class(data_config["class_path"], "data")
@@ -106,11 +160,11 @@ def contact_sheets(results: Results, folder: Path) -> dict[Path, str]:
     faces = data.faces("private_test")
     positions = _different_people(faces.identities)
     originals, rows = faces.images(positions), torch.as_tensor(faces.rows)[positions]
-    return {
-        path: text
-        for attack in results.config["attacks"]
-        for path, text in [_sheet(results, attack, originals, rows, folder / f"faces-{attack}.png")]
-    }
+    drawn = {}
+    for attack in results.config["attacks"]:
+        path = folder / f"faces-{attack}.png"
+        drawn[path] = _sheet(results, attack, originals, rows, path)
+    return drawn
 
 
 def _different_people(identities: torch.Tensor) -> torch.Tensor:
@@ -119,16 +173,23 @@ def _different_people(identities: torch.Tensor) -> torch.Tensor:
     return torch.tensor([people.index(person) for person in sorted(set(people))[:SHOWN]])
 
 
-def _sheet(
-    results: Results, attack: str, originals: torch.Tensor, rows: torch.Tensor, path: Path
-) -> tuple[Path, str]:
-    lines, names = [originals], ["the private faces"]
+def _sheet(results: Results, attack: str, originals: torch.Tensor, rows: torch.Tensor, path: Path) -> Words:
+    lines = {"private faces": originals}
     for stage in results.stages:
         if stage["command"] == "measure" and stage["labels"]["attack"] == attack:
-            lines.append(_reconstructions(results, stage["name"].removesuffix(".measure"), rows))
-            names.append(" ".join(filter(None, (stage["labels"]["defence"], stage["labels"]["strength"]))))
-    save_image(make_grid(torch.cat(lines), nrow=len(rows)), path)
-    return path, f"Contact sheet of {attack}. Rows from the top: {', '.join(names)}."
+            name = " ".join(filter(None, (stage["labels"]["defence"], stage["labels"]["strength"])))
+            name = "undefended" if name == "none" else name
+            lines[name] = _reconstructions(results, stage["name"].removesuffix(".measure"), rows)
+    figure, axes = plt.subplots(len(lines), 1, figsize=(8, 0.85 * len(lines)), layout="constrained")
+    for axis, (name, images) in zip(axes.flat, lines.items(), strict=True):
+        axis.imshow(make_grid(images, nrow=len(rows), pad_value=1).permute(1, 2, 0).clamp(0, 1).numpy())
+        axis.set_ylabel(name, rotation=0, ha="right", va="center")
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+    plt.close(figure)
+    text = f"{attack}: the private faces, and below them what the attacker reconstructs from their features"
+    return Words(f"{text}.", f"{text}. Rows from the top: {', '.join(lines)}.")
 
 
 def _reconstructions(results: Results, stage: str, rows: torch.Tensor) -> torch.Tensor:

@@ -9,17 +9,26 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.figures import Words
+
 STYLE = """
-:root { color-scheme: light dark; --line: #8886; --bad: #b3261e; --good: #1b6e3c; }
+:root { color-scheme: light dark; --line: #8886; --bad: #b3261e; --good: #1b6e3c; --soft: #8881; }
 @media (prefers-color-scheme: dark) { :root { --bad: #ff8a80; --good: #7ddc9f; } }
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 62rem; margin: auto; padding: 1rem; }
-img { max-width: 100%; height: auto; background: #fff; border-radius: .25rem; }
-figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; opacity: .85; }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 70rem; margin: auto; padding: 1rem; }
+h1 { margin-bottom: 0; } h2 { margin: 2.2rem 0 .5rem; font-size: 1.25rem; } p, ul { max-width: 46rem; }
+img { max-width: 100%; height: auto; box-sizing: border-box; padding: .3rem; }
+img { background: #fff; border-radius: .25rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); gap: 1rem; }
+figure { margin: 0; } figcaption { font-size: .9rem; opacity: .85; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; }
-td, th { border-bottom: 1px solid var(--line); padding: .2rem .6rem; text-align: right; white-space: nowrap; }
-td:first-child, th:first-child { text-align: left; } pre { overflow-x: auto; font-size: .8rem; }
-.answer { border-left: .3rem solid var(--line); padding-left: 1rem; font-size: 1.1rem; }
-.bad { color: var(--bad); font-weight: 600; } .good { color: var(--good); }
+td, th { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0; }
+td, th { text-align: left; white-space: nowrap; }
+td { font-variant-numeric: tabular-nums; } tr:hover td { background: var(--soft); }
+pre { overflow-x: auto; font-size: .8rem; } summary { cursor: pointer; }
+.answer { border-left: .3rem solid var(--line); padding: .2rem 0 .2rem 1rem; font-size: 1.15rem; }
+ul { padding-left: 1.2rem; } .bad { color: var(--bad); font-weight: 600; }
+.good::marker { color: var(--good); }
+.verdict { font-weight: 600; } .good .verdict { color: var(--good); }
 @media print {
   body { max-width: none; font-size: 9pt; }
   figure, table { break-inside: avoid; }
@@ -47,7 +56,8 @@ def paragraph(text: str, kind: str = "") -> str:
 def verdicts(lines: Iterable[tuple[str, bool]]) -> str:
     """A list of checks; the word says what the colour says."""
     items = (
-        f'<li class="{"good" if passed else "bad"}">{"passed" if passed else "FAILED"}: {escape(text)}</li>'
+        f'<li class="{"good" if passed else "bad"}">'
+        f'<span class="verdict">{"passed" if passed else "FAILED"}</span>: {escape(text)}</li>'
         for text, passed in lines
     )
     return f"<ul>{''.join(items)}</ul>"
@@ -67,15 +77,24 @@ def download(path: Path) -> str:
     return f'<p><a download="{path.name}" href="data:text/csv;base64,{data}">Download {path.name}</a></p>'
 
 
-def figure(path: Path, text: str) -> str:
-    """A PNG with its text alternative."""
+def figures(drawn: Mapping[Path, Words]) -> str:
+    """PNGs, two beside each other where there is room."""
+    return f'<div class="figures">{"".join(_figure(path, words) for path, words in drawn.items())}</div>'
+
+
+def _figure(path: Path, words: Words) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     return (
-        f'<figure><img alt="{escape(text, quote=True)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(text)}</figcaption></figure>"
+        f'<figure><img alt="{escape(words.alt, quote=True)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{escape(words.caption)}</figcaption></figure>"
     )
 
 
 def preformatted(text: str) -> str:
-    """Text as it is, folded away."""
-    return f"<details><summary>Show</summary><pre>{escape(text)}</pre></details>"
+    """Text as it is."""
+    return f"<pre>{escape(text)}</pre>"
+
+
+def folded(title: str, html: str) -> str:
+    """Something that few readers want, behind its title."""
+    return f"<details><summary>{escape(title)}</summary>{html}</details>"

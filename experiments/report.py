@@ -1,125 +1,115 @@
-"""Rebuild a study's tables, figures and page: `python -m experiments.report --study DIR`."""
+"""Rebuild a study's tables, figures and page.
+
+    python -m experiments.report --study DIR [--publish docs/results/NAME.md]
+
+The page of a study on real people shows no face unless --faces says so; what --publish writes never does.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
-import pandas as pd
 import yaml
 
-from experiments import page
-from experiments.figures import contact_sheets, curves
-from experiments.tables import Check, Results, check, compare, gather, percent, summarise
+from experiments import page, publication, readable
+from experiments.figures import Words, contact_sheets, curves
+from experiments.findings import Findings, run_time, without_folders
+from experiments.machine import made_with
+from experiments.tables import gather
 
 LICENSED = {"datamodules.SyntheticFaces", "datamodules.synthetic.SyntheticFaces"}
 """Data whose images may be shown to anybody."""
-PACKAGES = ("facecrafter", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "pot")
-QUESTION = (
-    "How much of a face can an attacker reconstruct from the features, and what does protecting them cost?"
-)
-THREAT = (
-    "The attacker intercepts the features, has photographs of other people, and wants to know who is in the "
-    "picture. A white-box attacker also has the encoder; a black-box one can only query it. An oracle that "
-    "knows the private people judges how often a reconstruction is identified (Eval Acc)."
-)
 
 
-def answer(summary: pd.DataFrame, comparison: pd.DataFrame, checks: list[Check]) -> str:
-    """The study's finding in a sentence or two, no stronger than the numbers."""
-    if not all(item.passed for item in checks):
-        return "The comparison means nothing: a check failed, so a low Eval Acc may only show a weak attack."
-    undefended = summary[summary["defence"] == "none"].iloc[0]
-    base = (
-        f"Undefended, the worst attack identifies {percent(undefended['worst_eval_acc'])} of the images "
-        f"at a mean AUC of {undefended['auc']:.3f}."
-    )
-    lower = comparison[comparison["verdict"] == "lower"] if len(comparison) else comparison
-    if lower.empty:
-        return f"{base} No defence was shown to lower that."
-    protected = summary[summary["defence"] != "none"]
-    safest = protected.loc[protected["worst_eval_acc"].idxmin()]
-    return (
-        f"{base} The lowest worst case is that of {safest['defence']} {safest['strength']}: "
-        f"{percent(safest['worst_eval_acc'])} (95% interval {percent(safest['worst_eval_acc_lo'])} to "
-        f"{percent(safest['worst_eval_acc_hi'])}) at a mean AUC of {safest['auc']:.3f}, "
-        f"a change of {safest['auc'] - undefended['auc']:+.3f}."
-    )
-
-
-def run_time(results: Results) -> pd.DataFrame:
-    """Seconds and megabytes of every stage."""
-    folders = [results.output / stage["folder"] for stage in results.stages]
-    markers = [json.loads((folder / "stage.json").read_text()) for folder in folders]
-    columns = ["stage", "seconds", "megabytes", "finished"]
-    return pd.DataFrame(markers)[columns]
-
-
-def machine() -> str:
-    """Versions and processor of the machine that wrote the report."""
-    versions = [f"{name} {version(name)}" for name in PACKAGES if _installed(name)]
-    return ", ".join([f"Python {platform.python_version()}", *versions, platform.machine()])
-
-
-def _installed(name: str) -> bool:
-    try:
-        version(name)
-    except ModuleNotFoundError:
-        return False
-    return True
-
-
-def build(output: Path, show_faces: bool) -> Path:
-    """Write results.csv, summary.csv, comparison.csv, figures/ and report.html; returns the page's path."""
-    results = gather(output)
-    best = results.best()
-    summary, comparison, checks = summarise(best), compare(results.per_image), check(best)
-    tables = {"results.csv": results.rows, "summary.csv": summary, "comparison.csv": comparison}
+def write_tables(findings: Findings) -> None:
+    """Write results.csv, summary.csv and comparison.csv."""
+    tables = {
+        "results.csv": findings.results.rows,
+        "summary.csv": findings.summary,
+        "comparison.csv": findings.comparison,
+    }
     for name, frame in tables.items():
-        frame.to_csv(output / name, index=False)
+        frame.to_csv(findings.results.output / name, index=False)
+
+
+def html(findings: Findings, drawn: dict[Path, Words], sheets: dict[Path, Words]) -> str:
+    """The whole page."""
+    results = findings.results
+    output, best = results.output, results.best()
+    config = yaml.safe_dump(without_folders(results.config), sort_keys=False, allow_unicode=True)
+    sections = {
+        "Question and answer": page.paragraph(readable.QUESTION) + page.paragraph(findings.answer, "answer"),
+        "May the comparison be believed?": page.verdicts(
+            (item.text, item.passed) for item in findings.checks
+        ),
+        "The worst case of every defence": page.paragraph(readable.WORST)
+        + page.table(readable.worst_cases(findings.summary))
+        + page.download(output / "summary.csv"),
+        "Privacy against utility": page.paragraph(readable.CURVES) + page.figures(drawn),
+        "What the attacker sees": page.figures(sheets),
+        "Against undefended, on the same images": page.paragraph(readable.PAIRED)
+        + page.table(readable.changes(findings.comparison))
+        + page.download(output / "comparison.csv"),
+        "Every attack": page.paragraph(readable.COLUMNS)
+        + page.table(readable.attacks(best))
+        + page.download(output / "results.csv"),
+        "Threat model": page.paragraph(readable.THREAT),
+        "Configuration": page.paragraph(f"Seed {results.config['seed']}. {made_with()}.")
+        + page.folded("The study's configuration", page.preformatted(config)),
+        "Run time": page.folded("Seconds and megabytes of every stage", page.table(run_time(results))),
+    }
+    if not sheets:
+        del sections["What the attacker sees"]
+    return page.page(f"Study {results.config['name']}", sections)
+
+
+def build(output: Path, show_faces: bool, publish: Path | None = None) -> Path:
+    """Write the tables, figures/ and report.html of the study in `output`; returns the page's path.
+
+    Args:
+        output: the study's folder.
+        show_faces: draw contact sheets of the private faces and their reconstructions.
+        publish: also write a Markdown page without any face here, its figures in a folder beside it.
+
+    Raises:
+        ValueError: `publish` is not called *.md.
+        FileNotFoundError: nothing has been measured yet.
+    """
+    if publish and publish.suffix != ".md":
+        raise ValueError(f"--publish writes Markdown: name a file that ends in .md, not {publish}")
+    findings = Findings.of(gather(output))
+    write_tables(findings)
     folder = output / "figures"
     folder.mkdir(exist_ok=True)
-    figures = curves(results, folder)
-    if show_faces:
-        figures |= contact_sheets(results, folder)
-    shown = best[
-        ["defence", "strength", "attack", "oracle", "eval_acc", "eval_acc_lo", "eval_acc_hi", "top5", "auc"]
-    ]
-    sections = {
-        "Question and answer": page.paragraph(QUESTION)
-        + page.paragraph(answer(summary, comparison, checks), "answer"),
-        "Checks": page.verdicts((item.text, item.passed) for item in checks),
-        "Worst case": page.table(summary) + page.download(output / "summary.csv"),
-        "Privacy against utility": "".join(page.figure(path, text) for path, text in figures.items()),
-        "Against none, on the same images": page.table(comparison) + page.download(output / "comparison.csv"),
-        "Every attack": page.table(shown) + page.download(output / "results.csv"),
-        "Threat model": page.paragraph(THREAT),
-        "Configuration": page.paragraph(f"Seed {results.config['seed']}. {machine()}.")
-        + page.preformatted(yaml.safe_dump(results.config, sort_keys=False)),
-        "Run time": page.table(run_time(results)),
-    }
+    drawn = curves(findings.results, folder)
+    sheets = contact_sheets(findings.results, folder) if show_faces else {}
     path = output / "report.html"
-    path.write_text(page.page(f"Study {results.config['name']}", sections))
-    for item in checks:
+    path.write_text(html(findings, drawn, sheets))
+    if publish:
+        publication.publish(findings, drawn, publish)
+    for item in findings.checks:
         if not item.passed:
             print(f"CHECK FAILED, the comparison means nothing: {item.text}")
     return path
 
 
 def main(args: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--study", type=Path, required=True, help="the study's folder")
     parser.add_argument(
         "--faces", action="store_true", help="show faces although the data is not known to allow it"
     )
+    parser.add_argument(
+        "--publish", type=Path, metavar="FILE.md", help="also write a Markdown page without any face"
+    )
     options = parser.parse_args(args)
     try:
         allowed = yaml.safe_load((options.study / "study.yaml").read_text())["data"]["class_path"] in LICENSED
-        print(build(options.study, options.faces or allowed))
+        print(build(options.study, options.faces or allowed, options.publish))
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
 

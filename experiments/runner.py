@@ -31,7 +31,7 @@ class Running:
 
 
 class Runner:
-    """Runs the `wanted` stages that are not done, at most `jobs` at a time, the longest chains first.
+    """Runs the `missing` stages, at most `jobs` at a time, the longest chains first.
 
     After a failure nothing new is started, but what runs is waited for and kept.
     """
@@ -39,19 +39,18 @@ class Runner:
     def __init__(self, stages: Mapping[str, Stage], workshop: Workshop, jobs: int) -> None:
         self.stages, self.workshop, self.jobs = stages, workshop, jobs
         self.threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+        self.waiting: list[str] = []
         self.running: dict[str, Running] = {}
         self.failed: list[str] = []
         self.expected = {name: workshop.expected_seconds(stage) or 0.0 for name, stage in stages.items()}
 
-    def run(self, wanted: Iterable[str]) -> bool:
-        """True if every wanted stage is done at the end."""
-        wanted = list(wanted)
-        waiting = [name for name in wanted if not self.workshop.is_done(name)]
-        waiting.sort(key=self._chain, reverse=True)
-        self.total, self.waiting = len(waiting), waiting
+    def run(self, missing: Iterable[str]) -> bool:
+        """True if all of them are done at the end."""
+        self.waiting = sorted(missing, key=self._chain, reverse=True)
+        self.total = len(self.waiting)
         shown = 0.0
         try:
-            while self.running or (waiting and not self.failed):
+            while self.running or (self.waiting and not self.failed):
                 self._start_ready()
                 self._collect()
                 if time.monotonic() - shown > (1.0 if sys.stdout.isatty() else REPORT_EVERY) and self.running:

@@ -9,11 +9,14 @@ after a crash or a change of the configuration, computes only what is missing.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import fnmatch
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -60,11 +63,8 @@ def describe(stages: Mapping[str, Stage], workshop: Workshop, wanted: set[str], 
     )
 
 
-def write_plan(plan: Plan, workshop: Workshop) -> None:
-    """Write what the report reads: the resolved configuration and where each stage's artifact is."""
-    workshop.output.mkdir(parents=True, exist_ok=True)
-    resolved = yaml.safe_dump(plan.config.resolved(), sort_keys=False)
-    (workshop.output / "study.yaml").write_text(resolved)
+def write_plan(plan: Plan, workshop: Workshop) -> bool:
+    """Write the configuration and where each artifact is, for the report. True if that is news."""
     stages = [
         {
             "name": name,
@@ -75,7 +75,28 @@ def write_plan(plan: Plan, workshop: Workshop) -> None:
         }
         for name, stage in plan.stages.items()
     ]
-    (workshop.output / "plan.json").write_text(json.dumps(stages, indent=2))
+    content = {
+        workshop.output / "study.yaml": yaml.safe_dump(plan.config.resolved(), sort_keys=False),
+        workshop.output / "plan.json": json.dumps(stages, indent=2),
+    }
+    changed = any(not path.is_file() or path.read_text() != text for path, text in content.items())
+    for path, text in content.items():
+        path.write_text(text)
+    return changed
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Keep a second study out of the folder, where the two would write over each other."""
+    output.mkdir(parents=True, exist_ok=True)
+    with (output / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"another study is running in {output}; wait for it or choose --output"
+            ) from error
+        yield
 
 
 def publish_splits(workshop: Workshop) -> None:
@@ -87,7 +108,7 @@ def publish_splits(workshop: Workshop) -> None:
 
 
 def report(output: Path) -> int:
-    """Rebuild tables, figures and the page; the exit code."""
+    """Rebuild tables, figures and the page, whose path is printed last; the exit code."""
     return subprocess.run(
         [sys.executable, "-m", "experiments.report", "--study", str(output)], check=False
     ).returncode
@@ -126,17 +147,26 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         describe(stages, workshop, wanted, jobs)
         return 0
-    for name in forced:
-        workshop.discard(name)
-    write_plan(plan, workshop)
-    if not Runner(stages, workshop, jobs).run(name for name in stages if name in wanted):
-        return 1
-    publish_splits(workshop)
-    return report(output)
+    with locked(output):
+        for name in forced:
+            workshop.discard(name)
+        changed = write_plan(plan, workshop)
+        missing = [name for name in stages if name in wanted and not workshop.is_done(name)]
+        if not Runner(stages, workshop, jobs).run(missing):
+            return 1
+        publish_splits(workshop)
+        if not any(workshop.is_done(name) for name in plan.labels):
+            print("done; there is no report until an attack is measured")
+            return 0
+        if missing or changed or not (output / "report.html").is_file():
+            return report(output)
+        print(output / "report.html")
+        return 0
 
 
 def main(args: list[str] | None = None) -> None:
     options = parse(args)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stages are ended too
     try:
         sys.exit(run(options))
     except (ValueError, FileNotFoundError) as error:

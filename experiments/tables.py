@@ -88,6 +88,7 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
                 **dict(zip(POINT, point, strict=True)),
                 "auc": worst["auc"],
                 "worst_attack": worst["attack"],
+                "worst_oracle": worst["oracle"],
                 "worst_eval_acc": worst["eval_acc"],
                 "worst_eval_acc_lo": worst["eval_acc_lo"],
                 "worst_eval_acc_hi": worst["eval_acc_hi"],
@@ -144,6 +145,9 @@ def check(rows: pd.DataFrame) -> list[Check]:
     checks = []
     for oracle, group in rows.groupby("oracle", sort=False):
         undefended = group[group["defence"] == "none"]
+        if undefended.empty:
+            checks.append(Check(f"no attack on undefended images was judged by {oracle} yet", False))
+            continue
         white_box = undefended[undefended["access"] == "white"]
         checks += [_succeeds(undefended.loc[undefended["eval_acc_lo"].idxmax()], BETTER_ATTACK)]
         checks += [_succeeds(row, WHITE_BOX) for _, row in white_box.iterrows()]

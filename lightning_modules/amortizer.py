@@ -37,7 +37,7 @@ class Amortizer(LightningModule):
         network = load_encoder(encoder)
         shape = feature_shape(network, generator.image_size)
         self.encoder = Frozen(network)
-        self.generator = Frozen(fold_batchnorm(generator.average_generator))
+        self.generator = Frozen(fold_batchnorm(generator.network))
         self.latent_dim = generator.latent_dim
         self.amortizer = nets.Amortizer(shape, generator.latent_dim).to(memory_format=torch.channels_last)
         self.learning_rate = learning_rate

@@ -19,8 +19,8 @@ T = TypeVar("T", bound=LightningModule)
 def load_artifact(folder: str | Path, expected: type[T]) -> T:
     """The module that a fit wrote into `folder`, in eval mode and frozen.
 
-    The checkpoint may come from others: it is loaded with `weights_only=True`. The class comes from config.yaml, which
-    like any configuration names code to import, so it must be a subclass of `expected`.
+    The checkpoint may come from others: it is loaded with `weights_only=True`. The class comes from
+    config.yaml, which like any configuration names code to import, so it must be a subclass of `expected`.
 
     Raises:
         FileNotFoundError: if the folder or its config.yaml is missing.
@@ -29,7 +29,9 @@ def load_artifact(folder: str | Path, expected: type[T]) -> T:
     folder = Path(folder)
     config_file = folder / CONFIG_FILE
     if not config_file.is_file():
-        raise FileNotFoundError(f"{folder} is no artifact: it has no {CONFIG_FILE}. Run experiments.fit --output {folder}")
+        raise FileNotFoundError(
+            f"{folder} is no artifact: it has no {CONFIG_FILE}. Run experiments.fit --output {folder}"
+        )
     module = _instantiate(config_file, expected)
     checkpoint = folder / CHECKPOINT_FILE
     if checkpoint.is_file():
@@ -37,9 +39,13 @@ def load_artifact(folder: str | Path, expected: type[T]) -> T:
         try:
             module.load_state_dict(state)
         except RuntimeError as error:
-            raise ValueError(f"{checkpoint} does not fit the module that {config_file} describes: {error}") from error
+            raise ValueError(
+                f"{checkpoint} does not fit the module that {config_file} describes: {error}"
+            ) from error
     elif is_trained(type(module)):
-        raise FileNotFoundError(f"{checkpoint} is missing: the training was not finished. Run it again to resume")
+        raise FileNotFoundError(
+            f"{checkpoint} is missing: the training was not finished. Run it again to resume"
+        )
     return module.eval().requires_grad_(False)
 
 

@@ -22,12 +22,15 @@ class Crafter(Defence):
         prior: artifact folder of the generator G of the simulated attacker.
         beta: β, the weight of utility against privacy: large is useful, small is private.
         iterations: of the while loop, at most.
-        tolerance: stop when the root mean square of the last update of F falls below it; 0 runs all iterations.
+        tolerance: stop when the root mean square of the last update of F falls below it; 0 runs all
+            iterations.
         learning_rate: of Adam on F.
-        solver: of the implicit gradient: `facecrafter.implicit.ConjugateGradient` (default) or `NeumannSeries` (the paper's).
+        solver: of the implicit gradient: `facecrafter.implicit.ConjugateGradient` (default) or
+            `NeumannSeries` (the paper's).
         inner: how z* follows F.
         critic: how the critic is trained.
-        precision: of the Jacobian products: bf16, 32, or auto (bf16 where the processor multiplies it natively).
+        precision: of the Jacobian products: bf16, 32, or auto (bf16 where the processor multiplies it
+            natively).
         seed, query: see Defence.
     """
 

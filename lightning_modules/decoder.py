@@ -79,7 +79,7 @@ class Decoder(LightningModule):
         self.log("val/loss", loss, prog_bar=True, sync_dist=True, batch_size=len(batch["image"]))
 
     def configure_optimizers(self) -> dict:
-        optimizer = torch.optim.Adam(self.decoder.parameters(), self.learning_rate)
+        optimizer = torch.optim.Adam(self.decoder.parameters(), self.learning_rate, fused=True)
         schedule = OneCycleLR(optimizer, self.learning_rate, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

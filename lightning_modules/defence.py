@@ -18,8 +18,8 @@ from lightning_modules.target import TargetNetwork
 class Defence(LightningModule):
     """Turns private images into the features that leave the device. One class is one defence.
 
-    A subclass implements `protect`, and `training_step` too if it learns. It may replace `encoder` (what a white-box
-    attacker differentiates, pruners included) and `head` (what utility is measured with).
+    A subclass implements `protect`, and `training_step` too if it learns. It may replace `encoder` (what a
+    white-box attacker differentiates, pruners included) and `head` (what utility is measured with).
 
     Args:
         target: artifact folder of the trained target network.
@@ -42,13 +42,17 @@ class Defence(LightningModule):
 
     @abstractmethod
     def protect(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """images (N, 3, H, W) in [0, 1] -> protected features (N, C, h, w); randomness only from `generator`."""
+        """images (N, 3, H, W) in [0, 1] -> protected features (N, C, h, w).
+
+        All randomness comes from `generator`.
+        """
 
     def predict_step(self, batch: dict, batch_idx: int) -> dict | None:
         """Protects one batch of the manifest; None for one that is already in the store."""
         if batch["image"] is None:
             return None
-        # Seeded by the batch, not by the rank or by what ran before: any number of processes gives the same features.
+        # Seeded by the batch, not by the rank or by what ran before: any number of processes gives the same
+        # features.
         entropy = np.random.SeedSequence([self.seed, self.query, batch["number"]])
         generator = torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
         features = self.protect(batch["image"], generator)

@@ -23,9 +23,10 @@ BETAS = (0.5, 0.999)
 class Prior(LightningModule):
     """WGAN-GP (Gulrajani et al. 2017) with a moving average of G; optionally a VAE/GAN (Larsen et al. 2016).
 
-    An inversion can only find faces that G can express. With `reconstruction` > 0, a posterior q(z | x) trained
-    beside G asks it to express every public face; the critic asks that random latents look like faces. That reaches a strong
-    attack in a fraction of the steps of the plain WGAN-GP, which is `reconstruction=0`.
+    An inversion can only find faces that G can express. With `reconstruction` > 0, a posterior q(z | x)
+    trained beside G asks it to express every public face; the critic asks that random latents look like
+    faces. That reaches a strong attack in a fraction of the steps of the plain WGAN-GP, which is
+    `reconstruction=0`.
 
     Args:
         generator: G1 or G2 of the paper.
@@ -40,8 +41,8 @@ class Prior(LightningModule):
         averaging: decay of the moving average of G per generator step.
         reconstruction: weight of ‖G(z) − x‖² per image, z ~ q(z | x); 0 trains a plain WGAN-GP.
         divergence: weight of KL(q(z | x) ‖ N(0, I)) per image within the reconstruction term.
-        adversary_from: epoch in which the critic joins. Before it G learns from the reconstruction alone, at a
-            third of the cost of a step.
+        adversary_from: epoch in which the critic joins. Before it G learns from the reconstruction alone, at
+            a third of the cost of a step.
     """
 
     VERSION = 1
@@ -79,7 +80,9 @@ class Prior(LightningModule):
         channels_last = torch.channels_last
         self.generator = GENERATORS[generator](latent_dim, image_size, width).to(memory_format=channels_last)
         self.critic = Critic(image_size, critic_width).to(memory_format=channels_last)
-        self.posterior = Posterior(latent_dim, image_size).to(memory_format=channels_last) if reconstruction else None
+        self.posterior = (
+            Posterior(latent_dim, image_size).to(memory_format=channels_last) if reconstruction else None
+        )
         self.average = AveragedModel(self.generator, avg_fn=self._moving_average, use_buffers=True)
         self.average.requires_grad_(False)
 
@@ -100,8 +103,8 @@ class Prior(LightningModule):
         learners = [self.generator, *([self.posterior] if self.posterior else [])]
         parameters = [p for learner in learners for p in learner.parameters()]
         return [
-            torch.optim.Adam(parameters, self.learning_rate, BETAS),
-            torch.optim.Adam(self.critic.parameters(), self.learning_rate, BETAS),
+            torch.optim.Adam(parameters, self.learning_rate, BETAS, fused=True),
+            torch.optim.Adam(self.critic.parameters(), self.learning_rate, BETAS, fused=True),
         ]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -140,7 +143,7 @@ class Prior(LightningModule):
         self.critic.requires_grad_(True)
 
     def _evidence_loss(self, posterior: Posterior, faces: Tensor) -> Tensor:
-        """The negative evidence lower bound of a Gaussian decoder, up to scale and constants, mean over images."""
+        """Minus the evidence lower bound of a Gaussian decoder but for scale and constants, mean of N."""
         mean, log_variance = posterior(faces)
         distance = squared_distance(self.generator(sample(mean, log_variance)).float(), faces).mean()
         divergence = divergence_from_normal(mean, log_variance).mean()
@@ -153,11 +156,16 @@ class Prior(LightningModule):
         optimizer.step()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """The critic's distance from held-out identities; far above that of the training faces, it has memorised them."""
+        """The critic's distance from held-out identities.
+
+        Far above that of the training faces, it has memorised them.
+        """
         fakes = self.network(self._latents(len(batch["image"])))
         self.log("val/emd", earth_mover(self.critic, batch["image"], fakes))
         if self.posterior:
-            distance = squared_distance(self.network(self.posterior(batch["image"])[0]).float(), batch["image"])
+            distance = squared_distance(
+                self.network(self.posterior(batch["image"])[0]).float(), batch["image"]
+            )
             self.log("val/reconstruction", distance.mean(), prog_bar=True)
 
     def example_images(self, batch: dict[str, Tensor]) -> Tensor:

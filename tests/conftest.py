@@ -1,11 +1,11 @@
-"""What the tests share: the command line as a user has it."""
+"""What the tests share: one cache for all, and the command line as a user has it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,20 +15,26 @@ ROOT = Path(__file__).parents[1]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Commands in this process and in others decode once, upload nothing and share out the cores."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACECRAFTER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), str(ROOT)]))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("WANDB_MODE", "offline")
+        patch.setenv("WANDB_SILENT", "true")
+        yield
+
+
 @pytest.fixture(scope="session")
-def command(tmp_path_factory: pytest.TempPathFactory) -> Command:
-    """Runs `python -m experiments.NAME ARGUMENTS` from the checkout, with one cache for all tests."""
-    cache = tmp_path_factory.mktemp("cache")
+def command() -> Command:
+    """Runs `python -m experiments.NAME ARGUMENTS` from the checkout, in a process of its own."""
 
     def run(name: str, *arguments: object, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-        folders = [str(ROOT / "src"), str(ROOT), *([str(path)] if path else [])]
-        environment = os.environ | {
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join(folders),
-            "FACECRAFTER_CACHE": str(cache),
-            "WANDB_SILENT": "true",
-        }
+        folders = [os.environ["PYTHONPATH"], *([str(path)] if path else [])]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
         line = [sys.executable, "-m", f"experiments.{name}", *map(str, arguments)]
-        return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+        return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200)
 
     return run

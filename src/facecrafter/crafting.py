@@ -1,8 +1,9 @@
 """Algorithm 1 of the paper: feature crafting, as steps on a state.
 
-`FeatureCrafting.start` initialises one batch, `FeatureCrafting.step` is one pass through the algorithm's while
-loop. All losses are per image: L_u = ‖F − Enc(x)‖²/n with n elements of a feature, L_p = −D(G(z*)); so a feature's
-gradient does not depend on how many others are in its batch. Only the critic sees the batch: it is the distribution.
+`FeatureCrafting.start` initialises one batch, `FeatureCrafting.step` is one pass through the algorithm's
+while loop. All losses are per image: L_u = ‖F − Enc(x)‖²/n with n elements of a feature, L_p = −D(G(z*)); so
+a feature's gradient does not depend on how many others are in its batch. Only the critic sees the batch: it
+is the distribution.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class InnerProblem:
     Args:
         first: Levenberg-Marquardt iterations of the first inversion.
         starts: random starts of an inversion; each image keeps its best.
-        refresh: every so many iterations, invert afresh from random starts and keep the better z* of each image; 0 never.
+        refresh: every so many iterations, invert afresh from random starts and keep the better z* of each
+            image; 0 never.
         steps: conjugate-gradient steps of a Gauss-Newton step.
         damping: μ of the Gauss-Newton step between two iterations.
     """
@@ -118,7 +120,9 @@ class FeatureCrafting:
             raw = self.model.encoder(images)
             average = self.model.generator(self._latents(len(images), random, images.device))
         if not torch.isfinite(raw).all():
-            raise ValueError("the encoder returned a feature that is not finite: check its weights and the images")
+            raise ValueError(
+                "the encoder returned a feature that is not finite: check its weights and the images"
+            )
         z = self._fresh_response(raw, random, progress)
         features = raw.clone()
         critic = self._new_critic(random).to(images.device)
@@ -128,8 +132,8 @@ class FeatureCrafting:
             z=z,
             average_faces=average,
             critic=critic,
-            critic_optimizer=torch.optim.Adam(critic.parameters(), self.critic.learning_rate),
-            feature_optimizer=torch.optim.Adam([features], self.learning_rate),
+            critic_optimizer=torch.optim.Adam(critic.parameters(), self.critic.learning_rate, fused=True),
+            feature_optimizer=torch.optim.Adam([features], self.learning_rate, fused=True),
             random=random,
             leading=self._latents(len(images), random, images.device),
         )
@@ -140,7 +144,8 @@ class FeatureCrafting:
     def step(self, state: CraftingState) -> dict[str, float]:
         """Lines 3 to 13. Returns the losses and the solver's health at the point of differentiation.
 
-        `state.features` and `state.z` are new tensors' contents afterwards; the metrics describe the point before.
+        `state.features` and `state.z` are new tensors' contents afterwards; the metrics describe the point
+        before.
         """
         if self.inner.refresh and state.iteration and state.iteration % self.inner.refresh == 0:
             self._refresh(state)
@@ -184,7 +189,7 @@ class FeatureCrafting:
             state.penalty = penalty.item()
 
     def _privacy_gradient(self, state: CraftingState, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Line 10: the critic's scores of G(z*) (N,), and the gradient of each image's L_p = −D by that image."""
+        """Line 10: the critic's scores of G(z*) (N,), and each image's gradient of its L_p = −D."""
         images = images.detach().requires_grad_()
         scores = state.critic(images).float()
         (gradient,) = torch.autograd.grad(-scores.sum(), images)
@@ -211,7 +216,7 @@ class FeatureCrafting:
         }
 
     def _refresh(self, state: CraftingState) -> None:
-        """Inverts F afresh and keeps the better response of each image, so that z* cannot stay in a poor valley."""
+        """Inverts F afresh and keeps each image's better response: z* cannot stay in a poor valley."""
         fresh = self._fresh_response(state.features, state.random, None)
         loss = squared_distance(state.features, self.model(state.z).features)
         better = squared_distance(state.features, self.model(fresh).features) < loss
@@ -233,7 +238,9 @@ class FeatureCrafting:
             for _ in range(inner.starts)
         ]
         best = torch.stack([tried.loss for tried in tries]).argmin(dim=0)
-        return torch.stack([tried.z for tried in tries])[best, torch.arange(len(features), device=best.device)]
+        return torch.stack([tried.z for tried in tries])[
+            best, torch.arange(len(features), device=best.device)
+        ]
 
     def _latents(self, count: int, random: torch.Generator, device: torch.device) -> Tensor:
         return torch.randn(count, self.model.latent_dim, generator=random, device=random.device).to(device)

@@ -1,6 +1,7 @@
 """The implicit gradient of Crafter: how a loss of the best response z*(F) changes with the feature F.
 
-The best response minimises ‖F − φ(z)‖² + λ‖z − z*‖² around itself, so with J = ∂φ/∂z and up to the curvature of φ
+The best response minimises ‖F − φ(z)‖² + λ‖z − z*‖² around itself, so with J = ∂φ/∂z and up to the curvature
+of φ
 
     ∂z*/∂F = (JᵀJ + λI)⁻¹ Jᵀ        and        ∂L_p/∂F = J (JᵀJ + λI)⁻¹ ∂L_p/∂z*
 
@@ -40,7 +41,8 @@ class ConjugateGradient:
     """A fixed number of conjugate-gradient steps on (A + λI) x = b (Hestenes and Stiefel 1952), batched.
 
     Args:
-        damping: λ. Small values move z* most per unit of change of the feature, large ones follow ∂L_p/∂z* itself.
+        damping: λ. Small values move z* most per unit of change of the feature, large ones follow ∂L_p/∂z*
+            itself.
         steps: products with A; nothing is decided on the host in between.
     """
 
@@ -69,9 +71,9 @@ class ConjugateGradient:
 class NeumannSeries:
     """Algorithm 2 of the paper (after Lorraine et al. 2020): x = s·Σ_{j=0..terms−1} (I − s·A)ʲ b.
 
-    It approaches A⁻¹b only after about 1/(s·μ_min) terms; cut off earlier, it acts like a ridge λ = 1/(s·terms).
-    With the published numbers (150 + 1 terms, s = 1.907e-6 whatever the batch) that is λ = 3,472 (`Units` of the
-    published code: ‖·‖² per image, A = JᵀJ).
+    It approaches A⁻¹b only after about 1/(s·μ_min) terms; cut off earlier, it acts like a ridge
+    λ = 1/(s·terms). With the published numbers (150 + 1 terms, s = 1.907e-6 whatever the batch) that is
+    λ = 3,472 (`Units` of the published code: ‖·‖² per image, A = JᵀJ).
 
     Args:
         scale: s = αc, the step; the series diverges unless s·μ_max(A) < 2.
@@ -96,7 +98,8 @@ class NeumannSeries:
         if not bool((remainder.norm(dim=1) <= 1.01 * b.norm(dim=1)).all()):
             _, largest = power_iteration(matrix, torch.ones_like(b), steps=20)
             raise ArithmeticError(
-                f"the Neumann series diverges: its step {self.scale:g} must stay below 2/μ_max = {2 / largest.max():g}"
+                f"the Neumann series diverges: its step {self.scale:g} must stay below "
+                f"2/μ_max = {2 / largest.max():g}"
             )
         tiny = torch.finfo(b.dtype).tiny
         return Solution(self.scale * total, remainder.norm(dim=1) / b.norm(dim=1).clamp_min(tiny))

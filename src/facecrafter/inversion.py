@@ -36,8 +36,8 @@ class AttackerModel:
     def __init__(self, encoder: nn.Module, generator: nn.Module, dtype: torch.dtype | None = None) -> None:
         channels_last = torch.channels_last
         self.latent_dim = _latent_dim(generator)
-        self.encoder = fold_batchnorm(encoder).to(memory_format=channels_last)  # type: ignore[call-overload]
-        self.generator = fold_batchnorm(generator).to(memory_format=channels_last)  # type: ignore[call-overload]
+        self.encoder = fold_batchnorm(encoder).to(memory_format=channels_last)
+        self.generator = fold_batchnorm(generator).to(memory_format=channels_last)
         self._encode = Linearizer(self.encoder, dtype)
         self._generate = Linearizer(self.generator, dtype)
 
@@ -78,8 +78,9 @@ def invert(
 ) -> Inversion:
     """Minimises ‖F − φ(z)‖² per sample by Levenberg-Marquardt (Marquardt 1963), from `start`.
 
-    Each iteration linearises φ once and solves (JᵀJ + μI) δ = Jᵀ(F − φ(z)) by `steps` conjugate-gradient steps. A
-    step that does not lower a sample's loss is taken back and its damping μ raised; one that does lowers μ.
+    Each iteration linearises φ once and solves (JᵀJ + μI) δ = Jᵀ(F − φ(z)) by `steps` conjugate-gradient
+    steps. A step that does not lower a sample's loss is taken back and its damping μ raised; one that does
+    lowers μ.
 
     Args:
         features: F (N, C, h, w).

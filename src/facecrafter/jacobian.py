@@ -1,8 +1,8 @@
 """Jacobian products of a frozen network, layer by layer, from one forward pass.
 
-For a network φ and a point x, `linearize(φ, x)` returns φ(x) and the two linear maps v ↦ J·v and u ↦ Jᵀ·u. One
-forward pass fixes what is not linear (ReLU masks, pooling winners, slopes of the sigmoid); each product after it
-costs about one forward pass, where a double backward costs several and keeps its graph.
+For a network φ and a point x, `Linearizer(φ)(x)` returns φ(x) and the two linear maps v ↦ J·v and u ↦ Jᵀ·u.
+One forward pass fixes what is not linear (ReLU masks, pooling winners, slopes of the sigmoid); each product
+after it costs about one forward pass, where a double backward costs several and keeps its graph.
 
 A new layer type is one more `@_rule.register` function.
 """
@@ -26,7 +26,7 @@ Product = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Linearization:
-    """The derivative of a map at one point: `jvp` is v ↦ J·v, `vjp` is u ↦ Jᵀ·u, both per sample of the batch."""
+    """The derivative of a map at one point: `jvp` is v ↦ J·v, `vjp` is u ↦ Jᵀ·u, both per sample."""
 
     jvp: Product
     vjp: Product
@@ -53,7 +53,9 @@ class Linearizer:
 
     def __init__(self, network: nn.Module, dtype: torch.dtype | None = None) -> None:
         self.network = network
-        self.dtype = dtype or next((weight.dtype for weight in network.parameters()), torch.get_default_dtype())
+        self.dtype = dtype or next(
+            (weight.dtype for weight in network.parameters()), torch.get_default_dtype()
+        )
         self._cast: dict[int, Tensor] = {}
         self._warned: set[type] = set()
 
@@ -62,7 +64,8 @@ class Linearizer:
         with torch.no_grad():
             y, inner = _rule(self.network, x, self)
         return y, Linearization(
-            lambda v: inner.jvp(v.to(self.dtype)).to(x.dtype), lambda u: inner.vjp(u.to(self.dtype)).to(x.dtype)
+            lambda v: inner.jvp(v.to(self.dtype)).to(x.dtype),
+            lambda u: inner.vjp(u.to(self.dtype)).to(x.dtype),
         )
 
     def cast(self, weight: Tensor) -> Tensor:
@@ -75,8 +78,8 @@ class Linearizer:
         if type(layer) not in self._warned:
             self._warned.add(type(layer))
             warnings.warn(
-                f"{type(layer).__name__} has no Jacobian rule: its products go through autograd, which is slower. "
-                "Register one in facecrafter/jacobian.py.",
+                f"{type(layer).__name__} has no Jacobian rule: its products go through autograd, which is "
+                "slower. Register one in facecrafter/jacobian.py.",
                 stacklevel=2,
             )
 
@@ -85,7 +88,7 @@ class Linearizer:
 def _rule(layer: nn.Module, x: Tensor, to: Linearizer) -> Result:
     """A layer without a rule of its own: autograd, in the precision of the forward pass."""
     to.warn_once(layer)
-    y, pull = torch.func.vjp(layer, x)
+    y, pull = torch.func.vjp(layer, x)[:2]
 
     def jvp(v: Tensor) -> Tensor:
         tangent: Tensor = torch.func.jvp(layer, (x,), (v.to(x.dtype),))[1]
@@ -195,7 +198,7 @@ def _(layer: nn.MaxPool2d, x: Tensor, to: Linearizer) -> Result:
     def jvp(v: Tensor) -> Tensor:
         # As (N, positions, channels), the layout of channels_last: no copy.
         taken = v.permute(0, 2, 3, 1).flatten(1, 2).gather(1, positions)
-        return taken.unflatten(1, y.shape[-2:]).permute(0, 3, 1, 2)
+        return taken.reshape(len(v), *y.shape[-2:], -1).permute(0, 3, 1, 2)
 
     pull = torch.ops.aten.max_pool2d_with_indices_backward
     kernel, stride, padding, dilation = (

@@ -10,7 +10,7 @@ Precision = Literal["auto", "32", "bf16"]
 
 
 def fast_dtype(precision: Precision, device: torch.device | str = "cpu") -> torch.dtype | None:
-    """bfloat16 if `precision` asks for it, or if it is `auto` and the device multiplies bfloat16 in hardware; else None.
+    """bfloat16 if `precision` asks for it, or is `auto` and the device multiplies it in hardware; else None.
 
     Without such hardware bfloat16 is emulated, and slower than float32.
     """

@@ -1,4 +1,7 @@
-"""The critic's side of a Wasserstein game (Arjovsky et al. 2017; Gulrajani et al. 2017), shared by prior and Crafter."""
+"""The critic's side of a Wasserstein game, shared by prior and Crafter.
+
+Arjovsky et al. 2017; Gulrajani et al. 2017.
+"""
 
 from __future__ import annotations
 
@@ -24,4 +27,5 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, generator: t
     share = torch.rand(len(real), 1, 1, 1, generator=generator, device=generator.device).to(real)
     between = (share * real + (1 - share) * fake).detach().requires_grad_()
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return (slope.float().flatten(1).norm(dim=1) - 1).square().mean()
+    penalty: Tensor = (slope.float().flatten(1).norm(dim=1) - 1).square().mean()
+    return penalty

@@ -2,76 +2,94 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from conftest import Command
 from tiny_study import DATA, TRAINER, model, write
 
+from experiments import fit
 from facecrafter.store import TensorStore
 
-DEFENCES = Path(__file__).parents[1] / "external_defences"
+pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
 
 
-def fit_config(path: Path, module: dict[str, Any], **trainer: Any) -> Path:
-    return write({"trainer": {**TRAINER, **trainer}, "model": module, "data": DATA}, path)
+def fit_config(path: Path, module: dict[str, Any], people: int = 4, **trainer: Any) -> Path:
+    """A configuration with one private-test image of each of `people`, protected two at a time."""
+    data = {**DATA, "init_args": DATA["init_args"] | {"private_identities": people}}
+    content = {"trainer": {**TRAINER, **trainer}, "model": module, "data": data, "threads": 1}
+    return write(content, path)
 
 
 @pytest.fixture(scope="module")
-def target(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifact of a trained target network."""
-    folder = tmp_path_factory.mktemp("target")
-    config = fit_config(folder / "fit.yaml", model("TargetNetwork", n_outputs=17))
-    result = command("fit", "--config", config, "--output", folder)
-    assert result.returncode == 0, result.stderr
-    return folder
+def crafter(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The `model` section of a Crafter, its target network and prior trained for an epoch."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    prior = model("Prior", image_size=32, latent_dim=8, width=4, critic_width=4)
+    for name, module in {"target": model("TargetNetwork", n_outputs=17), "prior": prior}.items():
+        config = fit_config(folder / f"{name}.yaml", module)
+        fit.main(["--config", str(config), "--output", str(folder / name)])
+    small = {"iterations": 2, "inner": {"first": 2, "starts": 1}, "critic": {"steps": 1, "width": 4}}
+    return model("Crafter", target=str(folder / "target"), prior=str(folder / "prior"), **small)
 
 
 def features(folder: Path) -> dict[str, torch.Tensor]:
     return TensorStore.open(folder / "features").load("row", "features")
 
 
-def test_every_image_is_protected_once_whatever_the_number_of_processes(
-    command: Command, tmp_path: Path, target: Path
+def test_every_image_is_crafted_once_whatever_the_number_of_processes(
+    command: Command, tmp_path: Path, crafter: dict[str, Any]
 ) -> None:
-    """Killed and resumed, or shared by two ranks: the features are bit for bit the same."""
-    config = fit_config(tmp_path / "noise.yaml", model("gaussian_noise.GaussianNoise", target=str(target)))
-    assert yaml.safe_load((target / "config.yaml").read_text())["model"]["class_path"].endswith(
-        "TargetNetwork"
-    )
-    assert torch.load(target / "last.ckpt", weights_only=True)["epoch"] == 0
+    """Killed and resumed, or three batches shared by two ranks: the features are bit for bit the same."""
+    config = fit_config(tmp_path / "crafter.yaml", crafter, people=6)
     one, two = tmp_path / "one", tmp_path / "two"
-    result = command("fit", "--config", config, "--output", one, path=DEFENCES)
-    assert result.returncode == 0, result.stderr
+    fit.main(["--config", str(config), "--output", str(one)])
     alone = features(one)
-    assert len(alone["row"]) == len(alone["row"].unique()) == 4
+    assert len(alone["row"]) == len(alone["row"].unique()) == 6
 
     next((one / "features").glob("*.safetensors")).unlink()
     kept = {file.name: file.stat().st_mtime_ns for file in (one / "features").glob("*.safetensors")}
-    assert command("fit", "--config", config, "--output", one, path=DEFENCES).returncode == 0
+    assert len(kept) == 2
+    fit.main(["--config", str(config), "--output", str(one)])
     resumed = features(one)
     assert all((one / "features" / name).stat().st_mtime_ns == time for name, time in kept.items())
 
     ranks = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    result = command("fit", "--config", config, "--output", two, *ranks, path=DEFENCES)
+    result = command("fit", "--config", config, "--output", two, *ranks)
     assert result.returncode == 0, result.stderr
+    assert {file.name for file in (two / "logs").iterdir()} == {f"iterations-rank{rank}.csv" for rank in "01"}
     for other in (resumed, features(two)):
         assert torch.equal(other["row"], alone["row"])
         assert torch.equal(other["features"], alone["features"])
 
 
-def test_a_training_goes_on_from_its_last_epoch(command: Command, tmp_path: Path, target: Path) -> None:
-    target = Path(shutil.copytree(target, tmp_path / "target"))
-    before = torch.load(target / "last.ckpt", weights_only=True)
-    config = fit_config(tmp_path / "more.yaml", model("TargetNetwork", n_outputs=17), max_epochs=2)
-    result = command("fit", "--config", config, "--output", target)
-    assert result.returncode == 0, result.stderr
-    after = torch.load(target / "last.ckpt", weights_only=True)
-    assert after["epoch"] == 1
+KILLER = """
+from pytorch_lightning import Callback
+
+class Killer(Callback):
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 1:
+            raise SystemExit("killed")
+"""
+
+
+def test_a_killed_training_goes_on_from_its_last_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "killer.py").write_text(KILLER)
+    monkeypatch.syspath_prepend(tmp_path)
+    network, output = model("TargetNetwork", n_outputs=17), tmp_path / "out"
+    killer = [{"class_path": "killer.Killer"}]
+    killed = fit_config(tmp_path / "killed.yaml", network, max_epochs=2, callbacks=killer)
+    with pytest.raises(SystemExit, match="killed"):
+        fit.main(["--config", str(killed), "--output", str(output)])
+    before = torch.load(output / "last.ckpt", weights_only=True)
+    again = fit_config(tmp_path / "again.yaml", network, max_epochs=2)
+    fit.main(["--config", str(again), "--output", str(output)])
+    after = torch.load(output / "last.ckpt", weights_only=True)
+    assert (before["epoch"], after["epoch"]) == (0, 1)
     assert after["global_step"] == 2 * before["global_step"]
 
 
@@ -85,9 +103,11 @@ def test_a_training_goes_on_from_its_last_epoch(command: Command, tmp_path: Path
     ids=["argument", "class", "trainer"],
 )
 def test_a_mistake_in_the_configuration_is_named(
-    command: Command, tmp_path: Path, change: dict[str, Any], message: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], message: str
 ) -> None:
     config = {"trainer": TRAINER, "model": model("TargetNetwork", n_outputs=17), "data": DATA, **change}
-    result = command("fit", "--config", write(config, tmp_path / "c.yaml"), "--output", tmp_path / "out")
-    assert result.returncode != 0
-    assert message in result.stderr
+    line = ["--config", str(write(config, tmp_path / "c.yaml")), "--output", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as stop:
+        fit.main(line)
+    assert stop.value.code != 0
+    assert message in capsys.readouterr().err

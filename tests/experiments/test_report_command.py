@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from made_up_study import ATTACKS, ORACLES, write_study
 
-from experiments.report import answer
-from experiments.tables import check, compare, summarise
+from experiments.findings import Findings, answer
+from experiments.report import build
+from experiments.tables import check, compare, gather, summarise
 
 
 def row(defence: str, attack: str, eval_acc: float, **other: Any) -> dict[str, Any]:
@@ -75,3 +79,56 @@ def test_paired_comparison_against_none() -> None:
     assert table.loc["weak", "verdict"] == "no difference shown"
     assert table.loc["strong", "verdict"] == "lower"
     assert table.loc["strong", "change"] == pytest.approx(-18 / 40)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_study(tmp_path_factory.mktemp("study"), tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def published(study: Path) -> Path:
+    """The Markdown page, written beside report.html with its faces."""
+    page = study / "docs" / "made-up.md"
+    page.parent.mkdir()
+    build(study, show_faces=True, publish=page)
+    return page
+
+
+def test_the_answer_names_the_best_point_that_is_affordable(study: Path) -> None:
+    """beta=0.5 protects best but costs 0.06 of AUC; beta=1 is the best of those that cost at most 0.05."""
+    found = Findings.of(gather(study)).answer
+    assert "under crafter beta=1 " in found
+    assert "0.862 instead of 0.900" in found
+    assert "black_box, judged by classifier" in found
+
+
+def test_a_study_without_its_undefended_point_cannot_be_believed(study: Path) -> None:
+    rows = gather(study).best()
+    checks = check(rows[rows["defence"] != "none"])
+    assert not any(item.passed for item in checks)
+    assert "means nothing" in answer(summarise(rows[rows["defence"] != "none"]), pd.DataFrame(), checks)
+
+
+@pytest.mark.usefixtures("published")
+def test_the_page_shows_faces_and_loads_nothing(study: Path) -> None:
+    html = (study / "report.html").read_text()
+    assert "What the attacker sees" in html
+    assert not re.findall(r"(?:src|href)=\"(?!data:)|url\(|@import", html)
+    assert (study / "figures" / "faces-white_box.png").is_file()
+
+
+@pytest.mark.strict
+def test_what_is_published_shows_no_face_and_no_folder(study: Path, published: Path) -> None:
+    curves = {f"{attack}-{oracle}.png" for attack in ATTACKS for oracle in ORACLES}
+    assert {file.name for file in published.with_suffix("").iterdir()} == curves
+    text = published.read_text()
+    assert set(re.findall(r"\]\(made-up/([^)]+)\)", text)) == curves
+    assert "crafter beta=1" in text
+    assert str(study.parent) not in text
+    assert "/tmp" not in text
+
+
+def test_publishing_needs_a_markdown_file(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"ends in \.md"):
+        build(study, show_faces=False, publish=tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from typing import Any
 import pytest
 from conftest import Command
 from tiny_study import model, tiny_study, write
+
+from experiments.plan import Plan
+from experiments.study import parse, run
+from experiments.study_config import parse as parse_config
 
 DEFENCES = Path(__file__).parents[1] / "external_defences"
 
@@ -21,58 +26,58 @@ def markers(study: Path) -> dict[str, str]:
     return {file.parent.name: file.read_text() for file in study.glob("artifacts/*/stage.json")}
 
 
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
+    """The command in this process, which has imported everything; its stages are processes as ever."""
+    monkeypatch.syspath_prepend(DEFENCES)
+    monkeypatch.setenv("PYTHONPATH", str(DEFENCES), prepend=os.pathsep)
+
+    def run_study(*line: object) -> tuple[int, list[str]]:
+        code = run(parse([*map(str, line)]))
+        return code, capfd.readouterr().out.splitlines()
+
+    return run_study
+
+
 @pytest.mark.slow
-def test_a_study_runs_to_its_report_and_a_second_run_redoes_nothing(command: Command, tmp_path: Path) -> None:
-    config, study = write(tiny_study(), tmp_path / "tiny.yaml"), tmp_path / "study"
+def test_a_study_runs_to_its_report_and_a_second_run_redoes_nothing(
+    command: Command, in_process: Any, tmp_path: Path
+) -> None:
+    study = tmp_path / "study"
+    line = ("--config", write(tiny_study(), tmp_path / "tiny.yaml"), "--output", study)
 
-    def run(*options: object) -> list[str]:
-        result = command("study", "--config", config, "--output", study, *options, path=DEFENCES)
-        assert result.returncode == 0, result.stdout + result.stderr
-        return result.stdout.splitlines()
-
-    assert "17 of 17 to do" in run("--dry-run")[-1]
+    assert "17 of 17 to do" in in_process(*line, "--dry-run")[1][-1]
     assert not study.exists()
 
-    assert run()[-1] == str(study / "report.html")
+    result = command("study", *line, path=DEFENCES)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.splitlines()[-1] == str(study / "report.html")
     rows = list(csv.DictReader((study / "results.csv").open()))
-    assert {(row["defence"], row["strength"]) for row in rows} == {
-        ("none", ""),
-        ("noise", "sigma=1.0"),
-        ("mask", ""),
-        ("blur", ""),
-    }
+    points = {("none", ""), ("noise", "sigma=1.0"), ("mask", ""), ("blur", "")}
+    assert {(row["defence"], row["strength"]) for row in rows} == points
     assert len(list(csv.DictReader((study / "summary.csv").open()))) == 4
     assert stat.S_IMODE((study / "splits.csv").stat().st_mode) == 0o600
     assert 'src="http' not in (study / "report.html").read_text()
 
     first = markers(study)
-    assert not any(line.startswith("start") for line in run())
+    assert in_process(*line) == (0, [str(study / "report.html")])
     assert markers(study) == first
-    assert "0 of 17 to do" in run("--dry-run")[-1]
+    assert "0 of 17 to do" in in_process(*line, "--dry-run")[1][-1]
 
-    redone = [
-        line.split()[1] for line in run("--force", "noise.sigma=1.0.black_box") if line.startswith("start")
-    ]
-    assert redone == ["noise.sigma=1.0.black_box", "noise.sigma=1.0.black_box.measure"]
+    code, shown = in_process(*line, "--force", "noise.sigma=1.0.black_box")
+    redone = [text.split()[1] for text in shown if text.startswith("start")]
+    assert (code, redone) == (0, ["noise.sigma=1.0.black_box", "noise.sigma=1.0.black_box.measure"])
 
 
-def test_a_failed_stage_shows_its_log_and_keeps_what_is_done(command: Command, tmp_path: Path) -> None:
-    config = tiny_study()
+def test_a_failed_stage_shows_its_log_and_keeps_what_is_done(in_process: Any, tmp_path: Path) -> None:
+    config, study = tiny_study(), tmp_path / "study"
     config["fits"]["target"]["model"]["init_args"]["weights"] = "/dev/null"
-    result = command(
-        "study",
-        "--config",
-        write(config, tmp_path / "c.yaml"),
-        "--output",
-        tmp_path / "study",
-        "--only",
-        "target",
-        path=DEFENCES,
-    )
-    assert result.returncode == 1
-    assert "FAILED target" in result.stdout
-    assert "stage.log" in result.stdout
-    assert [json.loads(text)["stage"] for text in markers(tmp_path / "study").values()] == ["data"]
+    line = ("--config", write(config, tmp_path / "c.yaml"), "--output", study, "--only", "target")
+    code, shown = in_process(*line)
+    assert code == 1
+    assert any(text.startswith("FAILED target") for text in shown)
+    assert any("stage.log" in text for text in shown)
+    assert [json.loads(text)["stage"] for text in markers(study).values()] == ["data"]
 
 
 def without_none(config: dict[str, Any]) -> None:
@@ -118,8 +123,6 @@ def trainer_typo(config: dict[str, Any]) -> None:
 def test_a_mistake_is_named_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Any, message: str
 ) -> None:
-    from experiments.study import parse, run
-
     monkeypatch.syspath_prepend(DEFENCES)
     config = copy.deepcopy(tiny_study())
     spoil(config)
@@ -136,11 +139,8 @@ def test_a_defence_that_replaces_the_encoder_gets_a_decoder_of_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Otherwise the attacker would decode with a network trained for another encoder, and look weak."""
-    from experiments.plan import Plan
-    from experiments.study_config import parse
-
     monkeypatch.syspath_prepend(DEFENCES)
-    stages = Plan(parse(tiny_study(), "study")).stages
+    stages = Plan(parse_config(tiny_study(), "study")).stages
     assert stages["blur.black_box"].config["networks"] == {"decoder": "${blur.decoder}"}
     assert stages["blur.decoder"].config["model"]["init_args"]["encoder"] == "${blur}"
     assert stages["none.black_box"].config["networks"] == {"decoder": "${decoder}"}

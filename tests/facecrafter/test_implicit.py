@@ -36,7 +36,7 @@ def test_implicit_gradient_of_a_linear_phi_is_the_closed_form() -> None:
 
 
 def test_implicit_gradient_equals_finite_differences_of_the_regularised_inner_problem() -> None:
-    """L(z*(F)) with z*(F) = argmin ‖F − φ(z)‖² + λ‖z − z₀‖², solved to the end around F = φ(z₀), is differenced.
+    """L(z*(F)) is differenced: z*(F) = argmin ‖F − φ(z)‖² + λ‖z − z₀‖², solved to the end around F = φ(z₀).
 
     φ has ReLUs and no other curvature, so the Gauss-Newton inverse is exact there.
     """

@@ -82,6 +82,24 @@ def test_a_kill_between_write_and_rename_leaves_no_half_batch(
     assert not list(store.path.glob("*.tmp")), "what the killed run left over is gone"
 
 
+def test_two_ranks_may_create_one_store_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one temporary name, the slower rank would find its file renamed away by the faster one."""
+    replace = Path.replace
+    states = []
+
+    def overtaken(source: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "replace", replace)
+        with monkeypatch.context() as other:
+            other.setattr("os.getpid", lambda: 1)
+            states.append(TensorStore.create(tmp_path, META).meta)
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", overtaken)
+    states.append(TensorStore.create(tmp_path, META).meta)
+    assert states[0] == states[1] == TensorStore.open(tmp_path).meta
+    assert [file.name for file in tmp_path.iterdir()] == ["meta.json"]
+
+
 @pytest.mark.parametrize(
     ("number", "change", "message"),
     [

@@ -29,7 +29,7 @@ class Faces(LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.average_generator = nn.Sequential(nn.Linear(2, 768), nn.Unflatten(1, (3, 16, 16)), nn.Sigmoid())
+        self.network = nn.Sequential(nn.Linear(2, 768), nn.Unflatten(1, (3, 16, 16)), nn.Sigmoid())
 
 
 def artifact(folder: Path, module: type[LightningModule]) -> str:

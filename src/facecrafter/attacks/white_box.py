@@ -14,8 +14,8 @@ class WhiteBox:
     """Minimises ‖F − Enc(G(z))‖² per image over z from random starts, and shows G(z).
 
     The minimiser is Levenberg-Marquardt, which reaches the loss of hundreds of gradient steps within a few
-    linearisations of Enc∘G. Each restart keeps the best latent of its path, and the result for an image does not
-    depend on the images beside it.
+    linearisations of Enc∘G. Each restart keeps the best latent of its path, and the result for an image does
+    not depend on the images beside it.
 
     Args:
         encoder: images (N, 3, H, W) in [0, 1] -> features (N, C, h, w); used in eval mode.
@@ -73,7 +73,9 @@ class WhiteBox:
         found = invert(self.model, targets, latents, self.iterations, self.steps, progress=progress)
         images = self.model(found.z).images
         shape = (len(features), self.restarts)
-        return Reconstruction(images.unflatten(0, shape).float(), found.loss.unflatten(0, shape).float())
+        return Reconstruction(
+            images.reshape(*shape, *images.shape[1:]).float(), found.loss.reshape(shape).float()
+        )
 
 
 def _check_shape(features: Tensor, expected: Tensor) -> None:

@@ -1,4 +1,7 @@
-"""The approximate posterior q(z | x) that trains a generator to express whole faces (Larsen et al. 2016, VAE/GAN)."""
+"""The approximate posterior q(z | x) that trains a generator to express whole faces.
+
+Larsen et al. 2016 (VAE/GAN).
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,47 @@
+"""What a number was computed with: the machine and the versions, for reports and benches."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("facecrafter", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "pot")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, str | int | float]:
+    """Processor, cores, threads in use, and the load average: how many others wanted the processor too."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else 0.0,
+    }
+
+
+def made_with() -> str:
+    """The machine and the versions, in a line."""
+    facts = {**machine(), **versions()}
+    return ", ".join(f"{name} {value}" for name, value in facts.items() if name != "load")
+
+
+def _processor() -> str:
+    """The model's name where Linux tells it, else the architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,1 @@
+"""Identity-disjoint splits, readers of the public face sets, synthetic faces, and the cache they share."""

@@ -1,0 +1,122 @@
+"""Every example configuration does what its first line says, here with tiny data in the real layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from conftest import ROOT, Command
+from fake_faces import fake_celeba, fake_folder, fake_lfw, fake_vggface2
+
+from experiments import fit, study
+from facecrafter.store import TensorStore
+
+pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
+
+CONFIGS = {path.name: path for path in sorted((ROOT / "experiments" / "configs").glob("*.yaml"))}
+CONTENT = {name: yaml.safe_load(path.read_text()) for name, path in CONFIGS.items()}
+STUDIES = [name for name, content in CONTENT.items() if "defences" in content]
+FITS = [name for name, content in CONTENT.items() if "model" in content]
+
+# Sizes that change no code path, by class: a generator of 4 channels, 2 iterations.
+SMALL_MODELS: dict[str, dict[str, Any]] = {
+    "Prior": {"image_size": 32, "latent_dim": 8, "width": 4, "critic_width": 4},
+    "Decoder": {"image_size": 32, "width": 8, "blocks": 1},
+    "IdentityClassifier": {"n_identities": 4},
+    "Crafter": {"iterations": 2, "inner": "{first: 3, starts: 1}", "critic": "{steps: 1, width: 4}"},
+}
+
+
+@pytest.fixture(scope="module")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Arguments that point each data set at a tiny one, in the official layout where it has one."""
+    root = tmp_path_factory.mktemp("faces")
+    trees = {
+        "CelebA": fake_celeba(root / "celeba"),
+        "LFW": fake_lfw(root / "lfw", images=6),
+        "VGGFace2": fake_vggface2(root / "vggface2"),
+        "FolderFaces": fake_folder(root / "folder"),
+    }
+    roots: dict[str, dict[str, Any]] = {name: {"root": str(tree)} for name, tree in trees.items()}
+    roots["LFW"]["min_images"] = 3
+    roots["VGGFace2"]["labels"] = str(trees["VGGFace2"] / "MAAD_Face.csv")
+    roots["FolderFaces"]["labels"] = str(trees["FolderFaces"] / "labels.csv")
+    roots["SyntheticFaces"] = {"n_identities": 10, "images_per_identity": 5}
+    sizes = {"image_size": 32, "private_identities": 4, "batch_size": 8, "manifest_batch_size": 2}
+    return {name: {**arguments, **sizes} for name, arguments in roots.items()}
+
+
+def class_name(section: dict[str, Any]) -> str:
+    return section["class_path"].rpartition(".")[2]
+
+
+def arguments(
+    name: str, output: Path, data: dict[str, dict[str, Any]], networks: dict[str, Path]
+) -> list[str]:
+    """The command line: the configuration as it is, and options that make it tiny."""
+    model, faces = CONTENT[name]["model"], CONTENT[name]["data"]
+    asked = model.get("init_args", {}).keys()
+    smaller = SMALL_MODELS.get(class_name(model), {}) | {
+        argument: folder
+        for argument, folder in {**networks, "encoder": networks.get("target")}.items()
+        if argument in asked
+    }
+    options = {f"model.init_args.{key}": value for key, value in smaller.items()}
+    options |= {f"data.init_args.{key}": value for key, value in data[class_name(faces)].items()}
+    options |= {"trainer.max_epochs": 1, "trainer.accelerator": "cpu", "output": output}
+    return ["--config", str(CONFIGS[name]), *(f"--{key}={value}" for key, value in options.items())]
+
+
+@pytest.fixture(scope="module")
+def networks(
+    command: Command, small_data: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """What fit-target.yaml and fit-prior.yaml leave behind, from which other examples start."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("target", "prior"):
+        line = arguments(f"fit-{name}.yaml", folder / name, small_data, {})
+        result = command("fit", *line)
+        assert result.returncode == 0, result.stderr
+    return {"target": folder / "target", "prior": folder / "prior"}
+
+
+def test_a_fit_leaves_weights_curves_images_and_an_offline_run(networks: dict[str, Path]) -> None:
+    for folder in networks.values():
+        assert torch.load(folder / "last.ckpt", weights_only=True)["epoch"] == 0
+        assert "epoch" in next(folder.glob("logs/*/metrics.csv")).read_text()
+        assert list(folder.glob("wandb/offline-run-*/*.wandb")), "nothing was kept for Weights & Biases"
+    assert [sheet.name for sheet in (networks["prior"] / "images").iterdir()] == ["epoch-00000.png"]
+
+
+@pytest.mark.parametrize("name", [name for name in FITS if name not in ("fit-target.yaml", "fit-prior.yaml")])
+def test_every_fit_runs(
+    name: str, small_data: dict[str, dict[str, Any]], networks: dict[str, Path], tmp_path: Path
+) -> None:
+    fit.main([*arguments(name, tmp_path / "run", small_data, networks), "--trainer.logger=false"])
+    assert (tmp_path / "run" / "config.yaml").is_file()
+    if class_name(CONTENT[name]["model"]) == "Crafter":
+        assert len(TensorStore.open(tmp_path / "run" / "features").load("row")["row"]) == 4
+    else:
+        assert torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["epoch"] == 0
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_is_planned(
+    name: str, small_data: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = CONTENT[name]
+    smaller = small_data[class_name(config["data"])]
+    config = {**config, "data": {**config["data"], "init_args": config["data"]["init_args"] | smaller}}
+    (tmp_path / name).write_text(yaml.safe_dump(config))
+    line = ["--config", str(tmp_path / name), "--output", str(tmp_path / "study"), "--dry-run"]
+    assert study.run(study.parse(line)) == 0
+    points = 1 + len(config["defences"]["crafter"]["strengths"]["beta"])
+    stages = 1 + len(config["fits"]) + points * (1 + 2 * len(config["attacks"]))
+    assert f"{stages} of {stages} to do" in capsys.readouterr().out
+
+
+def test_every_example_is_tried() -> None:
+    assert {*STUDIES, *FITS, "fit-wandb.yaml"} == set(CONFIGS)

@@ -1,0 +1,94 @@
+"""What a fit sends to Weights & Biases: numbers, and images of faces only when they are asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+import yaml
+from conftest import ROOT
+from pytorch_lightning.loggers import WandbLogger
+from tiny_study import DATA, TRAINER, model, write
+
+from experiments import fit
+
+pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
+
+
+class Run:
+    """Stands for a wandb run and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.logged: list[dict[str, Any]] = []
+        self.configured: list[dict[str, Any]] = []
+        self.config = self
+
+    def log(self, values: dict[str, Any]) -> None:
+        self.logged.append(values)
+
+    def update(self, values: dict[str, Any], **_: Any) -> None:
+        self.configured.append(values)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the fit calls {name} of the run: does it upload something?")
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Run:
+    run = Run()
+    monkeypatch.setattr(WandbLogger, "experiment", run)
+    return run
+
+
+def fitted(folder: Path, module: dict[str, Any], *options: str) -> Path:
+    """Runs a fit with the loggers of fit-wandb.yaml."""
+    loggers = yaml.safe_load((ROOT / "experiments" / "configs" / "fit-wandb.yaml").read_text())["trainer"]
+    content = {"trainer": TRAINER | loggers | {"log_every_n_steps": 1}, "model": module, "data": DATA}
+    config = write(content, folder / "fit.yaml")
+    fit.main(["--config", str(config), "--output", str(folder / "out"), *options])
+    return folder / "out"
+
+
+PRIOR = model("Prior", image_size=32, latent_dim=8, width=4, critic_width=4)
+
+
+def numbers_only(run: Run) -> bool:
+    return all(isinstance(value, int | float) for values in run.logged for value in values.values())
+
+
+def test_training_logs_numbers_and_keeps_faces_here(recorded: Run, tmp_path: Path) -> None:
+    output = fitted(tmp_path, PRIOR)
+    names = {name for values in recorded.logged for name in values}
+    assert {"train/emd", "val/emd", "epoch", "trainer/global_step"} <= names
+    assert numbers_only(recorded)
+    assert list((output / "images").iterdir())
+    assert not recorded.configured, "the configuration names folders of private pictures"
+
+
+def test_images_are_uploaded_when_asked_for(
+    recorded: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wandb, "Image", lambda path, **_: ("image", path))
+    fitted(tmp_path, PRIOR, "--image_grid.upload_images=true")
+    sheets = [values["examples"] for values in recorded.logged if "examples" in values]
+    assert sheets == [[("image", str(tmp_path / "out" / "images" / "epoch-00000.png"))]]
+
+
+def test_protecting_logs_iterations_without_saying_whose(recorded: Run, tmp_path: Path) -> None:
+    (tmp_path / "prior").mkdir()
+    (tmp_path / "target").mkdir()
+    small = {"iterations": 2, "inner": {"first": 2, "starts": 1}, "critic": {"steps": 1, "width": 4}}
+    artifacts = {
+        "prior": fitted(tmp_path / "prior", PRIOR),
+        "target": fitted(tmp_path / "target", model("TargetNetwork", n_outputs=17)),
+    }
+    recorded.logged.clear()
+    fitted(tmp_path, model("Crafter", **{name: str(path) for name, path in artifacts.items()}, **small))
+    assert len(recorded.logged) == 2 * 2, "two batches of two iterations"
+    assert numbers_only(recorded)
+    names = {name for values in recorded.logged for name in values} - {"trainer/global_step"}
+    assert "protect/privacy_loss" in names
+    assert all(name.startswith("protect/") for name in names)
+    assert not any(word in name for name in names for word in ("row", "identity", "image"))
