@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from facecrafter.crafting import CriticTraining, FeatureCrafting
+from facecrafter.crafting import CriticTraining, FeatureCrafting, InnerProblem
 from facecrafter.implicit import normal_matrix
 from facecrafter.inversion import AttackerModel, squared_distance
 from facecrafter.nets.critic import Critic
@@ -30,9 +30,8 @@ from facecrafter.wasserstein import earth_mover, gradient_penalty
 
 ITERATIONS, INNER_STEPS, HESSIAN_PRODUCTS, CRITIC_STEPS, CRITIC_BATCH = 500, 80, 150, 10, 32
 """The published numbers (section V and appendix G)."""
-MEASUREMENTS = 8  # of each batch size
-
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,8 @@ FULL, QUICK = Sizes(), Sizes(batches=(8,), width=32)
 
 def work(sizes: Sizes) -> int:
     """How much there is to do, in the bar's units."""
-    return MEASUREMENTS * sum(sizes.batches)
+    calls = 2 + 6 * (sizes.repeats + 1)  # see Case.measure
+    return calls * sum(sizes.batches)
 
 
 def rows(sizes: Sizes, bar: tqdm) -> list[Row]:
@@ -73,23 +73,41 @@ class Case:
         self.z = torch.randn(batch, sizes.latent_dim, generator=self.random)
 
     def rows(self) -> list[Row]:
-        start, step, refresh, engine = self.engine()
-        published = Published(self)
-        inner = self.seconds(published.inner_step)
-        hessian = self.seconds(published.hessian_product)
-        critic = self.seconds(published.critic_step)
-        iteration = INNER_STEPS * inner + HESSIAN_PRODUCTS * hessian + CRITIC_STEPS * critic
-        exact, fast = (self.seconds(self.product(dtype)) for dtype in (torch.float32, torch.bfloat16))
+        """The table's lines; the published run and the engine's are put together from the measured parts."""
+        took = self.measure()
+        iteration = (
+            INNER_STEPS * took["inner"] + HESSIAN_PRODUCTS * took["hessian"] + CRITIC_STEPS * took["critic"]
+        )
+        refreshes = (ITERATIONS - 1) // InnerProblem().refresh
+        run = took["start"] + (ITERATIONS - refreshes) * took["step"] + refreshes * took["refresh"]
         return [
-            self.row("inner momentum step", reference=inner),
-            self.row(f"critic step of {published.pairs}", reference=critic),
-            self.row("Hessian product, float32", reference=hessian, engine=exact),
-            self.row("Hessian product, bfloat16", reference=hessian, engine=fast),
-            self.row("first inversion", engine=start),
-            self.row("iteration", reference=iteration, engine=step),
-            self.row("iteration with fresh inversion", engine=refresh),
-            self.row(f"{ITERATIONS} iterations", reference=ITERATIONS * iteration, engine=engine),
+            self.row("inner momentum step", reference=took["inner"]),
+            self.row(f"critic step of {min(CRITIC_BATCH, self.batch)}", reference=took["critic"]),
+            self.row("Hessian product, float32", reference=took["hessian"], engine=took["float32"]),
+            self.row("Hessian product, bfloat16", reference=took["hessian"], engine=took["bfloat16"]),
+            self.row("first inversion", engine=took["start"]),
+            self.row("iteration", reference=iteration, engine=took["step"]),
+            self.row("iteration with fresh inversion", engine=took["refresh"]),
+            self.row(f"{ITERATIONS} iterations", reference=ITERATIONS * iteration, engine=run),
         ]
+
+    def measure(self) -> dict[str, float]:
+        """Seconds of every part, for the whole batch."""
+        published, crafting = Published(self), self.crafting()
+        state, start = self.seconds(lambda: crafting.start(self.images, self.random))
+        medians = self.medians(
+            {
+                "inner": published.inner_step,
+                "hessian": published.hessian_product,
+                "critic": published.critic_step,
+                "float32": self.product(torch.float32),
+                "bfloat16": self.product(torch.bfloat16),
+                "step": lambda: crafting.step(state),
+            }
+        )
+        state.iteration = crafting.inner.refresh
+        _, refresh = self.seconds(lambda: crafting.step(state))
+        return medians | {"start": start, "refresh": refresh}
 
     def row(self, part: str, reference: float | None = None, engine: float | None = None) -> Row:
         """One line of the table, from seconds for the whole batch."""
@@ -100,39 +118,35 @@ class Case:
             "speedup": reference / engine if reference and engine else None,
         }
 
-    def engine(self) -> tuple[float, float, float, float]:
-        """Seconds of the start, of a step, of a step with a fresh inversion, and of a whole run."""
+    def crafting(self) -> FeatureCrafting:
+        """The engine, with the published numbers of critic steps."""
         model = AttackerModel(self.encoder, self.generator, fast_dtype("auto"))
         training = CriticTraining(CRITIC_STEPS, batch=CRITIC_BATCH, width=self.sizes.width)
-        crafting = FeatureCrafting(model, self.sizes.image_size, beta=1.0, critic=training)
-        started = time.perf_counter()
-        state = crafting.start(self.images, self.random)
-        start = time.perf_counter() - started
-        self.bar.update(self.batch)
-        step = self.seconds(lambda: crafting.step(state))
-        every = crafting.inner.refresh
-        state.iteration = every
-        started = time.perf_counter()
-        crafting.step(state)
-        refresh = time.perf_counter() - started
-        self.bar.update(self.batch)
-        refreshes = (ITERATIONS - 1) // every
-        return start, step, refresh, start + (ITERATIONS - refreshes) * step + refreshes * refresh
+        return FeatureCrafting(model, self.sizes.image_size, beta=1.0, critic=training)
 
     def product(self, dtype: torch.dtype) -> Callable[[], Tensor]:
         """v ↦ JᵀJ·v at a random latent, in this precision."""
         matrix = normal_matrix(AttackerModel(self.encoder, self.generator, dtype)(self.z).d_phi)
         return lambda: matrix(self.z)
 
-    def seconds(self, action: Callable[[], Any]) -> float:
-        """The median of a few calls, after one that is not counted."""
-        times = []
-        for _ in range(self.sizes.repeats + 1):
-            started = time.perf_counter()
-            action()
-            times.append(time.perf_counter() - started)
+    def medians(self, actions: dict[str, Callable[[], Any]]) -> dict[str, float]:
+        """The median seconds of each, after a first call that is not counted.
+
+        They take turns, so that a machine that is busy for a while slows down all of them alike.
+        """
+        rounds = [
+            {name: self.seconds(action)[1] for name, action in actions.items()}
+            for _ in range(self.sizes.repeats + 1)
+        ]
+        return {name: median(times[name] for times in rounds[1:]) for name in actions}
+
+    def seconds(self, action: Callable[[], T]) -> tuple[T, float]:
+        """What the call returns, and how long it took."""
+        started = time.perf_counter()
+        result = action()
+        taken = time.perf_counter() - started
         self.bar.update(self.batch)
-        return median(times[1:])
+        return result, taken
 
 
 class Published:
@@ -147,9 +161,8 @@ class Published:
         (self.slope,) = torch.autograd.grad(self.loss(self.point), self.point, create_graph=True)
         self.critic = Critic(case.sizes.image_size, case.sizes.width)
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), 5e-4)
-        self.pairs = min(CRITIC_BATCH, case.batch)
-        self.real = case.images[: self.pairs]
-        self.fake = case.generator(case.z[: self.pairs])
+        self.real = case.images[:CRITIC_BATCH]
+        self.fake = case.generator(case.z[:CRITIC_BATCH])
         self.random = case.random
 
     def loss(self, z: Tensor) -> Tensor:

@@ -221,7 +221,7 @@ class Plan:
                 found[name] = {"artifact": oracle}
                 continue
             arguments = complete(_class_of(oracle, where), oracle.get("init_args", {}), where)
-            if _missing_weights(arguments.get("weights"), where):
+            if "weights" in arguments and _missing_weights(arguments["weights"], where):
                 continue
             found[name] = {"class_path": oracle["class_path"], "init_args": arguments}
         if not found:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from experiments.tables import percent
@@ -22,8 +24,8 @@ CURVES = (
 PAIRED = "The change of Eval Acc against no defence, image by image, with a 95% interval over people."
 COLUMNS = (
     "Top 5: the right person is among the judge's first five. FSIM: cosine of the judge's embeddings of the "
-    "reconstruction and of the original; SSIM and LPIPS compare their pixels. ε: how far the reconstructions "
-    "are from average faces; without personal information it would be near that of the prior itself."
+    "reconstruction and of the original; SSIM and LPIPS compare the two images. ε: how far the "
+    "reconstructions are from average faces; without personal information it would be near the prior's own."
 )
 THREAT = (
     "The attacker intercepts the features, has photographs of other people, and wants to know who is in the "
@@ -94,7 +96,7 @@ def _points(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"defence": names.str.strip()})
 
 
-def _intervals(table: pd.DataFrame, name: str, show: object) -> list[str]:
+def _intervals(table: pd.DataFrame, name: str, show: Callable[[float], str]) -> list[str]:
     columns = (table[column].map(show) for column in (name, f"{name}_lo", f"{name}_hi"))
     return [f"{value} ({low} to {high})" for value, low, high in zip(*columns, strict=True)]
 

@@ -10,6 +10,7 @@ from facecrafter.crafting import CriticTraining, FeatureCrafting, InnerProblem
 from facecrafter.implicit import ConjugateGradient, NeumannSeries
 from facecrafter.inversion import AttackerModel
 from facecrafter.nets.generator import Generator1
+from facecrafter.nets.target import resnet18
 
 INNER = InnerProblem(first=6, starts=1, refresh=0)
 CRITIC = CriticTraining(steps=1, batch=4, width=4)
@@ -18,9 +19,7 @@ CRITIC = CriticTraining(steps=1, batch=4, width=4)
 @pytest.fixture(scope="module")
 def model() -> AttackerModel:
     torch.manual_seed(0)
-    first, second = nn.Conv2d(3, 16, 5, stride=2, padding=2), nn.Conv2d(16, 16, 3, stride=2, padding=1)
-    encoder = nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
-    return AttackerModel(encoder, Generator1(8, 32, width=4).eval())
+    return AttackerModel(resnet18(3).encoder.eval(), Generator1(8, 32, width=4).eval())
 
 
 def seeded(seed: int = 0) -> torch.Generator:
