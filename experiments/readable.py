@@ -21,7 +21,10 @@ CURVES = (
     "Each point is one strength of a defence, with 95% intervals; the ideal corner is bottom right. Dotted: "
     "chance. Dashed: how often the judge identifies the clean photographs."
 )
-PAIRED = "The change of Eval Acc against no defence, image by image, with a 95% interval over people."
+PAIRED = (
+    "The change of Eval Acc against no defence, image by image, and the share of the undefended Eval Acc "
+    "that is left, with 95% intervals over people."
+)
 COLUMNS = (
     "Top 5: the right person is among the judge's first five. FSIM: cosine of the judge's embeddings of the "
     "reconstruction and of the original; SSIM and LPIPS compare the two images. ε: how far the "
@@ -36,9 +39,8 @@ LIKENESS = {
     "FSIM": "fsim",
     "SSIM": "ssim",
     "LPIPS": "lpips",
-    "ε": "epsilon",
-    "ε of the prior": "epsilon_null",
 }
+EPSILON = {"ε": "epsilon", "ε of the prior": "epsilon_null"}
 
 
 def worst_cases(summary: pd.DataFrame) -> pd.DataFrame:
@@ -69,6 +71,7 @@ def changes(comparison: pd.DataFrame) -> pd.DataFrame:
                 f"{100 * line.change:+.1f} ({100 * line.lo:+.1f} to {100 * line.hi:+.1f})"
                 for line in comparison.itertuples()
             ],
+            "share that is left": _intervals(comparison, "left", percent),
             "Eval Acc": comparison["verdict"],
         }
     )
@@ -85,6 +88,7 @@ def attacks(rows: pd.DataFrame) -> pd.DataFrame:
             "clean images": rows["clean_acc"].map(percent),
             "mean AUC": _intervals(rows, "auc", _decimal),
             **{name: rows[column].map(_decimal) for name, column in LIKENESS.items()},
+            **{name: rows[column].map(_small) for name, column in EPSILON.items()},
         }
     )
     return table.loc[:, (table != "").any()]
@@ -103,3 +107,7 @@ def _intervals(table: pd.DataFrame, name: str, show: Callable[[float], str]) -> 
 
 def _decimal(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.3f}"
+
+
+def _small(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.5f}"

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 import yaml
 
-from facecrafter.metrics.intervals import paired_difference
+from facecrafter.metrics.intervals import paired_difference, paired_ratio
 
 POINT = ["defence", "strength"]
 BETTER_ATTACK, WHITE_BOX = 10.0, 5.0
@@ -109,6 +109,7 @@ def _false_security(group: pd.DataFrame) -> bool | None:
 def compare(per_image: pd.DataFrame) -> pd.DataFrame:
     """Each defence against none, on the same images, attack and oracle: the paired change of the Eval Acc.
 
+    `left` is the share of the undefended Eval Acc that is left; below 0.5, the defence at least halves it.
     `verdict` is 'lower' or 'higher' where the 95% interval excludes 0, else 'no difference shown'.
     """
     best = per_image[per_image["restart"] == "best"]
@@ -119,8 +120,8 @@ def compare(per_image: pd.DataFrame) -> pd.DataFrame:
             continue
         before = undefended.loc[(attack, oracle)]["correct"].rename("undefended")
         pairs = group.set_index("row").join(before, how="inner")
-        columns = (torch.tensor(pairs[name].to_numpy()) for name in ("correct", "undefended", "identity"))
-        change = paired_difference(*columns)
+        columns = [torch.tensor(pairs[name].to_numpy()) for name in ("correct", "undefended", "identity")]
+        change, left = paired_difference(*columns), paired_ratio(*columns)
         verdict = "lower" if change.hi < 0 else "higher" if change.lo > 0 else "no difference shown"
         names = {
             **dict(zip(POINT, point, strict=True)),
@@ -128,7 +129,9 @@ def compare(per_image: pd.DataFrame) -> pd.DataFrame:
             "oracle": oracle,
             "n_images": len(pairs),
         }
-        lines.append({**names, "change": change.value, "lo": change.lo, "hi": change.hi, "verdict": verdict})
+        changes = {"change": change.value, "lo": change.lo, "hi": change.hi}
+        shares = {"left": left.value, "left_lo": left.lo, "left_hi": left.hi}
+        lines.append({**names, **changes, **shares, "verdict": verdict})
     return pd.DataFrame(lines)
 
 

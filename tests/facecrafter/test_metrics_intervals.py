@@ -12,6 +12,7 @@ from facecrafter.metrics.intervals import (
     clustered_mean,
     clustered_mean_auc,
     paired_difference,
+    paired_ratio,
     wilson,
 )
 
@@ -65,6 +66,20 @@ def test_the_difference_is_paired() -> None:
 def test_pairs_must_be_of_the_same_images() -> None:
     with pytest.raises(ValueError, match="no pairs"):
         paired_difference(torch.zeros(3), torch.zeros(4), torch.zeros(3))
+    with pytest.raises(ValueError, match="no pairs"):
+        paired_ratio(torch.zeros(3), torch.zeros(4), torch.zeros(3))
+
+
+def test_a_fixed_share_has_no_uncertainty() -> None:
+    """People differ a lot, but each keeps a third: the ratio of means is a third in every resample."""
+    second = torch.rand(90) + 0.1
+    interval = paired_ratio(second / 3, second, torch.arange(90) // 3)
+    assert interval == pytest.approx((1 / 3, 1 / 3, 1 / 3), abs=1e-6)
+
+
+def test_the_ratio_of_means_is_no_mean_of_ratios() -> None:
+    first, second = torch.tensor([1.0, 0.0]), torch.tensor([1.0, 3.0])
+    assert paired_ratio(first, second, torch.arange(2)).value == pytest.approx(0.25)
 
 
 def test_intervals_are_seeded() -> None:

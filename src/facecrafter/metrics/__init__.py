@@ -7,6 +7,7 @@ from facecrafter.metrics.intervals import (
     clustered_mean,
     clustered_mean_auc,
     paired_difference,
+    paired_ratio,
     wilson,
 )
 from facecrafter.metrics.pii import Epsilon, epsilon, epsilon_null
@@ -27,6 +28,7 @@ __all__ = [
     "identified",
     "mean_auc",
     "paired_difference",
+    "paired_ratio",
     "ssim",
     "wilson",
 ]

@@ -55,11 +55,21 @@ def paired_difference(first: Tensor, second: Tensor, identities: Tensor, seed: i
     Raises:
         ValueError: the two do not have the same length, so they are not pairs.
     """
-    if first.shape != second.shape:
-        raise ValueError(
-            f"{len(first)} and {len(second)} results are no pairs; both must be of the same images"
-        )
+    _check_pairs(first, second)
     return clustered_mean(first.double() - second.double(), identities, seed)
+
+
+def paired_ratio(first: Tensor, second: Tensor, identities: Tensor, seed: int = 0) -> Interval:
+    """mean(first) / mean(second), two results (N,) on the same images, with its interval over ``identities``.
+
+    NaN where ``second`` is zero throughout; resamples in which it is are left out.
+
+    Raises:
+        ValueError: the two do not have the same length, so they are not pairs.
+    """
+    _check_pairs(first, second)
+    first, second = first.double(), second.double()
+    return _bootstrap(lambda weights: (weights @ first) / (weights @ second), identities, seed)
 
 
 def clustered_mean_auc(scores: Tensor, targets: Tensor, identities: Tensor, seed: int = 0) -> Interval:
@@ -76,6 +86,13 @@ def clustered_mean_auc(scores: Tensor, targets: Tensor, identities: Tensor, seed
         )
 
     return _bootstrap(mean_aucs, identities, seed)
+
+
+def _check_pairs(first: Tensor, second: Tensor) -> None:
+    if first.shape != second.shape:
+        raise ValueError(
+            f"{len(first)} and {len(second)} results are no pairs; both must be of the same images"
+        )
 
 
 def _bootstrap(statistic: Callable[[Tensor], Tensor], identities: Tensor, seed: int) -> Interval:
