@@ -152,8 +152,8 @@ def test_an_unfinished_store_of_features_is_refused(features: TensorStore, tmp_p
         ),
         ({"attack": {"class_path": "Nothing"}}, "cannot import 'Nothing'"),
         (
-            {"attack": {"class_path": "facecrafter.attacks.WhiteBox", "init_args": {"steps": 1}}},
-            "does not take.*steps",
+            {"attack": {"class_path": "facecrafter.attacks.WhiteBox", "init_args": {"queries": 1}}},
+            "does not take.*queries",
         ),
         ({"networks": {}}, "does not take.*prior"),
         ({"networks": {"prior": "other"}}, "no network to attack with"),

@@ -10,8 +10,10 @@ import yaml
 from torch import Tensor
 
 from facecrafter.crafting import CriticTraining, InnerProblem
+from facecrafter.implicit import NeumannSeries
 from facecrafter.store import encoder_hash
 from lightning_modules import Crafter, Defence, Prior, TargetNetwork, Undefended
+from lightning_modules.artifacts import load_artifact
 
 PRIOR = {"latent_dim": 8, "image_size": 32, "width": 4, "critic_width": 4}
 
@@ -109,3 +111,13 @@ def test_crafter_stops_when_the_features_have_settled(target: str, prior: str) -
     defence.listeners.append(heard.append)
     defence.predict_step(batch(), 0)
     assert len(heard) == 1
+
+
+def test_the_papers_solver_can_be_named_in_a_configuration(target: str, prior: str, tmp_path: Path) -> None:
+    solver = {"class_path": "facecrafter.implicit.NeumannSeries", "init_args": {"scale": 1e-4, "terms": 9}}
+    init_args = {"target": target, "prior": prior, "solver": solver, "inner": {"first": 2}}
+    config = {"model": {"class_path": "lightning_modules.Crafter", "init_args": init_args}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    crafting = load_artifact(tmp_path, Defence).crafting
+    assert crafting.solver == NeumannSeries(1e-4, 9)
+    assert crafting.inner == InnerProblem(first=2)
