@@ -8,7 +8,6 @@ is the distribution.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -112,9 +111,7 @@ class FeatureCrafting:
         self.inner = inner or InnerProblem()
         self.critic = critic or CriticTraining()
 
-    def start(
-        self, images: Tensor, random: torch.Generator, progress: Callable[[int, int], None] | None = None
-    ) -> CraftingState:
+    def start(self, images: Tensor, random: torch.Generator) -> CraftingState:
         """Line 1, the first z* of line 3, and the critic's warm-up. images (N, 3, H, W) in [0, 1]."""
         with torch.no_grad():
             raw = self.model.encoder(images)
@@ -123,7 +120,7 @@ class FeatureCrafting:
             raise ValueError(
                 "the encoder returned a feature that is not finite: check its weights and the images"
             )
-        z = self._fresh_response(raw, random, progress)
+        z = self._fresh_response(raw, random)
         features = raw.clone()
         critic = self._new_critic(random).to(images.device)
         state = CraftingState(
@@ -142,11 +139,7 @@ class FeatureCrafting:
         return state
 
     def step(self, state: CraftingState) -> dict[str, float]:
-        """Lines 3 to 13. Returns the losses and the solver's health at the point of differentiation.
-
-        `state.features` and `state.z` are new tensors' contents afterwards; the metrics describe the point
-        before.
-        """
+        """Lines 3 to 13. Moves the state on; returns losses and the solver's health at the point it left."""
         if self.inner.refresh and state.iteration and state.iteration % self.inner.refresh == 0:
             self._refresh(state)
         at = self.model(state.z)  # line 3: z* was moved with F at the end of the last step
@@ -217,26 +210,16 @@ class FeatureCrafting:
 
     def _refresh(self, state: CraftingState) -> None:
         """Inverts F afresh and keeps each image's better response: z* cannot stay in a poor valley."""
-        fresh = self._fresh_response(state.features, state.random, None)
+        fresh = self._fresh_response(state.features, state.random)
         loss = squared_distance(state.features, self.model(state.z).features)
         better = squared_distance(state.features, self.model(fresh).features) < loss
         state.z = torch.where(better[:, None], fresh, state.z)
 
-    def _fresh_response(
-        self, features: Tensor, random: torch.Generator, progress: Callable[[int, int], None] | None
-    ) -> Tensor:
-        inner = self.inner
-        tries = [
-            invert(
-                self.model,
-                features,
-                self._latents(len(features), random, features.device),
-                inner.first,
-                inner.steps,
-                progress=progress,
-            )
-            for _ in range(inner.starts)
-        ]
+    def _fresh_response(self, features: Tensor, random: torch.Generator) -> Tensor:
+        """The better of `starts` inversions from random latents, for each image."""
+        count, inner = len(features), self.inner
+        starts = [self._latents(count, random, features.device) for _ in range(inner.starts)]
+        tries = [invert(self.model, features, start, inner.first, inner.steps) for start in starts]
         best = torch.stack([tried.loss for tried in tries]).argmin(dim=0)
         return torch.stack([tried.z for tried in tries])[
             best, torch.arange(len(features), device=best.device)
