@@ -145,7 +145,7 @@ def test_clean_images_are_recognised_as_the_oracle_recognises_them(
     command: Callable[..., list[dict[str, Any]]],
 ) -> None:
     clean, noise, best = command()
-    assert clean["eval_acc"] == clean["clean_acc"] > 0.5
+    assert clean["eval_acc"] == clean["clean_acc"] > 0.4, "twice chance of five people"
     assert clean["eval_acc_lo"] < clean["eval_acc"] < clean["eval_acc_hi"] + 1e-9
     assert clean["fsim"] == pytest.approx(1, abs=1e-5)
     assert clean["ssim"] == pytest.approx(1, abs=1e-5)
