@@ -42,8 +42,12 @@ class Findings:
 
 
 def answer(summary: pd.DataFrame, comparison: pd.DataFrame, checks: list[Check]) -> str:
-    """The study's finding in one sentence, no stronger than the numbers."""
-    if failed := sum(not item.passed for item in checks):
+    """The study's finding in one sentence, no stronger than the numbers.
+
+    One oracle that passes all its checks is enough: a weak one beside it cannot lower the worst case.
+    """
+    if not {item.oracle for item in checks} - {item.oracle for item in checks if not item.passed}:
+        failed = sum(not item.passed for item in checks)
         return (
             f"The comparison means nothing yet: {failed} of {len(checks)} checks failed, "
             "so a low share of identified images may only show a weak attack."

@@ -137,8 +137,9 @@ def compare(per_image: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Check:
-    """Something that has to hold before the comparison means anything."""
+    """Something that has to hold before what one oracle says means anything."""
 
+    oracle: str
     text: str
     passed: bool
 
@@ -149,14 +150,15 @@ def check(rows: pd.DataFrame) -> list[Check]:
     for oracle, group in rows.groupby("oracle", sort=False):
         undefended = group[group["defence"] == "none"]
         if undefended.empty:
-            checks.append(Check(f"no attack on undefended images was judged by {oracle} yet", False))
+            text = f"no attack on undefended images was judged by {oracle} yet"
+            checks.append(Check(oracle, text, False))
             continue
         white_box = undefended[undefended["access"] == "white"]
         checks += [_succeeds(undefended.loc[undefended["eval_acc_lo"].idxmax()], BETTER_ATTACK)]
         checks += [_succeeds(row, WHITE_BOX) for _, row in white_box.iterrows()]
         clean, worst = group["clean_acc"].iloc[0], group["eval_acc_lo"].max()
         text = f"{oracle} identifies {percent(clean)} of the clean images; no attack is shown to exceed that"
-        checks.append(Check(text, bool(clean >= worst)))
+        checks.append(Check(oracle, text, bool(clean >= worst)))
     return checks
 
 
@@ -167,7 +169,7 @@ def _succeeds(row: pd.Series, factor: float) -> Check:
         f"{row['attack']} judged by {row['oracle']} identifies {percent(row['eval_acc'])} of the undefended "
         f"images; the lower bound is {times:.1f} times chance, needed are {factor:g}"
     )
-    return Check(text, bool(times >= factor))
+    return Check(row["oracle"], text, bool(times >= factor))
 
 
 def percent(value: float) -> str:

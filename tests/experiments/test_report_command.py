@@ -81,6 +81,16 @@ def test_paired_comparison_against_none() -> None:
     assert table.loc["strong", "change"] == pytest.approx(-18 / 40)
 
 
+def test_one_oracle_that_passes_is_enough() -> None:
+    """A judge who knows nobody beside a good one cannot lower the worst case, so the answer stands."""
+    good = [row("none", "white_box", 0.6), row("none", "black_box", 0.7)]
+    blind = [{**line, "oracle": "blind", "eval_acc_lo": 0.01} for line in good]
+    rows = pd.DataFrame([*good, *blind])
+    checks = check(rows)
+    assert {item.oracle for item in checks if not item.passed} == {"blind"}
+    assert "means nothing" not in answer(summarise(rows), pd.DataFrame(), checks)
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_study(tmp_path_factory.mktemp("study"), tmp_path_factory.mktemp("cache"))
