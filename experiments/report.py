@@ -91,7 +91,7 @@ def build(output: Path, show_faces: bool, publish: Path | None = None) -> Path:
         publication.publish(findings, drawn, publish)
     for item in findings.checks:
         if not item.passed:
-            print(f"CHECK FAILED, the comparison means nothing: {item.text}")
+            print(f"CHECK FAILED: {item.text}")
     return path
 
 
