@@ -59,7 +59,8 @@ class Artifact(nn.Module):
 
 @pytest.fixture(scope="module")
 def data_config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    sizes = {"n_identities": 12, "images_per_identity": 8, "private_identities": 5, "image_size": SIZE}
+    sizes = {"n_identities": 12, "images_per_identity": 12, "private_identities": 5, "image_size": SIZE}
+    sizes["train_test_ratio"] = 5.0  # two of each person to test, ten for the toy oracle to know them by
     cache = str(tmp_path_factory.mktemp("cache"))
     return {"class_path": "datamodules.SyntheticFaces", "init_args": {**sizes, "cache_dir": cache}}
 
@@ -145,7 +146,7 @@ def test_clean_images_are_recognised_as_the_oracle_recognises_them(
     command: Callable[..., list[dict[str, Any]]],
 ) -> None:
     clean, noise, best = command()
-    assert clean["eval_acc"] == clean["clean_acc"] > 0.4, "twice chance of five people"
+    assert clean["eval_acc"] == clean["clean_acc"] > 0.5
     assert clean["eval_acc_lo"] < clean["eval_acc"] < clean["eval_acc_hi"] + 1e-9
     assert clean["fsim"] == pytest.approx(1, abs=1e-5)
     assert clean["ssim"] == pytest.approx(1, abs=1e-5)
