@@ -25,8 +25,7 @@ class Prior(LightningModule):
 
     An inversion can only find faces that G can express. With `reconstruction` > 0, a posterior q(z | x)
     trained beside G asks it to express every public face; the critic asks that random latents look like
-    faces. That reaches a strong attack in a fraction of the steps of the plain WGAN-GP, which is
-    `reconstruction=0`.
+    faces. `reconstruction=0` is the plain WGAN-GP.
 
     Args:
         generator: G1 or G2 of the paper.

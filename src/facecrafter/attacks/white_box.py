@@ -13,10 +13,10 @@ from facecrafter.precision import Precision, fast_dtype
 class WhiteBox:
     """Minimises ‖F − Enc(G(z))‖² per image over z from random starts, and shows G(z).
 
-    The minimiser is Levenberg-Marquardt. Measured on the demo's networks, 30 linearisations reach a loss between
-    those of 100 and 300 steps of Adam, at the cost of 100; 600 steps, the paper's attack, go lower still, so
-    few iterations make the attacker weaker than the paper's. Each restart keeps the best latent of its path, and
-    the result for an image does not depend on the images beside it.
+    The minimiser is Levenberg-Marquardt. Measured on the demo's networks, 30 linearisations reach a loss
+    between those of 100 and 300 steps of Adam, at the cost of 100; 600 steps, the paper's attack, go lower
+    still, so few iterations make the attacker weaker than the paper's. Each restart keeps the best latent of
+    its path, and the result for an image does not depend on the images beside it.
 
     Args:
         encoder: images (N, 3, H, W) in [0, 1] -> features (N, C, h, w); used in eval mode.
