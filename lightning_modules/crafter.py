@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import torch
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
-from facecrafter.crafting import CraftingState, CriticTraining, FeatureCrafting, InnerProblem
+from facecrafter.crafting import CraftingState, FeatureCrafting, InnerProblem
+from facecrafter.critic_training import CriticTraining
+from facecrafter.health import HealthCheck, advice
 from facecrafter.implicit import Solver
 from facecrafter.inversion import AttackerModel
 from facecrafter.precision import Precision, fast_dtype
@@ -29,6 +32,7 @@ class Crafter(Defence):
             `NeumannSeries` (the paper's).
         inner: how z* follows F.
         critic: how the critic is trained.
+        health: when to compare the implicit gradient with a near-exact one; a warning says what to change.
         precision: of the Jacobian products: bf16, 32, or auto (bf16 where the processor multiplies it
             natively).
         seed, query: see Defence.
@@ -45,6 +49,7 @@ class Crafter(Defence):
         solver: Solver | None = None,
         inner: InnerProblem | None = None,
         critic: CriticTraining | None = None,
+        health: HealthCheck | None = None,
         precision: Precision = "auto",
         seed: int = 0,
         query: int = 0,
@@ -64,6 +69,7 @@ class Crafter(Defence):
             solver,
             inner,
             critic,
+            health,
         )
 
     def protect(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -72,6 +78,8 @@ class Crafter(Defence):
             while not self._finished(state):
                 metrics = self.crafting.step(state)
                 self.announce(iteration=state.iteration, iterations=self.iterations, **metrics)
+                for warning in advice(metrics):
+                    rank_zero_warn(f"Crafter, iteration {state.iteration}: {warning}")
         return state.features
 
     def _finished(self, state: CraftingState) -> bool:

@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from facecrafter.implicit import ConjugateGradient, Solver, implicit_gradient, normal_matrix, power_iteration
+from facecrafter.critic_training import CriticTraining, FreshCritic
+from facecrafter.health import HealthCheck
+from facecrafter.implicit import ConjugateGradient, Solver, implicit_gradient
 from facecrafter.inversion import AttackerModel, Response, gauss_newton_step, invert, squared_distance
-from facecrafter.nets.critic import Critic
-from facecrafter.wasserstein import earth_mover, gradient_penalty
 
 
 @dataclass(frozen=True)
@@ -39,27 +39,6 @@ class InnerProblem:
     damping: float = 20.0
 
 
-@dataclass(frozen=True)
-class CriticTraining:
-    """Lines 4 to 9: the fresh critic of every batch.
-
-    Args:
-        steps: n_critic, critic steps per feature update.
-        warmup: critic steps before the first feature update.
-        batch: m, images on each side of one step; a batch with fewer images takes them all.
-        width: channels of the critic's first layer.
-        learning_rate: of Adam.
-        penalty: w, the weight of the gradient penalty; doubled while g_p > 1, as in the published code.
-    """
-
-    steps: int = 10
-    warmup: int = 0
-    batch: int = 32
-    width: int = 64
-    learning_rate: float = 5e-4
-    penalty: float = 20.0
-
-
 @dataclass
 class CraftingState:
     """One batch in hand. `random` draws everything that is random, so a seed fixes the result."""
@@ -67,13 +46,9 @@ class CraftingState:
     raw: Tensor  # Enc(x) (N, C, h, w)
     features: Tensor  # F
     z: Tensor  # z* (N, d)
-    average_faces: Tensor  # G(z_avg) (N, 3, H, W), drawn once and kept
-    critic: nn.Module
-    critic_optimizer: torch.optim.Optimizer
-    feature_optimizer: torch.optim.Optimizer
+    critic: FreshCritic
+    optimizer: torch.optim.Optimizer  # of F
     random: torch.Generator
-    leading: Tensor  # estimate of the leading eigenvectors of JᵀJ, refined at every iteration
-    penalty: float = 0.0  # g_p of the last critic step
     iteration: int = 0
     change: float = field(default=float("inf"))  # root mean square of the last update of F
 
@@ -88,7 +63,8 @@ class FeatureCrafting:
         learning_rate: of Adam on F (flr).
         solver: of the implicit gradient's linear system (Algorithm 2 is `NeumannSeries`).
         inner: how z* follows F.
-        critic: how the critic is trained.
+        critic: how the critic is trained. It computes in bfloat16 where the Jacobian products of `model` do.
+        health: when to compare the implicit gradient with a near-exact one.
     """
 
     def __init__(
@@ -100,6 +76,7 @@ class FeatureCrafting:
         solver: Solver | None = None,
         inner: InnerProblem | None = None,
         critic: CriticTraining | None = None,
+        health: HealthCheck | None = None,
     ) -> None:
         if beta < 0:
             raise ValueError(f"beta must not be negative, got {beta}")
@@ -110,6 +87,7 @@ class FeatureCrafting:
         self.solver = solver or ConjugateGradient()
         self.inner = inner or InnerProblem()
         self.critic = critic or CriticTraining()
+        self.health = health or HealthCheck()
 
     def start(self, images: Tensor, random: torch.Generator) -> CraftingState:
         """Line 1, the first z* of line 3, and the critic's warm-up. images (N, 3, H, W) in [0, 1]."""
@@ -122,33 +100,27 @@ class FeatureCrafting:
             )
         z = self._fresh_response(raw, random)
         features = raw.clone()
-        critic = self._new_critic(random).to(images.device)
-        state = CraftingState(
-            raw=raw,
-            features=features,
-            z=z,
-            average_faces=average,
-            critic=critic,
-            critic_optimizer=torch.optim.Adam(critic.parameters(), self.critic.learning_rate, fused=True),
-            feature_optimizer=torch.optim.Adam([features], self.learning_rate, fused=True),
-            random=random,
-            leading=self._latents(len(images), random, images.device),
-        )
+        critic = FreshCritic(self.critic, average, random, self.model.dtype)
         if self.critic.warmup:
-            self._train_critic(state, self.model(z).images, self.critic.warmup)
-        return state
+            critic.train(self.model(z).images, self.critic.warmup)
+        optimizer = torch.optim.Adam([features], self.learning_rate, fused=True)
+        return CraftingState(raw, features, z, critic, optimizer, random)
 
     def step(self, state: CraftingState) -> dict[str, float]:
         """Lines 3 to 13. Moves the state on; returns losses and the solver's health at the point it left."""
         if self.inner.refresh and state.iteration and state.iteration % self.inner.refresh == 0:
             self._refresh(state)
         at = self.model(state.z)  # line 3: z* was moved with F at the end of the last step
-        self._train_critic(state, at.images, self.critic.steps)  # lines 4-9
-        scores, grad_images = self._privacy_gradient(state, at.images)  # line 10
+        state.critic.train(at.images, self.critic.steps)  # lines 4-9
+        scores, grad_images = state.critic.privacy(at.images)  # line 10
         implicit = implicit_gradient(at.d_phi, at.d_generator.vjp(grad_images), self.solver)  # line 11
         deviation = state.features - state.raw
         grad_utility = 2 * deviation / deviation[0].numel()
         metrics = self._metrics(state, at, scores, implicit.residual)
+        if self.health.due(state.iteration):
+            metrics |= self.health(
+                self.model, state.features, state.z, grad_images, implicit.gradient, self.solver.ridge
+            )
         self._update(state, implicit.gradient + self.beta * grad_utility)  # lines 12 and 13
         # Line 3 of the next iteration: the response follows F, in the linearisation at hand.
         residual = state.features - at.features
@@ -164,47 +136,22 @@ class FeatureCrafting:
             )
         before = state.features.clone()
         state.features.grad = gradient
-        state.feature_optimizer.step()
+        state.optimizer.step()
         state.change = (state.features - before).square().mean().sqrt().item()
-
-    def _train_critic(self, state: CraftingState, posterior: Tensor, steps: int) -> None:
-        """Lines 4-9 on the images G(z*) `posterior` and G(z_avg), mini-batches drawn afresh."""
-        size = min(self.critic.batch, len(posterior))
-        for _ in range(steps):
-            fake = posterior[_draw(len(posterior), size, state.random)]
-            real = state.average_faces[_draw(len(posterior), size, state.random)]
-            weight = self.critic.penalty * (2 if state.penalty > 1 else 1)
-            penalty = gradient_penalty(state.critic, real, fake, state.random)
-            loss = weight * penalty - earth_mover(state.critic, real, fake)
-            state.critic_optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            state.critic_optimizer.step()
-            state.penalty = penalty.item()
-
-    def _privacy_gradient(self, state: CraftingState, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Line 10: the critic's scores of G(z*) (N,), and each image's gradient of its L_p = −D."""
-        images = images.detach().requires_grad_()
-        scores = state.critic(images).float()
-        (gradient,) = torch.autograd.grad(-scores.sum(), images)
-        return scores.detach(), gradient
 
     def _metrics(
         self, state: CraftingState, at: Response, scores: Tensor, residual: Tensor
     ) -> dict[str, float]:
-        state.leading, largest = power_iteration(normal_matrix(at.d_phi), state.leading, steps=1)
         missing = state.features - at.features
         slope = 2 * at.d_phi.vjp(missing).norm(dim=1)  # ‖∂L_inv/∂z‖
-        with torch.no_grad():
-            prior = state.critic(state.average_faces).float().mean().item()
         utility = (state.features - state.raw).square().flatten(1).mean(dim=1)
         return {
             "privacy_loss": -scores.mean().item(),
             "utility_loss": utility.mean().item(),
-            "emd": prior - scores.mean().item(),
-            "gradient_penalty": state.penalty,
+            "emd": state.critic.average_score() - scores.mean().item(),
+            "gradient_penalty": state.critic.penalty,
             "inversion_loss": squared_distance(state.features, at.features).mean().item(),
             "stationarity": slope.mean().item(),
-            "largest_eigenvalue": largest.max().item(),
             "solver_residual": residual.mean().item(),
         }
 
@@ -227,15 +174,3 @@ class FeatureCrafting:
 
     def _latents(self, count: int, random: torch.Generator, device: torch.device) -> Tensor:
         return torch.randn(count, self.model.latent_dim, generator=random, device=random.device).to(device)
-
-    def _new_critic(self, random: torch.Generator) -> nn.Module:
-        """A fresh critic whose weights depend on the generator alone."""
-        seed = int(torch.randint(2**62, (), generator=random, device=random.device))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return Critic(self.image_size, self.critic.width)
-
-
-def _draw(count: int, size: int, random: torch.Generator) -> Tensor:
-    """`size` different indices below `count`."""
-    return torch.randperm(count, generator=random, device=random.device)[:size]

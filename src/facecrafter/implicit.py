@@ -31,7 +31,10 @@ class Solution(NamedTuple):
 
 
 class Solver(Protocol):
-    """Approximates (A + λI)⁻¹ b."""
+    """Approximates (A + λI)⁻¹ b, with λ = `ridge`."""
+
+    @property
+    def ridge(self) -> float: ...
 
     def __call__(self, matrix: Matrix, b: Tensor) -> Solution: ...
 
@@ -52,6 +55,10 @@ class ConjugateGradient:
     def __post_init__(self) -> None:
         if self.damping < 0 or self.steps < 1:
             raise ValueError(f"conjugate gradients need damping >= 0 and steps >= 1, not {self}")
+
+    @property
+    def ridge(self) -> float:
+        return self.damping
 
     def __call__(self, matrix: Matrix, b: Tensor) -> Solution:
         x, residual, direction = torch.zeros_like(b), b, b
@@ -86,6 +93,10 @@ class NeumannSeries:
     def __post_init__(self) -> None:
         if self.scale <= 0 or self.terms < 1:
             raise ValueError(f"a Neumann series needs scale > 0 and terms >= 1, not {self}")
+
+    @property
+    def ridge(self) -> float:
+        return 1 / (self.scale * self.terms)
 
     def __call__(self, matrix: Matrix, b: Tensor) -> Solution:
         """Raises ArithmeticError where the series diverges, naming the largest step it could take."""

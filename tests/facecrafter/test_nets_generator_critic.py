@@ -75,7 +75,9 @@ def test_critic_has_the_papers_layers() -> None:
     assert channels == [64, 128, 256, 512, 1]
     assert small[-2].kernel_size == (4, 4)
     assert sum(isinstance(layer, nn.Conv2d) for layer in large) == 6
-    assert [type(layer) for layer in small][:2] == [nn.Conv2d, nn.LeakyReLU]
+    assert isinstance(small[0], nn.Conv2d)
+    assert isinstance(small[1], nn.LeakyReLU), "the first layer has no norm"
+    assert sum(isinstance(layer, nn.InstanceNorm2d) for layer in small) == 3
 
 
 def test_critic_of_a_tiny_image_is_refused() -> None:

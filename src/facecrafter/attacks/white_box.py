@@ -13,10 +13,9 @@ from facecrafter.precision import Precision, fast_dtype
 class WhiteBox:
     """Minimises ‖F − Enc(G(z))‖² per image over z from random starts, and shows G(z).
 
-    The minimiser is Levenberg-Marquardt. Measured on the demo's networks, 30 linearisations reach a loss
-    between those of 100 and 300 steps of Adam, at the cost of 100; 600 steps, the paper's attack, go lower
-    still, so few iterations make the attacker weaker than the paper's. Each restart keeps the best latent of
-    its path, and the result for an image does not depend on the images beside it.
+    The minimiser is Levenberg-Marquardt: every iteration linearises φ once, and its length is in the Jacobian
+    products. docs/engine.md compares it with the paper's 600 gradient steps. Each restart keeps the best
+    latent of its path, and the result for an image does not depend on the images beside it.
 
     Args:
         encoder: images (N, 3, H, W) in [0, 1] -> features (N, C, h, w); used in eval mode.
@@ -28,7 +27,7 @@ class WhiteBox:
             device multiplies it in hardware. Features, images and losses keep the networks' own precision.
     """
 
-    VERSION = 1
+    VERSION = 2
     access = "white"
 
     def __init__(
@@ -37,7 +36,7 @@ class WhiteBox:
         prior: nn.Module,
         iterations: int = 30,
         restarts: int = 3,
-        steps: int = 6,
+        steps: int = 9,
         precision: Precision = "auto",
     ) -> None:
         if iterations < 1 or restarts < 1:
