@@ -1,8 +1,9 @@
 """What is shown and written while a run goes on."""
 
+from callbacks.epoch_checkpoints import EpochCheckpoints
 from callbacks.feature_writer import FeatureWriter
 from callbacks.image_grid import ImageGrid
 from callbacks.iteration_log import IterationLog
 from callbacks.time_left import TimeLeft
 
-__all__ = ["FeatureWriter", "ImageGrid", "IterationLog", "TimeLeft"]
+__all__ = ["EpochCheckpoints", "FeatureWriter", "ImageGrid", "IterationLog", "TimeLeft"]

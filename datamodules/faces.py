@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 from abc import abstractmethod
 from functools import cached_property
@@ -18,13 +19,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.datasets import FaceDataset, ManifestDataset, uncollated
+from datamodules.shuffling import EpochShuffle
 from facecrafter.data.cache import ImageCache, Pictures, open_cache
 from facecrafter.data.checks import check_identities, drop_copies, read_splits, refuse_copies
+from facecrafter.data.exposure import exposed_rows
 from facecrafter.data.manifest import manifest
 from facecrafter.data.splits import ROLES, Role, SplitRule, Splits, split
 from facecrafter.data.table import FaceTable
 
 log = logging.getLogger(__name__)
+
+FitRole = Literal["public", "private_train"]
 
 
 def default_cache_dir() -> Path:
@@ -47,14 +52,20 @@ class FaceDataModule(pl.LightningDataModule):
     Args:
         image_size: side of the images in pixels.
         batch_size: images per training batch.
-        fit_role: who is trained with; public_val validates the public, nobody the private.
+        fit_role: who is trained with; public_val validates the public, nobody the private. Several roles
+            take turns, an epoch each; the Trainer's ``reload_dataloaders_every_n_epochs`` must then be 1.
         predict_role: who is protected.
+        predict_limit: at most this many of them, drawn by the seed: what an attacker can afford to query.
         manifest_batch_size: at most this many images are protected together.
         private_identities: how many people are private; None means all who have ``min_images`` pictures.
         min_images: pictures a private person must have.
         train_test_ratio: private_train pictures for each private_test picture.
         val_fraction: fraction of the public people held out as public_val.
         public_limit: bound on the public pictures; whole people are left out.
+        public_attribute: public pictures without this attribute are not used: the imbalanced public set that
+            nobody chose for the task (public_val keeps them).
+        private_exposure: share of every private person's private_train pictures, at least one of each, that
+            leaked: they join the public ones in training. For the networks of an attacker alone.
         attributes: names to learn; None means the data set's own choice.
         splits: a ``splits.csv`` to use instead of drawing one.
         duplicates: whether the same bytes under two roles are an error or are dropped from the less private
@@ -74,14 +85,17 @@ class FaceDataModule(pl.LightningDataModule):
         self,
         image_size: int,
         batch_size: int = 64,
-        fit_role: Literal["public", "private_train"] = "public",
+        fit_role: FitRole | list[FitRole] = "public",
         predict_role: Role = "private_test",
+        predict_limit: int | None = None,
         manifest_batch_size: int = 64,
         private_identities: int | None = None,
         min_images: int = 2,
         train_test_ratio: float = 4.0,
         val_fraction: float = 0.1,
         public_limit: int | None = None,
+        public_attribute: str | None = None,
+        private_exposure: float = 0.0,
         attributes: list[str] | None = None,
         splits: str | None = None,
         duplicates: Literal["error", "drop"] = "error",
@@ -100,6 +114,12 @@ class FaceDataModule(pl.LightningDataModule):
             manifest_batch_size,
         )
         self.attributes, self.splits_file, self.duplicates, self.seed = attributes, splits, duplicates, seed
+        self.public_attribute = public_attribute
+        if not 0 <= private_exposure <= 1:
+            raise ValueError(f"private_exposure must lie between 0 and 1, not {private_exposure}")
+        if predict_limit is not None and predict_limit < 1:
+            raise ValueError(f"predict_limit must be at least 1, not {predict_limit}")
+        self.predict_limit, self.private_exposure = predict_limit, private_exposure
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
 
     @abstractmethod
@@ -128,10 +148,26 @@ class FaceDataModule(pl.LightningDataModule):
         rows."""
         if not hasattr(self, "splits"):
             self._open()
-        fitted = len(self.splits.rows(self.fit_role))
-        if stage == "fit" and fitted < self.batch_size:
+        if stage == "fit":
+            self._check_fit()
+
+    def _check_fit(self) -> None:
+        if self.private_exposure and "public" not in self._fit_roles:
             raise ValueError(
-                f"batch_size {self.batch_size} exceeds the {fitted} images of {self.fit_role}: lower it"
+                "private_exposure adds to the public images: train with fit_role public, or set it to 0"
+            )
+        ranks = self.trainer.world_size if self.trainer else 1
+        for role in self._fit_roles:
+            fitted = math.ceil(len(self.faces(role)) / ranks)
+            if fitted < self.batch_size:
+                share = f" that each of {ranks} processes has" if ranks > 1 else ""
+                raise ValueError(
+                    f"batch_size {self.batch_size} exceeds the {fitted} images of {role}{share}: lower it"
+                )
+        if len(self._fit_roles) > 1 and self.trainer and self.trainer.reload_dataloaders_every_n_epochs != 1:
+            raise ValueError(
+                f"fit_role {self.fit_role} takes turns epoch by epoch: "
+                "set the Trainer's reload_dataloaders_every_n_epochs to 1"
             )
 
     def _open(self) -> None:
@@ -175,16 +211,41 @@ class FaceDataModule(pl.LightningDataModule):
             numbers[rows] = np.unique(self.splits.identity[rows].astype(str), return_inverse=True)[1]
         return numbers
 
+    def _rows(self, role: Role) -> np.ndarray:
+        """Rows of one role, ascending, without the public pictures that ``public_attribute`` leaves out."""
+        rows = self.splits.rows(role)
+        if role != "public" or self.public_attribute is None:
+            return rows
+        if self.public_attribute not in self.attribute_names:
+            raise ValueError(
+                f"public_attribute {self.public_attribute!r} is none of {', '.join(self.attribute_names)}"
+            )
+        column = self.attribute_names.index(self.public_attribute)
+        return rows[self.splits.attributes[rows, column] == 1]
+
     def faces(self, role: Role) -> FaceDataset:
         """The images of one role."""
-        rows = self.splits.rows(role)
-        return FaceDataset(
-            self._cache, self._positions[rows], rows, self._number[rows], self.splits.attributes[rows]
-        )
+        rows = self._rows(role)
+        return self._dataset(rows, self._number[rows])
+
+    def training_faces(self, role: FitRole) -> FaceDataset:
+        """The images of one role that are trained with: leaked private ones join the public ones, their
+        people numbered on from those."""
+        if role != "public" or not self.private_exposure:
+            return self.faces(role)
+        leaked = exposed_rows(self.splits, self.private_exposure, self.seed)
+        rows = np.union1d(self._rows(role), leaked)
+        return self._dataset(rows, self._number[rows] + self.n_public_identities * np.isin(rows, leaked))
+
+    def _dataset(self, rows: np.ndarray, people: np.ndarray) -> FaceDataset:
+        return FaceDataset(self._cache, self._positions[rows], rows, people, self.splits.attributes[rows])
 
     def manifest(self, role: Role) -> list[Tensor]:
         """Rows of one role, in the seeded batches that are protected together."""
-        return manifest(torch.from_numpy(self.splits.rows(role)), self.manifest_batch_size, self.seed)
+        return self._batched(self._rows(role))
+
+    def _batched(self, rows: np.ndarray) -> list[Tensor]:
+        return manifest(torch.from_numpy(rows), self.manifest_batch_size, self.seed)
 
     def write_splits(self, path: str | Path) -> None:
         """Write ``splits.csv`` (image, sha256, identity, role), readable by its owner alone."""
@@ -202,21 +263,33 @@ class FaceDataModule(pl.LightningDataModule):
             self.manifest_batch_size,
             self.seed,
             self.duplicates,
+            *([self.public_attribute] if self.public_attribute else []),
+            *([["predict_limit", self.predict_limit]] if self.predict_limit else []),
+            *([["private_exposure", self.private_exposure]] if self.private_exposure else []),
         ]
         return _digest([type(self).__name__, self.image_size, columns, labels, use, self.source(splits)])
 
+    @property
+    def _fit_roles(self) -> list[FitRole]:
+        return self.fit_role if isinstance(self.fit_role, list) else [self.fit_role]
+
     def train_dataloader(self) -> DataLoader[Any]:
-        return self._loader(
-            self.faces(self.fit_role), batch_size=self.batch_size, shuffle=True, drop_last=True
-        )
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        role = self._fit_roles[epoch % len(self._fit_roles)]
+        faces = self.training_faces(role)
+        shuffled = EpochShuffle(len(faces), self.seed)
+        return self._loader(faces, batch_size=self.batch_size, sampler=shuffled, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
-        if self.fit_role != "public":
+        if "public" not in self._fit_roles:
             return []
         return self._loader(self.faces("public_val"), batch_size=self.batch_size)
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        batches = ManifestDataset(self.faces(self.predict_role), self.manifest(self.predict_role))
+        rows = self._rows(self.predict_role)
+        if self.predict_limit is not None:
+            rows = np.sort(np.random.default_rng(self.seed).permutation(rows)[: self.predict_limit])
+        batches = ManifestDataset(self.faces(self.predict_role), self._batched(rows))
         return self._loader(batches, batch_size=None)
 
     def _loader(self, dataset: Any, **options: Any) -> DataLoader[Any]:

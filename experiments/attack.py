@@ -30,6 +30,7 @@ from facecrafter.attacks import Attack
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defence import Defence
+from lightning_modules.frozen import FeatureReader
 
 
 class AttackSpec(TypedDict):
@@ -61,14 +62,15 @@ def run(
     """
     source = TensorStore.open(features)
     encoder = load_artifact(defence, Defence).encoder
-    check_encoder(source, encoder, defence)
-    parts = {name: load_network(folder) for name, folder in (networks or {}).items()}
+    check_encoder(source, encoder_hash(encoder), f"{defence} has", "name the defence that made it")
+    parts = {name: load_network(folder, source) for name, folder in (networks or {}).items()}
     meta = {
         "kind": "reconstructions",
         "dtype": "float32",
         "encoder": source.meta["encoder"],
         "batches": source.meta["batches"],
         "features": source.fingerprint(),
+        "queries": source.meta.get("queries", []),
         "attack": attack["class_path"],
         "init_args": attack.get("init_args", {}),
         "networks": {name: encoder_hash(network) for name, network in parts.items()},
@@ -77,30 +79,32 @@ def run(
     reconstruct_all(build(attack, encoder, parts), source, output, meta, batch_size)
 
 
-def load_network(folder: Path) -> nn.Module:
-    """What an attack uses of an artifact: the module's ``network``.
+def load_network(folder: Path, features: TensorStore) -> nn.Module:
+    """What an attack on ``features`` uses of an artifact: the module's ``network``.
 
     Raises:
-        ValueError: the module has none.
+        ValueError: the module has none, or reads the features of another encoder.
     """
     module = load_artifact(folder, LightningModule)
     network = getattr(module, "network", None)
     if not isinstance(network, nn.Module):
         raise ValueError(f"{folder} holds a {type(module).__name__}, which has no network to attack with")
+    if isinstance(module, FeatureReader):
+        remedy = "train one for that encoder (in a study, the defence says which network it replaces)"
+        check_encoder(features, module.encoder_hash, f"{folder} was trained for", remedy)
     return network
 
 
-def check_encoder(store: TensorStore, encoder: nn.Module, defence: Path) -> None:
-    """Refuse a store that another encoder made.
+def check_encoder(store: TensorStore, encoder: str, owner: str, remedy: str) -> None:
+    """Refuse to mix a store with the hash of an ``encoder`` that did not make it.
 
     Raises:
-        ValueError: the store's encoder is not ``encoder``.
+        ValueError: naming both; ``owner`` says whose the other encoder is.
     """
-    found = encoder_hash(encoder)
-    if found != store.meta["encoder"]:
+    if encoder != store.meta["encoder"]:
         raise ValueError(
-            f"{store.path} was made by encoder {store.meta['encoder'][:12]}, but {defence} has encoder "
-            f"{found[:12]}; name the defence that made it"
+            f"{store.path} was made by encoder {store.meta['encoder'][:12]}, but {owner} encoder "
+            f"{encoder[:12]}; {remedy}"
         )
 
 

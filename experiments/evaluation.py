@@ -1,32 +1,34 @@
-"""What a measurement compares: faces, what an attack made of them, and what judges say of both."""
+"""What a measurement compares: faces, what an attack made of them, and how alike the two are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from datamodules.datasets import FaceDataset
 from datamodules.faces import FaceDataModule
-from facecrafter.attacks import Reconstruction
 from facecrafter.metrics import (
+    EpsilonPoint,
+    Interval,
     Lpips,
-    clustered_mean_auc,
+    clustered_aucs,
     epsilon,
+    epsilon_curve,
     epsilon_null,
-    feature_similarity,
-    identified,
+    ms_ssim,
+    psnr,
     ssim,
-    wilson,
 )
 from facecrafter.store import TensorStore
 from lightning_modules.defence import Defence
-from lightning_modules.oracle import IdentityOracle
 from lightning_modules.prior import Prior
 
 BATCH = 64
+
+Part = TypeVar("Part")
 
 
 @dataclass
@@ -55,10 +57,13 @@ class Faces:
 def check_same_features(attacked: TensorStore, protected: TensorStore) -> None:
     """Refuse reconstructions beside the utility of other features than they were made from.
 
+    An attack on the average of several queries is one on each of them.
+
     Raises:
         ValueError: the attack read another store, or this one before it was written again.
     """
-    if attacked.meta.get("features") != protected.fingerprint():
+    read = [attacked.meta.get("features"), *attacked.meta.get("queries", [])]
+    if protected.fingerprint() not in read:
         raise ValueError(
             f"{attacked.path} was not made from the features in {protected.path}; run the attack again"
         )
@@ -80,8 +85,40 @@ def check_rows(store: TensorStore, rows: Tensor, faces: Faces) -> None:
         )
 
 
-def read_restarts(store: TensorStore, faces: Faces) -> dict[str, Tensor]:
-    """The images (N, 3, H, W) of each restart by its number, and of `best`."""
+@dataclass
+class Restarts:
+    """What an attack made of every face.
+
+    Attributes:
+        images: of each restart, (N, 3, H, W).
+        choice: (N,) int64, the restart of the attack's own lowest loss.
+    """
+
+    images: list[Tensor]
+    choice: Tensor
+
+    @property
+    def names(self) -> list[str]:
+        """Of the restarts, and of the choice among them."""
+        return [*map(str, range(len(self.images))), "best"]
+
+    @property
+    def best(self) -> Tensor:
+        """(N, 3, H, W): of each face, the image that the attack would choose."""
+        return self._choose(self.images)
+
+    def with_best(self, parts: list[Part]) -> dict[str, Part]:
+        """What was found for each restart, a dataclass of tensors (N, ...) each, and for the choice."""
+        columns = {item.name: [getattr(part, item.name) for part in parts] for item in fields(parts[0])}
+        chosen = {name: None if None in found else self._choose(found) for name, found in columns.items()}
+        return dict(zip(self.names, [*parts, type(parts[0])(**chosen)], strict=True))
+
+    def _choose(self, values: list[Tensor]) -> Tensor:
+        return torch.stack(values)[self.choice, torch.arange(len(self.choice))]
+
+
+def read_restarts(store: TensorStore, faces: Faces) -> Restarts:
+    """The images and the choice of an attack, checked against the faces."""
     content = store.load("row", "images", "losses")
     check_rows(store, content["row"], faces)
     images = content["images"]
@@ -90,92 +127,69 @@ def read_restarts(store: TensorStore, faces: Faces) -> dict[str, Tensor]:
             f"{store.path} holds images {tuple(images.shape[2:])}, but those of the data are "
             f"{tuple(faces.images.shape[1:])}"
         )
-    restarts = {str(number): image for number, image in enumerate(images.unbind(dim=1))}
-    return restarts | {"best": Reconstruction(images, content["losses"]).best()}
+    return Restarts(list(images.unbind(dim=1)), content["losses"].argmin(dim=1))
 
 
 def utility(defence: Defence, store: TensorStore, faces: Faces, seed: int) -> dict[str, float]:
     """Mean AUC of the head on the features, with an interval over identities."""
+    mean, _ = read_attributes(defence, store, faces, seed)
+    return interval_columns("auc", mean)
+
+
+def read_attributes(
+    defence: Defence, store: TensorStore, faces: Faces, seed: int
+) -> tuple[Interval, list[Interval]]:
+    """AUC of the head on the features, the mean and each attribute's, with intervals over identities."""
     content = store.load("row", "features")
     check_rows(store, content["row"], faces)
     scores = in_batches(defence.head, content["features"].float())
-    interval = clustered_mean_auc(scores, faces.attributes, faces.identities, seed)
-    return {"auc": interval.value, "auc_lo": interval.lo, "auc_hi": interval.hi}
+    return clustered_aucs(scores, faces.attributes, faces.identities, seed)
+
+
+def interval_columns(name: str, interval: Interval) -> dict[str, float]:
+    """Of results.csv: the value, and the bounds as *_lo and *_hi."""
+    return {name: interval.value, f"{name}_lo": interval.lo, f"{name}_hi": interval.hi}
 
 
 @dataclass
 class Likeness:
-    """How alike images and their originals are: SSIM (N,), and LPIPS (N,) where there are weights for it."""
+    """How alike images and their originals are, (N,) each; LPIPS where there are weights for it."""
 
+    psnr: Tensor
     ssim: Tensor
+    ms_ssim: Tensor
     lpips: Tensor | None
 
     @classmethod
     def of(cls, images: Tensor, faces: Faces, distance: Lpips | None) -> Likeness:
-        lpips = in_batches(distance, images, faces.images) if distance else None
-        return cls(in_batches(ssim, images, faces.images), lpips)
+        alike = [in_batches(measure, images, faces.images) for measure in (psnr, ssim, ms_ssim)]
+        return cls(*alike, in_batches(distance, images, faces.images) if distance else None)
 
     def columns(self) -> dict[str, float | None]:
-        return {
-            "ssim": self.ssim.mean().item(),
-            "lpips": None if self.lpips is None else self.lpips.mean().item(),
-        }
+        return {name: None if found is None else found.mean().item() for name, found in vars(self).items()}
 
 
-def perceptual_distances(
-    shown: list[Tensor], faces: Faces, prior: Prior | None, seed: int
-) -> list[dict[str, float | None]]:
-    """ε of each restart's images, and its null from prior samples that no restart is compared with."""
-    if prior is None:
-        return [{"epsilon": None, "epsilon_null": None}] * len(shown)
-    latents = torch.randn(
-        2 * len(faces.rows), prior.latent_dim, generator=torch.Generator().manual_seed(seed)
-    )
-    samples, others = in_batches(prior.network, latents).chunk(2)
-    null = epsilon_null(samples, others, faces.images).scaled
-    return [
-        {"epsilon": epsilon(images, samples, faces.images).scaled, "epsilon_null": null} for images in shown
-    ]
+class AverageFaces:
+    """What a prior makes of random latents, for ε: one set to compare with, and another for the null."""
 
+    def __init__(self, prior: Prior, faces: Faces, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        latents = torch.randn(2 * len(faces.rows), prior.latent_dim, generator=self.generator)
+        self.samples, self.others = in_batches(prior.network, latents).chunk(2)
+        self.private = faces.images
 
-@dataclass
-class Verdict:
-    """What an oracle says of N images: whether it names the person first, or among five, and FSIM."""
+    def distances(self, restarts: Restarts) -> dict[str, dict[str, float | None]]:
+        """ε and its null of each restart's images and of the best."""
+        null = epsilon_null(self.samples, self.others, self.private).scaled
+        only = len(restarts.images) == 1  # then it is the best
+        shown = restarts.images if only else [*restarts.images, restarts.best]
+        found = [epsilon(images, self.samples, self.private).scaled for images in shown]
+        columns = [{"epsilon": value, "epsilon_null": null} for value in (found * 2 if only else found)]
+        return dict(zip(restarts.names, columns, strict=True))
 
-    correct: Tensor
-    top5: Tensor
-    fsim: Tensor
-
-
-class Judge:
-    """An oracle that knows the private people, and what it says of their clean private-test images."""
-
-    def __init__(self, oracle: IdentityOracle, gallery: FaceDataset, faces: Faces) -> None:
-        for positions in torch.arange(len(gallery)).split(BATCH):
-            oracle.enrol(gallery.images(positions), gallery.identities[positions])
-        self.oracle = oracle
-        self.identities = faces.identities
-        self.clean = in_batches(oracle.embed, faces.images)
-        self.clean_correct = identified(in_batches(oracle.scores, faces.images), faces.identities)
-
-    def __call__(self, images: Tensor) -> Verdict:
-        scores = in_batches(self.oracle.scores, images)
-        return Verdict(
-            identified(scores, self.identities),
-            identified(scores, self.identities, k=5),
-            feature_similarity(in_batches(self.oracle.embed, images), self.clean),
-        )
-
-    def columns(self, verdict: Verdict) -> dict[str, float]:
-        accuracy = wilson(int(verdict.correct.sum()), len(verdict.correct))
-        return {
-            "clean_acc": self.clean_correct.double().mean().item(),
-            "eval_acc": accuracy.value,
-            "eval_acc_lo": accuracy.lo,
-            "eval_acc_hi": accuracy.hi,
-            "top5": verdict.top5.double().mean().item(),
-            "fsim": verdict.fsim.mean().item(),
-        }
+    def curve(self, restarts: Restarts) -> list[EpsilonPoint]:
+        """ε and its null of the best over the number of images."""
+        return epsilon_curve(restarts.best, self.samples, self.others, self.private, self.generator)
 
 
 @torch.no_grad()

@@ -3,8 +3,9 @@
     python -m experiments.fit --config C.yaml --output DIR
 
 The YAML is flat (`trainer`, `model`, `data`, `seed_everything`, ...); every key is an option too. DIR
-receives `config.yaml`, `last.ckpt` if the module trains, `logs/`, and for a defence `features/`. A run that
-was killed goes on from its last epoch when started again, and protects only what is not on disk.
+receives `config.yaml`, `last.ckpt` if the module trains (`keep: {epochs: [10]}` adds `epoch=10.ckpt`),
+`logs/`, and for a defence `features/`. A run that was killed goes on from its last epoch when started again,
+and protects only what is not on disk.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from callbacks import FeatureWriter, ImageGrid, IterationLog, TimeLeft
+from callbacks import EpochCheckpoints, FeatureWriter, ImageGrid, IterationLog, TimeLeft
 from lightning_modules.artifacts import is_trained
 from lightning_modules.defence import Defence
 
@@ -47,6 +48,7 @@ class FitCLI(LightningCLI):
         parser.add_argument("--threads", type=int | None, default=None, help="torch's threads per process")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ImageGrid, "image_grid")
+        parser.add_lightning_class_args(EpochCheckpoints, "keep")
         # Epochs, not steps: under manual optimisation every optimizer's step counts as one.
         parser.set_defaults(
             {

@@ -30,7 +30,7 @@ MACHINE_TRAINER = {
     "log_every_n_steps",
     "profiler",
 }
-VERSIONS = {"attack": 1, "measure": 1}
+VERSIONS = {"attack": 1, "measure": 2}
 """Raised when what the command itself computes changes."""
 
 

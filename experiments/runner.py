@@ -1,33 +1,20 @@
-"""Runs stages as subprocesses, several at a time, and says what is going on."""
+"""Runs stages in processes of their own, several at a time, and says what is going on."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 
+from experiments.stage_server import StageServer, StageServerDied
 from experiments.stages import Stage, descendants
 from experiments.workshop import Workshop
 
 TAIL = 25  # lines of a failed stage's log that are shown
 POLL = 0.2  # seconds
 REPORT_EVERY = 60.0  # seconds between two summaries where the output is no terminal
-
-
-@dataclass
-class Running:
-    """A stage in progress."""
-
-    process: subprocess.Popen[bytes]
-    start: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.start
 
 
 class Runner:
@@ -38,9 +25,9 @@ class Runner:
 
     def __init__(self, stages: Mapping[str, Stage], workshop: Workshop, jobs: int) -> None:
         self.stages, self.workshop, self.jobs = stages, workshop, jobs
-        self.threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+        self.threads = max(1, _cores() // jobs)
         self.waiting: list[str] = []
-        self.running: dict[str, Running] = {}
+        self.running: dict[str, float] = {}  # when each was started
         self.failed: list[str] = []
         self.expected = {name: workshop.expected_seconds(stage) or 0.0 for name, stage in stages.items()}
 
@@ -48,25 +35,35 @@ class Runner:
         """True if all of them are done at the end."""
         self.waiting = sorted(missing, key=self._chain, reverse=True)
         self.total = len(self.waiting)
-        shown = 0.0
+        if not self.waiting:
+            return True
+        environment = {"OMP_NUM_THREADS": str(self.threads), "TQDM_MININTERVAL": "5", "PYTHONUNBUFFERED": "1"}
+        self.server = StageServer(sorted({self._module(name) for name in self.waiting}), environment)
         try:
-            while self.running or (self.waiting and not self.failed):
-                self._start_ready()
-                self._collect()
-                if time.monotonic() - shown > (1.0 if sys.stdout.isatty() else REPORT_EVERY) and self.running:
-                    shown = time.monotonic()
-                    self._show()
-                time.sleep(POLL)
+            self._run_all()
+        except StageServerDied as error:
+            self._say(f"FAILED {', '.join(self.running)}: {error}")
+            return False
         finally:
-            self._stop()
+            self.server.stop()
         return not self.failed
+
+    def _run_all(self) -> None:
+        shown = 0.0
+        while self.running or (self.waiting and not self.failed):
+            self._start_ready()
+            for name, code in self.server.ended(POLL):
+                self._finish(name, code)
+            if time.monotonic() - shown > (1.0 if sys.stdout.isatty() else REPORT_EVERY) and self.running:
+                shown = time.monotonic()
+                self._show()
 
     def seconds_left(self) -> float:
         """Time until all is done: that of the longest chain, or of the work shared by all jobs."""
         left = {name: self.expected[name] for name in self.waiting}
-        for name, running in self.running.items():
+        for name in self.running:
             shown = self.workshop.seconds_left(name)
-            left[name] = max(self.expected[name] - running.seconds, 0.0) if shown is None else shown
+            left[name] = max(self.expected[name] - self._seconds(name), 0.0) if shown is None else shown
         chains: dict[str, float] = {}
         for name, stage in self.stages.items():
             chains[name] = left.get(name, 0.0) + max((chains[other] for other in stage.inputs()), default=0.0)
@@ -85,34 +82,29 @@ class Runner:
                 self._start(self.stages[name])
 
     def _start(self, stage: Stage) -> None:
-        config = self.workshop.write_config(stage)
-        command = [sys.executable, "-m", f"experiments.{stage.command}", "--config", str(config)]
+        arguments = ["--config", str(self.workshop.write_config(stage))]
         if stage.command == "fit":
-            command += ["--threads", str(self.threads)]
-        environment = {"OMP_NUM_THREADS": str(self.threads), "TQDM_MININTERVAL": "5", "PYTHONUNBUFFERED": "1"}
-        with self.workshop.log(stage.name).open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=os.environ | environment,
-            )
-        self.running[stage.name] = Running(process)
+            arguments += ["--threads", str(self.threads)]
+        self.running[stage.name] = time.monotonic()
+        self.server.start(stage.name, self._module(stage.name), arguments, self.workshop.log(stage.name))
         self._say(f"start  {stage.name}")
 
-    def _collect(self) -> None:
-        for name, running in list(self.running.items()):
-            code = running.process.poll()
-            if code is None:
-                continue
-            del self.running[name]
-            if code == 0:
-                self.workshop.finish(self.stages[name], running.seconds)
-                self._say(f"done   {name} in {clock(running.seconds)}")
-            else:
-                self.failed.append(name)
-                self._explain(name, code)
+    def _seconds(self, name: str) -> float:
+        """How long the stage has been running."""
+        return time.monotonic() - self.running[name]
+
+    def _module(self, name: str) -> str:
+        return f"experiments.{self.stages[name].command}"
+
+    def _finish(self, name: str, code: int) -> None:
+        seconds = self._seconds(name)
+        del self.running[name]
+        if code == 0:
+            self.workshop.finish(self.stages[name], seconds)
+            self._say(f"done   {name} in {clock(seconds)}")
+        else:
+            self.failed.append(name)
+            self._explain(name, code)
 
     def _explain(self, name: str, code: int) -> None:
         log = self.workshop.log(name)
@@ -122,16 +114,9 @@ class Runner:
         if self.running:
             self._say(f"waiting for {', '.join(self.running)}; what is done is kept")
 
-    def _stop(self) -> None:
-        """End what still runs, when the study itself is interrupted."""
-        for running in self.running.values():
-            running.process.terminate()
-        for running in self.running.values():
-            running.process.wait()
-
     def _show(self) -> None:
         done = self.total - len(self.waiting) - len(self.running)
-        now = ", ".join(f"{name} ({clock(running.seconds)})" for name, running in self.running.items())
+        now = ", ".join(f"{name} ({clock(self._seconds(name))})" for name in self.running)
         guess = (
             "about" if all(self.expected[name] for name in [*self.waiting, *self.running]) else "more than"
         )
@@ -149,3 +134,8 @@ class Runner:
 def clock(seconds: float) -> str:
     """H:MM:SS."""
     return str(timedelta(seconds=round(seconds)))
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

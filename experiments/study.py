@@ -22,6 +22,7 @@ from pathlib import Path
 import yaml
 
 from experiments.plan import Plan
+from experiments.prepare import refuse_other_pictures
 from experiments.runner import Runner, clock
 from experiments.stages import Stage, ancestors, descendants, keys
 from experiments.study_config import load
@@ -148,6 +149,8 @@ def run(options: argparse.Namespace) -> int:
         describe(stages, workshop, wanted, jobs)
         return 0
     with locked(output):
+        if workshop.is_done("data") and "data" not in forced:
+            refuse_other_pictures(config.data, workshop.folder("data"))
         for name in forced:
             workshop.discard(name)
         changed = write_plan(plan, workshop)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import torch
-from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
@@ -12,11 +11,11 @@ from facecrafter.nets import amortizer as nets
 from facecrafter.nets.folding import fold_batchnorm
 from facecrafter.nets.target import feature_shape
 from lightning_modules.artifacts import load_artifact
-from lightning_modules.frozen import Frozen, load_encoder
+from lightning_modules.frozen import FeatureReader, Frozen
 from lightning_modules.prior import Prior
 
 
-class Amortizer(LightningModule):
+class Amortizer(FeatureReader):
     """Learns features -> latents by the distance between F = φ(z) of a drawn latent z and φ(amortizer(F)).
 
     φ = Enc∘G is frozen. Equation 37 regresses z itself, which punishes a latent that explains the feature
@@ -32,15 +31,18 @@ class Amortizer(LightningModule):
     VERSION = 1
 
     def __init__(self, encoder: str, prior: str, learning_rate: float = 2e-3) -> None:
-        super().__init__()
+        super().__init__(encoder)
         generator = load_artifact(prior, Prior)
-        network = load_encoder(encoder)
-        shape = feature_shape(network, generator.image_size)
-        self.encoder = Frozen(network)
+        shape = feature_shape(self.encoder.on(self.device), generator.image_size)
         self.generator = Frozen(fold_batchnorm(generator.network))
         self.latent_dim = generator.latent_dim
         self.amortizer = nets.Amortizer(shape, generator.latent_dim).to(memory_format=torch.channels_last)
         self.learning_rate = learning_rate
+
+    @property
+    def network(self) -> nn.Module:
+        """What an attack uses: features (N, C, h, w) -> latents (N, d)."""
+        return self.amortizer
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (N, C, h, w) -> latents (N, d)."""

@@ -1,4 +1,4 @@
-"""Artifact folders: what a fit leaves behind (config.yaml, last.ckpt) and how another stage opens it."""
+"""Artifact folders: what a fit leaves behind (config.yaml, checkpoints) and how another stage opens it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ CHECKPOINT_FILE = "last.ckpt"
 T = TypeVar("T", bound=LightningModule)
 
 
-def load_artifact(folder: str | Path, expected: type[T]) -> T:
-    """The module that a fit wrote into `folder`, in eval mode and frozen.
+def load_artifact(path: str | Path, expected: type[T]) -> T:
+    """The module that a fit wrote into the folder `path`, in eval mode and frozen.
 
+    `path` may also be one checkpoint of that folder, such as `runs/a1/epoch=10.ckpt`, in place of last.ckpt.
     The checkpoint may come from others: it is loaded with `weights_only=True`. The class comes from
     config.yaml, which like any configuration names code to import, so it must be a subclass of `expected`.
 
@@ -26,14 +27,14 @@ def load_artifact(folder: str | Path, expected: type[T]) -> T:
         FileNotFoundError: if the folder or its config.yaml is missing.
         ValueError: if it holds another kind of module, or a checkpoint that does not fit it.
     """
-    folder = Path(folder)
+    path = Path(path)
+    folder, checkpoint = (path.parent, path) if path.suffix == ".ckpt" else (path, path / CHECKPOINT_FILE)
     config_file = folder / CONFIG_FILE
     if not config_file.is_file():
         raise FileNotFoundError(
             f"{folder} is no artifact: it has no {CONFIG_FILE}. Run experiments.fit --output {folder}"
         )
     module = _instantiate(config_file, expected)
-    checkpoint = folder / CHECKPOINT_FILE
     if checkpoint.is_file():
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
         try:
@@ -42,9 +43,10 @@ def load_artifact(folder: str | Path, expected: type[T]) -> T:
             raise ValueError(
                 f"{checkpoint} does not fit the module that {config_file} describes: {error}"
             ) from error
-    elif is_trained(type(module)):
+    elif is_trained(type(module)) or checkpoint == path:
         raise FileNotFoundError(
-            f"{checkpoint} is missing: the training was not finished. Run it again to resume"
+            f"{checkpoint} is missing: the training was not finished, or did not keep this epoch. "
+            "Run it again to resume"
         )
     return module.eval().requires_grad_(False)
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
 from facecrafter.nets import decoder as nets
 from facecrafter.nets.target import feature_shape
-from lightning_modules.frozen import Frozen, load_encoder
+from lightning_modules.artifacts import load_artifact
+from lightning_modules.frozen import FeatureReader
+from lightning_modules.pairs import refuse_other_pairs
 
 
-class Decoder(LightningModule):
+class Decoder(FeatureReader):
     """Learns x from Enc(x) on the attacker's own images; `decoder` maps features to images in [0, 1].
 
     Pairs that the data brings (`features` in the batch, as after an attacker protected images) are used as
-    they are; otherwise features are computed from the batch's images. The encoder belongs to its own
-    artifact and is in neither optimizer nor checkpoint.
+    they are; otherwise features are computed from the batch's images.
+
+    With `start`, training goes on from another decoder at a constant rate, so that every epoch could have
+    been the last. On pairs of protected features that is the adaptive attack A1 (Equation 36).
 
     Args:
         encoder: artifact folder of the target network or defence whose features are decoded.
@@ -26,8 +29,9 @@ class Decoder(LightningModule):
         linear: the paper's decoder, whose first layer is dense, in place of the convolutional one.
         width: channels of the convolutional decoder.
         blocks: its residual blocks at the feature's resolution.
-        learning_rate: peak of Adam's one-cycle schedule.
+        learning_rate: peak of Adam's one-cycle schedule; with `start`, Adam's constant rate.
         mirror: every other image of a batch is mirrored (only where features are computed here).
+        start: artifact folder of a decoder of the same layers to go on from.
     """
 
     VERSION = 1
@@ -41,18 +45,20 @@ class Decoder(LightningModule):
         blocks: int = 3,
         learning_rate: float = 1e-3,
         mirror: bool = True,
+        start: str | None = None,
     ) -> None:
-        super().__init__()
-        network = load_encoder(encoder)
-        shape = feature_shape(network, image_size)
-        self.encoder = Frozen(network)
+        super().__init__(encoder)
+        shape = feature_shape(self.encoder.on(self.device), image_size)
         self.decoder = (
             nets.LinearDecoder(shape, image_size)
             if linear
             else nets.Decoder(shape, image_size, width, blocks)
         ).to(memory_format=torch.channels_last)
+        if start is not None:
+            _go_on_from(start, self.decoder)
         self.learning_rate = learning_rate
         self.mirror = mirror
+        self.start = start
 
     @property
     def network(self) -> nn.Module:
@@ -62,6 +68,10 @@ class Decoder(LightningModule):
     def forward(self, features: Tensor) -> Tensor:
         """Features (N, C, h, w) -> images (N, 3, H, W) in [0, 1]."""
         return self.decoder(features.contiguous(memory_format=torch.channels_last))
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            refuse_other_pairs(self)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         features, images = self._pairs(batch, self.mirror)
@@ -80,6 +90,8 @@ class Decoder(LightningModule):
 
     def configure_optimizers(self) -> dict:
         optimizer = torch.optim.Adam(self.decoder.parameters(), self.learning_rate, fused=True)
+        if self.start is not None:
+            return {"optimizer": optimizer}
         schedule = OneCycleLR(optimizer, self.learning_rate, int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -97,3 +109,18 @@ class Decoder(LightningModule):
             images = torch.cat([images[::2], images[1::2].flip(3)])
         with torch.no_grad():
             return self.encoder.on(self.device)(images), images
+
+
+def _go_on_from(folder: str, decoder: nn.Module) -> None:
+    """Copies the weights of the decoder in the artifact `folder`.
+
+    Raises:
+        ValueError: its layers are others.
+    """
+    try:
+        decoder.load_state_dict(load_artifact(folder, Decoder).decoder.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            f"the decoder in {folder} has other layers ({error}); "
+            "give it and this one the same linear, width and blocks"
+        ) from error

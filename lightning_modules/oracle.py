@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from facecrafter.nets.augmentation import blur_and_noise, change_colours, flip_and_shift
 from facecrafter.nets.identity import IdentityNet, load_mobilefacenet
+from lightning_modules.ranks import draw_apart
 
 
 class IdentityOracle(LightningModule):
@@ -70,6 +71,9 @@ class IdentityClassifier(IdentityOracle):
             raise ValueError(
                 f"n_identities={self.n_identities} but the data has {found} private identities; set {found}"
             )
+
+    def on_fit_start(self) -> None:
+        draw_apart(self)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         images = flip_and_shift(batch["image"], shift=0.08, zoom=0.1)

@@ -6,7 +6,6 @@ from typing import Literal
 
 import torch
 from pytorch_lightning import LightningModule
-from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -15,6 +14,8 @@ from facecrafter.nets.critic import Critic
 from facecrafter.nets.generator import Generator1, Generator2
 from facecrafter.nets.posterior import Posterior, divergence_from_normal, sample
 from facecrafter.wasserstein import earth_mover, gradient_penalty
+from lightning_modules.ranks import draw_apart
+from lightning_modules.several_optimizers import require_unused_parameters
 
 GENERATORS = {"G1": Generator1, "G2": Generator2}
 BETAS = (0.5, 0.999)
@@ -91,12 +92,7 @@ class Prior(LightningModule):
         return self.average.module
 
     def setup(self, stage: str) -> None:
-        strategy = self.trainer.strategy
-        if isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.get("find_unused_parameters"):
-            raise ValueError(
-                "the prior has two optimizers, so each step leaves parameters unused: "
-                "use --trainer.strategy ddp_find_unused_parameters_true"
-            )
+        require_unused_parameters(self)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         learners = [self.generator, *([self.posterior] if self.posterior else [])]
@@ -105,6 +101,9 @@ class Prior(LightningModule):
             torch.optim.Adam(parameters, self.learning_rate, BETAS, fused=True),
             torch.optim.Adam(self.critic.parameters(), self.learning_rate, BETAS, fused=True),
         ]
+
+    def on_fit_start(self) -> None:
+        draw_apart(self)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         faces = batch["image"].contiguous(memory_format=torch.channels_last)
@@ -160,12 +159,12 @@ class Prior(LightningModule):
         Far above that of the training faces, it has memorised them.
         """
         fakes = self.network(self._latents(len(batch["image"])))
-        self.log("val/emd", earth_mover(self.critic, batch["image"], fakes))
+        self.log("val/emd", earth_mover(self.critic, batch["image"], fakes), sync_dist=True)
         if self.posterior:
             distance = squared_distance(
                 self.network(self.posterior(batch["image"])[0]).float(), batch["image"]
             )
-            self.log("val/reconstruction", distance.mean(), prog_bar=True)
+            self.log("val/reconstruction", distance.mean(), prog_bar=True, sync_dist=True)
 
     def example_images(self, batch: dict[str, Tensor]) -> Tensor:
         """Random faces of the averaged generator (N, 3, H, W): synthetic, so free to be shown."""

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from facecrafter.metrics.utility import MeanAUC
 from facecrafter.nets.augmentation import flip_and_shift
 from facecrafter.nets.target import ARCHITECTURES, SplitNetwork
+from lightning_modules.ranks import draw_apart
 
 Loss = Literal["attributes", "classes", "identities"]
 
@@ -79,6 +80,9 @@ class TargetNetwork(LightningModule):
                 f"the data has {labels} {kind} but n_outputs={self.n_outputs}; set n_outputs={labels}"
             )
 
+    def on_fit_start(self) -> None:
+        draw_apart(self)
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         images = batch["image"]
         if self.shift > 0:
@@ -91,7 +95,7 @@ class TargetNetwork(LightningModule):
         if self.loss == "identities":
             return  # held-out people are in none of its classes
         logits = self(batch["image"])
-        self.auc.update(logits.float(), batch["attributes"])
+        self.auc.update(logits.float(), batch["attributes"], rows=batch["row"])
         self.log("val/loss", self._loss(logits, batch), sync_dist=True, batch_size=len(logits))
         self.log("val/auc", self.auc, prog_bar=True)
 

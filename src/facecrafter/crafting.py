@@ -32,10 +32,10 @@ class InnerProblem:
         damping: μ of the Gauss-Newton step between two iterations.
     """
 
-    first: int = 25
+    first: int = 15
     starts: int = 2
     refresh: int = 50
-    steps: int = 5
+    steps: int = 3
     damping: float = 20.0
 
 
@@ -72,7 +72,7 @@ class FeatureCrafting:
         model: AttackerModel,
         image_size: int,
         beta: float,
-        learning_rate: float = 0.01,
+        learning_rate: float = 0.05,
         solver: Solver | None = None,
         inner: InnerProblem | None = None,
         critic: CriticTraining | None = None,

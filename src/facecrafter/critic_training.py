@@ -25,11 +25,11 @@ class CriticTraining:
         penalty_every: take the penalty at every so many critic steps, with its weight multiplied by as many.
     """
 
-    steps: int = 10
-    warmup: int = 0
+    steps: int = 2
+    warmup: int = 40
     batch: int = 32
     width: int = 64
-    learning_rate: float = 5e-4
+    learning_rate: float = 2e-3
     penalty: float = 20.0
     penalty_every: int = 1
 

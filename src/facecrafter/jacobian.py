@@ -56,7 +56,7 @@ class Linearizer:
         self.dtype = dtype or next(
             (weight.dtype for weight in network.parameters()), torch.get_default_dtype()
         )
-        self._cast: dict[int, Tensor] = {}
+        self._cast: dict[tuple[int, torch.device], Tensor] = {}
         self._warned: set[type] = set()
 
     def __call__(self, x: Tensor) -> Result:
@@ -72,7 +72,8 @@ class Linearizer:
         """`weight` in the precision of the products."""
         if weight.dtype == self.dtype:
             return weight
-        return self._cast.setdefault(id(weight), weight.detach().to(self.dtype))
+        key = (id(weight), weight.device)  # the network may be moved after its first use
+        return self._cast.setdefault(key, weight.detach().to(self.dtype))
 
     def warn_once(self, layer: nn.Module) -> None:
         if type(layer) not in self._warned:
@@ -185,8 +186,15 @@ def _scaling(slope: Tensor) -> Linearization:
 @_rule.register(nn.Unflatten)
 @_rule.register(nn.Flatten)
 def _(layer: nn.Unflatten | nn.Flatten, x: Tensor, to: Linearizer) -> Result:
-    y: Tensor = layer(x)
-    return y, Linearization(lambda v: v.reshape(y.shape), lambda u: u.reshape(x.shape))
+    y: Tensor = _channels_last(layer(x))
+    return y, Linearization(
+        lambda v: _channels_last(v.reshape(y.shape)), lambda u: _channels_last(u.reshape(x.shape))
+    )
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """The layout in which convolutions are fast; the layers behind this one keep it."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 @_rule.register

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from experiments import attack
 from facecrafter.attacks import WhiteBox
 from facecrafter.store import TensorStore, encoder_hash
+from lightning_modules.frozen import FeatureReader
 
 
 class Artifact(nn.Module):
@@ -23,6 +25,15 @@ class Artifact(nn.Module):
             setattr(self, name, part)
 
 
+class Reader(FeatureReader):
+    """A decoder trained on the features of `encoder`."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        LightningModule.__init__(self)
+        self.encoder_hash = encoder_hash(encoder)
+        self.network = nn.Sequential(nn.Conv2d(5, 3, 1), nn.Sigmoid())
+
+
 @pytest.fixture
 def artifacts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Artifact]:
     torch.manual_seed(0)
@@ -30,8 +41,9 @@ def artifacts(monkeypatch: pytest.MonkeyPatch) -> dict[str, Artifact]:
         "defence": Artifact(encoder=nn.Sequential(nn.Conv2d(3, 5, 3, padding=1))),
         "other": Artifact(encoder=nn.Sequential(nn.Conv2d(3, 5, 3, padding=1))),
         "prior": Artifact(network=nn.Sequential(nn.Linear(6, 48), nn.Unflatten(1, (3, 4, 4)), nn.Sigmoid())),
-        "decoder": Artifact(network=nn.Sequential(nn.Conv2d(5, 3, 1), nn.Sigmoid())),
     }
+    networks["decoder"] = Reader(networks["defence"].encoder)
+    networks["other_decoder"] = Reader(networks["other"].encoder)
     monkeypatch.setattr(attack, "load_artifact", lambda folder, expected: networks[Path(folder).name].eval())
     return networks
 
@@ -135,6 +147,17 @@ def test_features_of_another_encoder_are_refused_naming_both(
     hashes = [encoder_hash(artifacts[name].encoder)[:12] for name in ("defence", "other")]
     with pytest.raises(ValueError, match=rf"made by encoder {hashes[0]}.*other has encoder\s+{hashes[1]}"):
         command(tmp_path, defence=str(tmp_path / "other"))
+
+
+def test_a_decoder_of_another_encoder_is_refused_naming_both(
+    artifacts: dict[str, Artifact], features: TensorStore, tmp_path: Path
+) -> None:
+    """It would read the features wrongly, and the defence would look better than it is."""
+    made, trained = (encoder_hash(artifacts[name].encoder)[:12] for name in ("defence", "other"))
+    networks = {"decoder": str(tmp_path / "other_decoder")}
+    with pytest.raises(ValueError, match=rf"encoder {made}.*other_decoder was trained for encoder {trained}"):
+        command(tmp_path, attack={"class_path": "facecrafter.attacks.BlackBox"}, networks=networks)
+    assert not (tmp_path / "white_box").exists()
 
 
 def test_an_unfinished_store_of_features_is_refused(features: TensorStore, tmp_path: Path) -> None:

@@ -1,39 +1,25 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from facecrafter.metrics.intervals import (
     RESAMPLES,
     _resampled_weights,
+    clustered_aucs,
     clustered_mean,
     clustered_mean_auc,
+    clustered_share,
     paired_difference,
     paired_ratio,
-    wilson,
 )
+from facecrafter.metrics.proportions import Pairs, bonett_price, newcombe, wilson
 
-
-def test_wilson_of_the_papers_headline() -> None:
-    """8.59% of 128 images: 4.9-14.7%."""
-    interval = wilson(11, 128)
-    assert interval.value == 11 / 128
-    assert (round(interval.lo, 3), round(interval.hi, 3)) == (0.049, 0.147)
-
-
-@pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 400), (3, 7), (200, 400), (400, 400)])
-def test_wilson_agrees_with_scipy(successes: int, n: int) -> None:
-    expected = binomtest(successes, n).proportion_ci(0.95, method="wilson")
-    assert wilson(successes, n)[1:] == pytest.approx((expected.low, expected.high), abs=1e-12)
-
-
-@pytest.mark.parametrize(("successes", "n"), [(0, 0), (5, 4), (-1, 4)])
-def test_wilson_refuses_what_is_no_proportion(successes: int, n: int) -> None:
-    with pytest.raises(ValueError, match="no proportion"):
-        wilson(successes, n)
+SIMULATIONS = 200
 
 
 def test_a_resample_draws_whole_identities_with_replacement() -> None:
@@ -82,6 +68,67 @@ def test_the_ratio_of_means_is_no_mean_of_ratios() -> None:
     assert paired_ratio(first, second, torch.arange(2)).value == pytest.approx(0.25)
 
 
+def test_one_person_says_nothing_of_people() -> None:
+    """Resampling one person gives that person again: an interval of no width, as if it were certain."""
+    value, lo, hi = clustered_mean(torch.rand(8), torch.zeros(8))
+    assert math.isfinite(value)
+    assert math.isnan(lo)
+    assert math.isnan(hi)
+
+
+def test_a_share_keeps_wilsons_bounds_and_knows_people() -> None:
+    assert clustered_share(torch.zeros(64), torch.arange(64)) == wilson(0, 64)
+    hits = torch.arange(40) % 2 == 0
+    assert clustered_share(hits, torch.arange(40)).hi >= wilson(20, 40).hi
+    together = clustered_share(hits, torch.arange(40) % 2 + 2 * (torch.arange(40) // 20))
+    assert together.lo == 0, "four people, all of whose images are hits or are not"
+
+
+def test_pairs_of_hits_keep_the_closed_forms_bounds() -> None:
+    """Of 64 pairs, 17 undefended hits and none left: a bootstrap alone would say that 0% is certain."""
+    first, second, people = torch.zeros(64), (torch.arange(64) < 17).float(), torch.arange(64)
+    ratio, difference = paired_ratio(first, second, people), paired_difference(first, second, people)
+    assert (ratio.value, ratio.hi) == (0, bonett_price(Pairs(0, 0, 17, 47)).hi)
+    assert difference.hi >= newcombe(Pairs(0, 0, 17, 47)).hi
+
+
+def test_no_share_is_left_of_nothing() -> None:
+    assert math.isnan(paired_ratio(torch.ones(9), torch.zeros(9), torch.arange(9)).value)
+
+
+def test_a_resample_without_undefended_hits_leaves_the_ratio_open() -> None:
+    """One undefended hit in ten images is missed by a third of the resamples."""
+    first, second = torch.arange(10) < 3, torch.arange(10) == 0
+    assert math.isinf(paired_ratio(first, second, torch.arange(10)).hi)
+
+
+@pytest.mark.strict
+@pytest.mark.parametrize(("people", "images"), [(12, 4), (64, 1), (64, 4)])
+@pytest.mark.parametrize("leaks", [(0.3, 0.3), (0.03, 0.27), (0.04, 0.04)])
+def test_paired_intervals_cover_the_truth(people: int, images: int, leaks: tuple[float, float]) -> None:
+    """Simulated people of whom some are easy; a difference that is not there is shown in at most 1 of 20."""
+    generator = torch.Generator().manual_seed(0)
+    thresholds = torch.special.ndtri(torch.tensor(leaks))
+    identities = torch.arange(people).repeat_interleave(images)
+    misses = torch.zeros(2)
+    for seed in range(SIMULATIONS):
+        person = torch.randn(people, 1, generator=generator).expand(-1, images).reshape(1, -1)
+        image, result = (torch.randn(k, people * images, generator=generator) for k in (1, 2))
+        first, second = 0.7 * person + 0.5 * image + 0.51 * result < thresholds[:, None]
+        difference = paired_difference(first, second, identities, seed)
+        ratio = paired_ratio(first, second, identities, seed)
+        misses[0] += not difference.lo <= leaks[0] - leaks[1] <= difference.hi
+        misses[1] += ratio.lo > leaks[0] / leaks[1] or ratio.hi < leaks[0] / leaks[1]
+    assert (misses <= 0.05 * SIMULATIONS + 2.5 * (0.05 * 0.95 * SIMULATIONS) ** 0.5).all(), misses
+
+
+def test_few_people_are_resampled_too_alike() -> None:
+    """Plain percentiles of eight people would cover their mean in 89% of cases."""
+    draws = torch.randn(600, 8, generator=torch.Generator().manual_seed(0))
+    intervals = [clustered_mean(values, torch.arange(8), seed) for seed, values in enumerate(draws)]
+    assert sum(interval.lo <= 0 <= interval.hi for interval in intervals) / 600 > 0.92
+
+
 def test_intervals_are_seeded() -> None:
     values, identities = torch.randn(30), torch.arange(30) // 3
     assert clustered_mean(values, identities, seed=1) == clustered_mean(values, identities, seed=1)
@@ -104,6 +151,19 @@ def test_auc_interval_agrees_with_a_loop_over_resampled_images() -> None:
     assert interval.lo == pytest.approx(np.quantile(values, 0.025), abs=0.02)
     assert interval.hi == pytest.approx(np.quantile(values, 0.975), abs=0.02)
     assert interval.lo < interval.value < interval.hi
+
+
+def test_each_columns_interval_is_that_of_the_column_alone() -> None:
+    torch.manual_seed(0)
+    targets, identities = torch.randint(0, 2, (80, 3)), torch.arange(80) // 4
+    scores = torch.randn(80, 3) + targets
+    targets[:, 1] = 1
+    mean, each = clustered_aucs(scores, targets, identities)
+    for column in (0, 2):
+        alone = clustered_mean_auc(scores[:, [column]], targets[:, [column]], identities)
+        assert each[column] == pytest.approx(alone, abs=1e-12)
+    assert all(math.isnan(value) for value in each[1]), "a column of one class has no AUC"
+    assert mean.value == pytest.approx((each[0].value + each[2].value) / 2)
 
 
 def test_auc_interval_skips_a_column_of_one_class() -> None:

@@ -5,7 +5,7 @@ from itertools import permutations
 import pytest
 import torch
 
-from facecrafter.metrics.pii import epsilon, epsilon_null, match_channels, transport_cost
+from facecrafter.metrics.pii import epsilon, epsilon_curve, epsilon_null, match_channels, transport_cost
 
 
 def images(n: int, seed: int) -> torch.Tensor:
@@ -76,3 +76,37 @@ def test_the_null_is_what_an_attacker_who_learns_nothing_scores() -> None:
 def test_sets_of_different_size_are_refused() -> None:
     with pytest.raises(ValueError, match="two sets of one shape"):
         transport_cost(images(3, 0), images(4, 0))
+
+
+def curve(shown: torch.Tensor, smallest: int) -> list[tuple[int, float, float]]:
+    samples, others = images(64, 0), images(64, 1)
+    return epsilon_curve(shown, samples, others, samples, torch.Generator().manual_seed(0), smallest)
+
+
+def test_the_curve_ends_at_epsilon_and_its_null() -> None:
+    shown = images(64, 2)
+    n, value, null = curve(shown, 16)[-1]
+    assert n == 64
+    assert value == pytest.approx(epsilon(shown, images(64, 0), images(64, 0)).scaled)
+    assert null == pytest.approx(epsilon_null(images(64, 0), images(64, 1), images(64, 0)).scaled)
+
+
+def test_the_curve_falls_with_the_number_of_images_and_only_a_difference_stays() -> None:
+    """Few images cost more to transport, even between two samples of one distribution."""
+    points = curve(images(64, 2), 8)
+    assert [n for n, _, _ in points] == [8, 16, 32, 64]
+    assert [value for _, value, _ in points] == sorted((value for _, value, _ in points), reverse=True)
+    assert points[-1][1] == pytest.approx(points[-1][2], rel=0.05)
+    other = curve(images(64, 2) * 0.2, 8)
+    assert other[-1][1] - other[-1][2] > 2 * (points[0][1] - points[-1][1])
+
+
+def test_a_part_of_the_curve_is_a_mean_over_disjoint_images() -> None:
+    """Constant sets of 0 and 1 far from the samples: every half costs as much as the whole."""
+    shown = torch.full((20, 3, 4, 4), 9.0, dtype=torch.float64)
+    samples = torch.zeros(20, 3, 4, 4, dtype=torch.float64)
+    samples[::2] = 1.0
+    points = epsilon_curve(shown, samples, samples, samples, torch.Generator().manual_seed(0), 3)
+    assert [n for n, _, _ in points] == [5, 10, 20]
+    whole = points[-1].epsilon
+    assert points[0].epsilon == pytest.approx(whole)

@@ -51,14 +51,14 @@ def test_metric_over_batches_equals_the_function_over_all() -> None:
     scores, targets = torch.randn(50, 3), torch.randint(0, 2, (50, 3)).float()
     metric = MeanAUC()
     for part in torch.arange(50).split(20):
-        metric.update(scores[part], targets[part])
+        metric.update(scores[part], targets[part], rows=part)
     assert metric.compute().item() == pytest.approx(mean_auc(scores, targets).value, abs=1e-6)
 
 
 def test_metric_takes_class_numbers() -> None:
     scores, classes = torch.tensor([[2.0, 1.0], [0.0, 1.0], [0.5, 0.4]]), torch.tensor([0, 1, 0])
     metric = MeanAUC()
-    metric.update(scores, classes)
+    metric.update(scores, classes, rows=torch.arange(3))
     assert metric.compute().item() == 0.875, (
         "the first class is told perfectly, the second ties once: (1 + 3/4) / 2"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from pytorch_lightning import LightningModule
 
 from lightning_modules import Defence, Prior, TargetNetwork
 from lightning_modules.artifacts import load_artifact
@@ -70,3 +71,21 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         load_artifact(tmp_path, Prior)
     with pytest.raises(FileNotFoundError, match=r"last\.ckpt is missing"):
         load_artifact(write(tmp_path), Prior)
+
+
+def test_one_checkpoint_of_a_folder_stands_in_for_the_last(tmp_path: Path) -> None:
+    priors = {name: Prior(**SIZES) for name in ("last", "epoch=10")}
+    for name, prior in priors.items():
+        torch.save({"state_dict": prior.state_dict()}, write(tmp_path) / f"{name}.ckpt")
+    z = torch.randn(2, 8)
+    for path, name in ((tmp_path, "last"), (tmp_path / "epoch=10.ckpt", "epoch=10")):
+        assert torch.equal(load_artifact(path, Prior).network(z), priors[name].eval().network(z))
+    with pytest.raises(FileNotFoundError, match=r"epoch=20\.ckpt is missing"):
+        load_artifact(tmp_path / "epoch=20.ckpt", Prior)
+
+
+def test_a_checkpoint_that_is_named_must_be_there_even_where_nothing_is_trained(tmp_path: Path) -> None:
+    folder = write(tmp_path, "pytorch_lightning.LightningModule", {})
+    load_artifact(folder, LightningModule)
+    with pytest.raises(FileNotFoundError, match=r"epoch=1\.ckpt is missing"):
+        load_artifact(folder / "epoch=1.ckpt", LightningModule)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from facecrafter.attacks.reconstruction import Progress, Reconstruction, random_latents
-from facecrafter.inversion import AttackerModel, invert
+from facecrafter.attacks.search import restarts_apart, search_latents
+from facecrafter.inversion import AttackerModel
 from facecrafter.precision import Precision, fast_dtype
 
 
@@ -34,9 +35,9 @@ class WhiteBox:
         self,
         encoder: nn.Module,
         prior: nn.Module,
-        iterations: int = 30,
+        iterations: int = 40,
         restarts: int = 3,
-        steps: int = 9,
+        steps: int = 12,
         precision: Precision = "auto",
     ) -> None:
         if iterations < 1 or restarts < 1:
@@ -67,20 +68,5 @@ class WhiteBox:
         """
         rows = torch.arange(len(features)) if rows is None else rows
         starts = random_latents(rows, self.restarts, self.model.latent_dim, generator.initial_seed())
-        latents = starts.flatten(0, 1).to(features)
-        _check_shape(features, self.model(latents[:1]).features)
-        targets = features.repeat_interleave(self.restarts, dim=0)
-        found = invert(self.model, targets, latents, self.iterations, self.steps, progress=progress)
-        images = self.model(found.z).images
-        shape = (len(features), self.restarts)
-        return Reconstruction(
-            images.reshape(*shape, *images.shape[1:]).float(), found.loss.reshape(shape).float()
-        )
-
-
-def _check_shape(features: Tensor, expected: Tensor) -> None:
-    if features.shape[1:] != expected.shape[1:]:
-        raise ValueError(
-            f"the features are {tuple(features.shape[1:])} per image, but the encoder makes "
-            f"{tuple(expected.shape[1:])} of the prior's images; use the encoder and size they came from"
-        )
+        found = search_latents(self.model, features, starts, self.iterations, self.steps, progress)
+        return restarts_apart(self.model(found.z).images, found.loss, self.restarts)

@@ -1,34 +1,65 @@
-"""What is measured: identity, images, utility, ε-PII, and the intervals around them."""
+"""What is measured: identity, images, utility, ε-PII, what people recognise, and the intervals around it."""
 
-from facecrafter.metrics.identity import IdentificationAccuracy, feature_similarity, identified
-from facecrafter.metrics.image import Lpips, ssim
+from facecrafter.metrics.agreement import chance_test, clustered_macro_f1, confusion, macro_f1
+from facecrafter.metrics.frechet import frechet_distance
+from facecrafter.metrics.gathering import ImageMean, ImageSet
+from facecrafter.metrics.identity import (
+    IdentificationAccuracy,
+    Neighbours,
+    feature_similarity,
+    identified,
+    nearest_neighbours,
+)
+from facecrafter.metrics.image import Lpips, ms_ssim, psnr, ssim
 from facecrafter.metrics.intervals import (
-    Interval,
+    clustered_aucs,
     clustered_mean,
     clustered_mean_auc,
+    clustered_share,
     paired_difference,
     paired_ratio,
-    wilson,
 )
-from facecrafter.metrics.pii import Epsilon, epsilon, epsilon_null
+from facecrafter.metrics.pii import Epsilon, EpsilonPoint, epsilon, epsilon_curve, epsilon_null
+from facecrafter.metrics.proportions import Interval, wilson
+from facecrafter.metrics.seeds import Spread, over_seeds
 from facecrafter.metrics.utility import MeanAUC, attribute_aucs, mean_auc
+from facecrafter.metrics.verification import person_scores, tar_at_far
 
 __all__ = [
     "Epsilon",
+    "EpsilonPoint",
     "IdentificationAccuracy",
+    "ImageMean",
+    "ImageSet",
     "Interval",
     "Lpips",
     "MeanAUC",
+    "Neighbours",
+    "Spread",
     "attribute_aucs",
+    "chance_test",
+    "clustered_aucs",
+    "clustered_macro_f1",
     "clustered_mean",
     "clustered_mean_auc",
+    "clustered_share",
+    "confusion",
     "epsilon",
+    "epsilon_curve",
     "epsilon_null",
     "feature_similarity",
+    "frechet_distance",
     "identified",
+    "macro_f1",
     "mean_auc",
+    "ms_ssim",
+    "nearest_neighbours",
+    "over_seeds",
     "paired_difference",
     "paired_ratio",
+    "person_scores",
+    "psnr",
     "ssim",
+    "tar_at_far",
     "wilson",
 ]

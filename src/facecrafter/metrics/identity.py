@@ -1,11 +1,15 @@
-"""Identity left in reconstructions, as an evaluating network (oracle) sees it."""
+"""Identity left in reconstructions, as an evaluating network (oracle) sees it: who is it, and who is near."""
 
 from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import Metric
+
+from facecrafter.metrics.gathering import ImageMean
 
 
 def identified(scores: Tensor, identities: Tensor, k: int = 1) -> Tensor:
@@ -25,28 +29,48 @@ def identified(scores: Tensor, identities: Tensor, k: int = 1) -> Tensor:
     return (others_ahead < k) & true[:, 0].isfinite()
 
 
+class IdentificationAccuracy(ImageMean):
+    """The share of images whose identity is among the k highest scores; see `identified`."""
+
+    higher_is_better = True
+
+    def __init__(self, k: int = 1) -> None:
+        super().__init__(partial(identified, k=k))
+
+
 def feature_similarity(first: Tensor, second: Tensor) -> Tensor:
     """FSIM: cosine of the oracle's penultimate features (N, E) of two sets of images, (N,) in [-1, 1]."""
     return F.cosine_similarity(first, second, dim=1)
 
 
-class IdentificationAccuracy(Metric):
-    """The share of images whose identity is among the k highest scores; see `identified`."""
+class Neighbours(NamedTuple):
+    """What stands nearest to N images in a gallery.
 
-    full_state_update = False
-    higher_is_better = True
+    Attributes:
+        distance: (N,) one minus the cosine to the nearest gallery image, in [0, 2].
+        same_person: (N,) bool, whether that image is of the same person; not so where others are as near.
+    """
 
-    def __init__(self, k: int = 1) -> None:
-        super().__init__()
-        self.k = k
-        self.hits: Tensor
-        self.total: Tensor
-        self.add_state("hits", default=torch.tensor(0), dist_reduce_fx="sum")
-        self.add_state("total", default=torch.tensor(0), dist_reduce_fx="sum")
+    distance: Tensor
+    same_person: Tensor
 
-    def update(self, scores: Tensor, identities: Tensor) -> None:
-        self.hits += identified(scores, identities, self.k).sum()
-        self.total += len(identities)
 
-    def compute(self) -> Tensor:
-        return self.hits / self.total
+def nearest_neighbours(
+    features: Tensor, identities: Tensor, gallery: Tensor, gallery_identities: Tensor
+) -> Neighbours:
+    """Nearest gallery image of each image in the oracle's feature space.
+
+    A person with more gallery images is nearest more often by chance: give everybody as many.
+
+    Args:
+        features: (N, E).
+        identities: (N,) int64.
+        gallery: (M, E), features of known images.
+        gallery_identities: (M,) int64.
+    """
+    cosines = F.normalize(features.double()) @ F.normalize(gallery.double()).T
+    own = identities[:, None] == gallery_identities
+    nearest_own = cosines.masked_fill(~own, -torch.inf).amax(dim=1)
+    nearest_other = cosines.masked_fill(own, -torch.inf).amax(dim=1)
+    distance = (1 - torch.maximum(nearest_own, nearest_other)).clamp(min=0)
+    return Neighbours(distance, nearest_own > nearest_other)

@@ -1,106 +1,121 @@
-"""Intervals: Wilson's for a proportion, and a bootstrap over identities for everything that clusters by
-person.
+"""Intervals over people: a bootstrap over identities for everything that clusters by person.
 
 The images of one person succeed and fail together, so resampling images would overstate what is known. Here
 whole identities are drawn with replacement; a resample is a vector of weights, how often each image is in it.
+Shares of images also keep the closed form's bounds where these are wider: it holds where successes are few.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from statistics import NormalDist
-from typing import NamedTuple
 
 import torch
+from scipy.special import ndtr, stdtrit
 from torch import Tensor
 
+from facecrafter.metrics.proportions import CONFIDENCE, Interval, Pairs, bonett_price, newcombe, wilson
 from facecrafter.metrics.utility import weighted_aucs
 
-CONFIDENCE = 0.95
 RESAMPLES = 1000
-
-
-class Interval(NamedTuple):
-    """A value with the bounds of its 95% interval."""
-
-    value: float
-    lo: float
-    hi: float
-
-
-def wilson(successes: int, n: int) -> Interval:
-    """Wilson's score interval of a proportion (Wilson 1927).
-
-    Raises:
-        ValueError: ``n`` is not positive, or ``successes`` is outside 0..n.
-    """
-    if n < 1 or not 0 <= successes <= n:
-        raise ValueError(f"{successes} successes of {n} are no proportion")
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    rate = successes / n
-    centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * (rate * (1 - rate) / n + z**2 / (4 * n**2)) ** 0.5
-    return Interval(rate, max(0.0, centre - half), min(1.0, centre + half))
 
 
 def clustered_mean(values: Tensor, identities: Tensor, seed: int = 0) -> Interval:
     """The mean of ``values`` (N,) with its bootstrap interval over ``identities`` (N,)."""
     values = values.double()
-    return _bootstrap(lambda weights: weights @ values / weights.sum(dim=1), identities, seed)
+    return bootstrap(lambda weights: weights @ values / weights.sum(dim=1), identities, seed)
+
+
+def clustered_share(hits: Tensor, identities: Tensor, seed: int = 0) -> Interval:
+    """The share of ``hits`` (N,) bool: Wilson's interval, or over ``identities`` (N,) where that is wider."""
+    return hull(clustered_mean(hits, identities, seed), wilson(int(hits.sum()), len(hits)))
 
 
 def paired_difference(first: Tensor, second: Tensor, identities: Tensor, seed: int = 0) -> Interval:
     """Mean of ``first − second``, two results (N,) on the same images, with its interval over ``identities``.
 
+    If both are hits and misses (0 and 1), the interval contains Newcombe's.
+
     Raises:
         ValueError: the two do not have the same length, so they are not pairs.
     """
     _check_pairs(first, second)
-    return clustered_mean(first.double() - second.double(), identities, seed)
+    interval = clustered_mean(first.double() - second.double(), identities, seed)
+    pairs = _count(first, second)
+    return hull(interval, newcombe(pairs)) if pairs else interval
 
 
 def paired_ratio(first: Tensor, second: Tensor, identities: Tensor, seed: int = 0) -> Interval:
     """mean(first) / mean(second), two results (N,) on the same images, with its interval over ``identities``.
 
-    NaN where ``second`` is zero throughout; resamples in which it is are left out.
+    If both are hits and misses (0 and 1), the interval contains Bonett and Price's. NaN where ``second`` is
+    zero throughout. A resample in which it is counts as infinite, or not at all if ``first`` is zero
+    there too.
 
     Raises:
         ValueError: the two do not have the same length, so they are not pairs.
     """
     _check_pairs(first, second)
+    if not second.any():
+        return Interval(math.nan, math.nan, math.nan)
+    pairs = _count(first, second)
     first, second = first.double(), second.double()
-    return _bootstrap(lambda weights: (weights @ first) / (weights @ second), identities, seed)
+    interval = bootstrap(lambda weights: (weights @ first) / (weights @ second), identities, seed)
+    return hull(interval, bonett_price(pairs)) if pairs else interval
 
 
-def clustered_mean_auc(scores: Tensor, targets: Tensor, identities: Tensor, seed: int = 0) -> Interval:
-    """Mean AUC of ``scores`` (N, A) for ``targets`` (N, A) in {0, 1} with its interval over ``identities``.
+def clustered_aucs(
+    scores: Tensor, targets: Tensor, identities: Tensor, seed: int = 0
+) -> tuple[Interval, list[Interval]]:
+    """Mean AUC of ``scores`` (N, A) for ``targets`` (N, A) in {0, 1}, and the AUC of each column.
 
-    Columns of one class are skipped; one that loses a class in a resample is left out of that resample's
-    mean.
+    The intervals are over ``identities`` (N,). A column of one class is NaN and skipped in the mean; one
+    that loses a class in a resample is left out of that resample.
     """
     columns = list(zip(scores.T, targets.T, strict=True))
 
-    def mean_aucs(weights: Tensor) -> Tensor:
-        return torch.stack([weighted_aucs(score, target, weights) for score, target in columns]).nanmean(
-            dim=0
-        )
+    def aucs(weights: Tensor) -> Tensor:
+        return torch.stack([weighted_aucs(score, target, weights) for score, target in columns], dim=1)
 
-    return _bootstrap(mean_aucs, identities, seed)
-
-
-def _check_pairs(first: Tensor, second: Tensor) -> None:
-    if first.shape != second.shape:
-        raise ValueError(
-            f"{len(first)} and {len(second)} results are no pairs; both must be of the same images"
-        )
+    value, samples = _resampled(aucs, identities, seed)
+    n = len(set(identities.tolist()))
+    each = [_interval(value[:, a], samples[:, a], n) for a in range(len(columns))]
+    return _interval(value.nanmean(dim=1), samples.nanmean(dim=1), n), each
 
 
-def _bootstrap(statistic: Callable[[Tensor], Tensor], identities: Tensor, seed: int) -> Interval:
+def clustered_mean_auc(scores: Tensor, targets: Tensor, identities: Tensor, seed: int = 0) -> Interval:
+    """The first of `clustered_aucs`."""
+    return clustered_aucs(scores, targets, identities, seed)[0]
+
+
+def hull(first: Interval, second: Interval) -> Interval:
+    """The value of the first with the wider of each bound."""
+    return Interval(first.value, min(first.lo, second.lo), max(first.hi, second.hi))
+
+
+def bootstrap(statistic: Callable[[Tensor], Tensor], identities: Tensor, seed: int) -> Interval:
     """``statistic`` maps weights (B, N) to B values; its percentiles over resamples are the interval."""
-    value = statistic(torch.ones(1, len(identities), dtype=torch.float64))
-    samples = statistic(_resampled_weights(identities, seed))
-    tail = (1 - CONFIDENCE) / 2
-    lo, hi = samples.nanquantile(torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    value, samples = _resampled(statistic, identities, seed)
+    return _interval(value, samples, len(set(identities.tolist())))
+
+
+def _resampled(statistic: Callable[[Tensor], Tensor], identities: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """The statistic of the images as they are, (1, ...), and of every resample, (B, ...)."""
+    every = torch.ones(1, len(identities), dtype=torch.float64)
+    return statistic(every), statistic(_resampled_weights(identities, seed))
+
+
+def _interval(value: Tensor, samples: Tensor, n_identities: int) -> Interval:
+    """Percentiles, moved outwards as Student's t is wider than the normal (Hesterberg 2015, 'expanded').
+
+    One person says nothing of people in general: NaN.
+    """
+    if n_identities < 2:
+        return Interval(value.item(), math.nan, math.nan)
+    quantile = stdtrit(n_identities - 1, (1 - CONFIDENCE) / 2)
+    tail = float(ndtr((n_identities / (n_identities - 1)) ** 0.5 * quantile))
+    tails = torch.tensor([tail, 1 - tail], dtype=torch.float64)
+    lo, hi = samples.nanquantile(tails, interpolation="nearest").tolist()  # between infinities is no number
     return Interval(value.item(), lo, hi)
 
 
@@ -112,3 +127,19 @@ def _resampled_weights(identities: Tensor, seed: int) -> Tensor:
     counts = torch.zeros(RESAMPLES, n, dtype=torch.float64)
     counts.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=torch.float64))
     return counts[:, cluster]
+
+
+def _check_pairs(first: Tensor, second: Tensor) -> None:
+    if first.shape != second.shape:
+        raise ValueError(
+            f"{len(first)} and {len(second)} results are no pairs; both must be of the same images"
+        )
+
+
+def _count(first: Tensor, second: Tensor) -> Pairs | None:
+    """The 2×2 table of two results of hits and misses, None if they are numbers of another kind."""
+    if not all(((values == 0) | (values == 1)).all() for values in (first, second)):
+        return None
+    first, second = first.bool(), second.bool()
+    table = (first & second, first & ~second, ~first & second, ~first & ~second)
+    return Pairs(*(int(cell.sum()) for cell in table))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
@@ -63,6 +64,49 @@ def epsilon_null(prior_samples: Tensor, other_samples: Tensor, private_images: T
     return _epsilon(
         match_channels(other_samples, private_images), match_channels(prior_samples, private_images)
     )
+
+
+class EpsilonPoint(NamedTuple):
+    """ε and its null as n images on either side give them."""
+
+    n: int
+    epsilon: float
+    null: float
+
+
+def epsilon_curve(
+    reconstructions: Tensor,
+    prior_samples: Tensor,
+    other_samples: Tensor,
+    private_images: Tensor,
+    generator: torch.Generator,
+    smallest: int = 16,
+) -> list[EpsilonPoint]:
+    """ε and its null over the number of images, halved down to ``smallest``.
+
+    The cost of transport between samples falls with their number towards that between the distributions, so
+    neither value means much alone: what counts is whether they part. Each point is the mean over disjoint
+    parts of the shuffled images; the last is what `epsilon` and `epsilon_null` give.
+
+    Args:
+        reconstructions: (N, C, H, W) in [0, 1].
+        prior_samples, other_samples: (N, C, H, W), disjoint sets of G(z_r).
+        private_images: (M, C, H, W), whose colours the samples are matched to.
+        generator: shuffles the images.
+    """
+    order = torch.randperm(len(reconstructions), generator=generator)
+    shown = reconstructions[order]
+    samples, others = (match_channels(images, private_images) for images in (prior_samples, other_samples))
+    sizes = [len(order)]
+    while sizes[-1] // 2 >= smallest:
+        sizes.append(sizes[-1] // 2)
+    return [EpsilonPoint(n, _in_parts(shown, samples, n), _in_parts(others, samples, n)) for n in sizes[::-1]]
+
+
+def _in_parts(first: Tensor, second: Tensor, n: int) -> float:
+    """Mean ε of the parts of n images each."""
+    pairs = zip(torch.split(first, n), torch.split(second, n), strict=True)
+    return fmean(_epsilon(*pair).scaled for pair in pairs if len(pair[0]) == n)
 
 
 def _epsilon(first: Tensor, second: Tensor) -> Epsilon:

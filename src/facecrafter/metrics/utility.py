@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
+
+from facecrafter.metrics.gathering import ImageSet
 
 
 class MeanAUCResult(NamedTuple):
@@ -71,28 +71,23 @@ def mean_auc(scores: Tensor, targets: Tensor) -> MeanAUCResult:
     return MeanAUCResult(aucs[used].mean().item(), tuple(used.nonzero()[:, 0].tolist()))
 
 
-class MeanAUC(Metric):
+class MeanAUC(ImageSet):
     """Mean AUC over batches of ``scores`` and ``targets``, both (N, A); see `mean_auc`.
 
     ``targets`` may also be class numbers (N,) of a task with A classes.
     """
 
-    full_state_update = False
     higher_is_better = True
 
     def __init__(self) -> None:
-        super().__init__()
-        self.scores: list[Tensor]
-        self.targets: list[Tensor]
-        self.add_state("scores", default=[], dist_reduce_fx="cat")
-        self.add_state("targets", default=[], dist_reduce_fx="cat")
+        super().__init__(_mean_auc_value, inputs=2)
 
-    def update(self, scores: Tensor, targets: Tensor) -> None:
+    def update(self, scores: Tensor, targets: Tensor, *, rows: Tensor) -> None:  # type: ignore[override]
+        """``rows`` (N,) int64 name the images."""
         if targets.ndim == 1:
             targets = F.one_hot(targets.long(), scores.shape[1])
-        self.scores.append(scores.detach())
-        self.targets.append(targets)
+        super().update(scores.float(), targets, rows=rows)
 
-    def compute(self) -> Tensor:
-        result = mean_auc(dim_zero_cat(self.scores).float(), dim_zero_cat(self.targets))
-        return torch.tensor(result.value, device=self.device)
+
+def _mean_auc_value(scores: Tensor, targets: Tensor) -> float:
+    return mean_auc(scores, targets).value

@@ -1,0 +1,35 @@
+"""Weights of chosen epochs, for curves over a training's course."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+class EpochCheckpoints(Callback):
+    """Writes the weights after each of the given epochs to `epoch=K.ckpt` in the run's folder.
+
+    They stand beside last.ckpt and are named like it wherever a network is named: `runs/a1/epoch=10.ckpt`.
+
+    Args:
+        epochs: numbers K of finished epochs; 0 keeps the weights that training starts from.
+    """
+
+    def __init__(self, epochs: Sequence[int] = ()) -> None:
+        self.epochs = frozenset(epochs)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        last = trainer.max_epochs
+        if beyond := [epoch for epoch in sorted(self.epochs) if last is not None and not 0 <= epoch <= last]:
+            raise ValueError(f"epoch {beyond[0]} is to be kept, but max_epochs is {last}")
+        if trainer.current_epoch == 0:
+            self._keep(trainer, 0)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._keep(trainer, trainer.current_epoch + 1)
+
+    def _keep(self, trainer: Trainer, epoch: int) -> None:
+        if epoch in self.epochs:  # on every rank: saving is collective
+            trainer.save_checkpoint(Path(trainer.default_root_dir, f"epoch={epoch}.ckpt"), weights_only=True)

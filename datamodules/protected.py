@@ -1,0 +1,157 @@
+"""Pairs of protected feature and image, from which an adaptive attacker learns (A1)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules.datasets import FaceDataset, uncollated
+from datamodules.faces import FaceDataModule
+from datamodules.shuffling import EpochShuffle
+from facecrafter.store import TensorStore
+
+
+class StoredFeatures:
+    """The features of a store by row, read when they are asked for: memory does not grow with the store.
+
+    Attributes:
+        rows: (N,) int64, ascending.
+    """
+
+    def __init__(self, store: TensorStore) -> None:
+        """Reads the whole store once, a batch at a time, to check its bytes and to see which rows are where.
+
+        Raises:
+            ValueError: a batch is missing or damaged, or a row appears twice.
+        """
+        if missing := store.missing():
+            raise ValueError(
+                f"{store.path} is unfinished: batches {missing[:8]} are missing; protect them first"
+            )
+        batches = {number: store.read(number)["row"] for number in sorted(store.numbers())}
+        self.store = store
+        self.rows, order = torch.cat(list(batches.values())).sort()
+        if (self.rows.diff() == 0).any():
+            raise ValueError(f"{store.path} holds a row twice; delete it and run again")
+        places = [(number, place) for number, rows in batches.items() for place in range(len(rows))]
+        self._places = torch.tensor(places)[order]
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Features (N, C, h, w) of the images in these rows."""
+        places = self._places[torch.searchsorted(self.rows, rows)]
+        return torch.stack([self._read(number, place) for number, place in places.tolist()])
+
+    def _read(self, number: int, place: int) -> Tensor:
+        # Opened for each image: a mapped file costs nothing while it is closed, and workers may fork.
+        with safe_open(self.store.file(number), framework="pt") as file:
+            return file.get_slice("features")[place].float()
+
+
+class PairDataset(Dataset[dict[str, Tensor]]):
+    """The batches of `faces` in the given rows, each with the features of its images."""
+
+    def __init__(self, faces: FaceDataset, features: StoredFeatures, rows: Tensor) -> None:
+        self.faces, self.features, self.rows = faces, features, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, positions: Sequence[int]) -> dict[str, Tensor]:
+        """A whole training batch."""
+        rows = self.rows[list(positions)]
+        images = self.faces.__getitems__(torch.searchsorted(self.faces.rows, rows).tolist())
+        return {**images, "features": self.features(rows)}
+
+
+class ProtectedPairs(pl.LightningDataModule):
+    """What an attacker learns who has its own images protected: batches as of FaceDataModule, with features.
+
+    The features come from a store that `experiments.fit` wrote with `predict_role: public`, of all public
+    images or of some (`predict_limit`). Some of the people are held out for validation.
+
+    Args:
+        data: the faces that were protected. Its batch size and workers are used here.
+        features: folder of the store.
+        val_fraction: fraction of the people in the store who are held out.
+    """
+
+    def __init__(self, data: FaceDataModule, features: str, val_fraction: float = 0.1) -> None:
+        super().__init__()
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
+        self.data, self.store, self.val_fraction = data, features, val_fraction
+
+    @property
+    def encoder_hash(self) -> str:
+        """What names the encoder that made the features."""
+        return str(TensorStore.open(self.store).meta["encoder"])
+
+    def fingerprint(self) -> str:
+        """Hash of what the numbers depend on, but for the store: the stage that writes it has its own key."""
+        return hashlib.sha256(f"{self.data.fingerprint()}/{self.val_fraction}".encode()).hexdigest()
+
+    def prepare_data(self) -> None:
+        """Decode and check the faces."""
+        self.data.prepare_data()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Check the store, and divide its people.
+
+        Raises:
+            ValueError: the store holds others than public images, or too few people or pairs.
+        """
+        self.data.setup("predict")
+        faces, features = self.data.faces("public"), StoredFeatures(TensorStore.open(self.store))
+        self._refuse_others(features.rows, faces.rows)
+        held_out = self._held_out(faces, features)
+        self.train = PairDataset(faces, features, features.rows[~held_out])
+        self.val = PairDataset(faces, features, features.rows[held_out])
+        if len(self.train) < self.data.batch_size:
+            raise ValueError(
+                f"batch_size {self.data.batch_size} exceeds the {len(self.train)} pairs to train with in "
+                f"{self.store}: lower it"
+            )
+
+    def _refuse_others(self, rows: Tensor, public: Tensor) -> None:
+        if others := rows[~torch.isin(rows, public)].tolist():
+            raise ValueError(
+                f"{self.store} holds {len(others)} images that are not public (rows {others[:5]}), but an "
+                "attacker has no others: protect with predict_role: public"
+            )
+
+    def _held_out(self, faces: FaceDataset, features: StoredFeatures) -> Tensor:
+        """Which of the store's rows show people who are held out, (N,) bool."""
+        identities = faces.identities[torch.searchsorted(faces.rows, features.rows)]
+        people = identities.unique()
+        if len(people) < 2:
+            raise ValueError(
+                f"{self.store} shows {len(people)} people, but one is to be held out: protect more"
+            )
+        order = torch.randperm(len(people), generator=torch.Generator().manual_seed(self.data.seed))
+        count = min(max(1, round(self.val_fraction * len(people))), len(people) - 1)
+        return torch.isin(identities, people[order[:count]])
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        shuffled = EpochShuffle(len(self.train), self.data.seed)
+        return self._loader(self.train, sampler=shuffled, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._loader(self.val)
+
+    def _loader(self, dataset: PairDataset, **options: Any) -> DataLoader[Any]:
+        workers = self.data.num_workers
+        return DataLoader(
+            dataset,
+            batch_size=self.data.batch_size,
+            collate_fn=uncollated,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            **options,
+        )

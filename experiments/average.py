@@ -1,0 +1,164 @@
+"""Average what several queries of the same images show: the adaptive attack A3 (paper, section V-A).
+
+    python -m experiments.average --config C.yaml
+
+    features: [artifacts/query0/features, artifacts/query1/features]   # one store of features per query
+    countermeasure: shuffle      # of the user: none, shuffle (another order every time) or record (see below)
+    matching: matched            # of the attacker: plain (position by position) or matched (re-aligned first)
+    output: artifacts/a3         # receives features/, a store for any attack, and matching.json
+
+The queries come from fits of one defence with `query: 0`, `query: 1`, ... The first query is in the order of
+its batches, so the average at a position is a reconstruction's of that row. With `record` an image always
+returns the same feature: every query shows the first one's. `experiments.measure` takes a query's own store
+as `features`, since that is what the user released.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jsonargparse import auto_cli
+from torch import Tensor
+from tqdm import tqdm
+
+from facecrafter.attacks.averaging import average, match, shuffled
+from facecrafter.store import TensorStore
+
+Countermeasure = Literal["none", "shuffle", "record"]
+Matching = Literal["plain", "matched"]
+SAME = ("encoder", "shape", "dtype", "batches")
+
+
+def run(
+    features: list[Path],
+    output: Path,
+    countermeasure: Countermeasure = "none",
+    matching: Matching = "plain",
+    seed: int = 0,
+) -> None:
+    """Write the averages of the queries' features, and how often an image's features came together.
+
+    Args:
+        features: folders of stores of features, one per query.
+        output: folder that receives the store features/ and matching.json.
+        countermeasure: what the user does against it.
+        matching: how the attacker brings the queries into one order.
+        seed: of the orders that the user shuffles into.
+    """
+    queries = [TensorStore.open(path) for path in features]
+    check_queries(queries, countermeasure)
+    store = TensorStore.create(
+        output / "features",
+        {
+            "kind": "features",
+            **{name: queries[0].meta[name] for name in SAME},
+            "queries": [query.fingerprint() for query in queries],
+            "countermeasure": countermeasure,
+            "matching": matching,
+            "seed": seed,
+        },
+    )
+    for number in tqdm(store.missing(), desc="averaging", unit="batch"):
+        rows, shown = read_batch(queries, number)
+        generator = seeded(seed, number)
+        store.write(number, row=rows, **average_batch(shown, countermeasure, matching, generator))
+    found = store.load("aligned")["aligned"]
+    summary = {"queries": len(queries), "images": len(found), "aligned": found.double().mean().item()}
+    (output / "matching.json").write_text(json.dumps(summary, indent=2) + "\n")
+
+
+def check_queries(queries: list[TensorStore], countermeasure: Countermeasure) -> None:
+    """Refuse queries that cannot be averaged, or whose average would hide what averaging can do.
+
+    Raises:
+        ValueError: there are fewer than two, one is of another encoder or unfinished, or two are the same.
+    """
+    if len(queries) < 2:
+        raise ValueError(f"{len(queries)} query cannot be averaged; name the stores of at least two")
+    first, *others = queries
+    for other in others:
+        if different := [name for name in SAME if other.meta[name] != first.meta[name]]:
+            raise ValueError(
+                f"{other.path} has another {different[0]} than {first.path}; protect the same images"
+            )
+    fingerprints = [query.fingerprint() for query in queries]
+    for number, query in enumerate(queries):
+        if countermeasure != "record" and fingerprints[number] in fingerprints[:number]:
+            raise ValueError(
+                f"{query.path} holds the same features as a query before it: protect with another `query`; "
+                "a defence without randomness leaves nothing to average"
+            )
+
+
+def read_batch(queries: list[TensorStore], number: int) -> tuple[Tensor, Tensor]:
+    """The rows (N,) of one batch, and its features (Q, N, C, h, w) in every query."""
+    batches = [query.read(number) for query in queries]
+    rows = batches[0]["row"]
+    for query, batch in zip(queries, batches, strict=True):
+        if not torch.equal(batch["row"], rows):
+            raise ValueError(
+                f"{query.file(number)} holds other images than {queries[0].file(number)}: "
+                "protect the same data, with the same manifest"
+            )
+    return rows, torch.stack([batch["features"] for batch in batches])
+
+
+def average_batch(
+    queries: Tensor, countermeasure: Countermeasure, matching: Matching, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """What the attacker makes of one batch of features (Q, N, C, h, w).
+
+    Returns:
+        The averaged features (N, C, h, w), and for each image the share of the later queries of which its
+        own feature went into its average (N,).
+    """
+    shown, orders = COUNTERMEASURES[countermeasure](queries, generator)
+    positions = match(shown) if matching == "matched" else _in_order(queries)
+    together = shown[torch.arange(len(shown))[:, None], positions]
+    own = orders.gather(1, positions)[1:] == torch.arange(queries.shape[1])
+    return {"features": average(together).to(queries.dtype), "aligned": own.float().mean(dim=0)}
+
+
+def seeded(seed: int, number: int) -> torch.Generator:
+    """The user's random numbers for one batch."""
+    entropy = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(entropy >> 1))
+
+
+def _nothing(queries: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    return queries, _in_order(queries)
+
+
+def _shuffle(queries: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    later = [shuffled(query, generator) for query in queries[1:]]
+    features, orders = zip((queries[0], torch.arange(queries.shape[1])), *later, strict=True)
+    return torch.stack(features), torch.stack(orders)
+
+
+def _record(queries: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    return queries[:1].expand_as(queries), _in_order(queries)
+
+
+def _in_order(queries: Tensor) -> Tensor:
+    return torch.arange(queries.shape[1]).expand(queries.shape[:2])
+
+
+COUNTERMEASURES: dict[str, Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]] = {
+    "none": _nothing,
+    "shuffle": _shuffle,
+    "record": _record,
+}
+"""Features (Q, N, C, h, w) of each query -> what leaves the device, and which image is where (Q, N)."""
+
+
+def main(args: list[str] | None = None) -> None:
+    auto_cli(run, args=args, as_positional=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Read identities from features themselves, and measure how often that is right: feature exposure.
+
+    python -m experiments.identify --config C.yaml
+
+    data: {class_path: datamodules.SyntheticFaces, init_args: {image_size: 64}}
+    defence: artifacts/crafter
+    features: artifacts/crafter/features
+    identifier: artifacts/identifier             # a lightning_modules.FeatureIdentifier
+    labels: {defence: crafter, strength: beta=1, attack: exposure_features, adaptive: exposure}
+    output: artifacts/identify                   # receives results.json and per_image.csv
+
+There is one row, with the columns of `experiments.measure`. Nothing is reconstructed: the attack is its own
+judge, the columns of images are left out, and `clean_acc` says how often an undefended feature is read right.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import auto_cli
+from torch import Tensor, nn
+
+from datamodules.faces import FaceDataModule
+from experiments.attack import check_encoder
+from experiments.evaluation import Faces, in_batches, interval_columns, utility
+from experiments.measure import LABELS, write
+from facecrafter.metrics import identified, wilson
+from facecrafter.store import TensorStore, encoder_hash
+from lightning_modules.artifacts import load_artifact
+from lightning_modules.defence import Defence
+from lightning_modules.feature_identifier import FeatureIdentifier
+
+JUDGE = {"oracle": "itself", "restart": "best"}
+"""Where other attacks name who judged which of their restarts."""
+
+
+def run(
+    data: FaceDataModule,
+    defence: Path,
+    features: Path,
+    identifier: Path,
+    output: Path,
+    labels: dict[str, str | int | float | None] | None = None,
+    seed: int = 0,
+) -> None:
+    """Write results.json and per_image.csv.
+
+    Args:
+        data: the faces that were protected.
+        defence: artifact folder of the defence.
+        features: folder of the store of features.
+        identifier: artifact folder of what reads identities from features.
+        output: folder that receives the results.
+        labels: what the row says about the run.
+        seed: of the bootstrap.
+    """
+    if unknown := set(labels or {}) - set(LABELS):
+        raise ValueError(f"labels {sorted(unknown)} are no columns; known: {', '.join(LABELS)}")
+    target, reader = load_artifact(defence, Defence), load_artifact(identifier, FeatureIdentifier)
+    store = TensorStore.open(features)
+    check_encoder(store, encoder_hash(target.encoder), f"{defence} has", "name the defence that made it")
+    check_encoder(store, reader.encoder_hash, f"{identifier} was trained for", "train one for that encoder")
+    data.prepare_data()
+    data.setup("test")
+    faces = Faces.of(data)
+    common = dict.fromkeys(LABELS) | (labels or {}) | utility(target, store, faces, seed)
+    common |= {"n_images": len(faces.rows), "n_identities": len(faces.identities.unique()), "seed": seed}
+    before = time.monotonic()
+    verdicts = read_identities(reader.network, store.load("features")["features"].float(), faces)
+    common |= {"seconds": (time.monotonic() - before) / len(faces.rows)}
+    clean = read_identities(reader.network, in_batches(target.encoder, faces.images), faces)
+    row = common | JUDGE | {"clean_acc": mean(clean["correct"])} | columns(verdicts)
+    write(output, [row], [JUDGE | line for line in lines_per_image(faces, verdicts)])
+
+
+def read_identities(network: nn.Module, features: Tensor, faces: Faces) -> dict[str, Tensor]:
+    """Whether the right person is named first, and among five, (N,) bool each."""
+    scores = in_batches(network, features)
+    found = {"correct": 1, "top5": 5}
+    return {name: identified(scores, faces.identities, k) for name, k in found.items()}
+
+
+def columns(verdicts: dict[str, Tensor]) -> dict[str, float]:
+    """Of results.csv."""
+    correct = verdicts["correct"]
+    accuracy = wilson(int(correct.sum()), len(correct))
+    return interval_columns("eval_acc", accuracy) | {"top5": mean(verdicts["top5"])}
+
+
+def lines_per_image(faces: Faces, verdicts: dict[str, Tensor]) -> list[dict[str, Any]]:
+    """What is known of each image, hits as 0 and 1."""
+    table = {"row": faces.rows, "identity": faces.identities}
+    table |= {name: hits.int() for name, hits in verdicts.items()}
+    lines = zip(*(column.tolist() for column in table.values()), strict=True)
+    return [dict(zip(table, line, strict=True)) for line in lines]
+
+
+def mean(hits: Tensor) -> float:
+    """The share of them."""
+    return hits.double().mean().item()
+
+
+def main(args: list[str] | None = None) -> None:
+    auto_cli(run, args=args, as_positional=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Verification: would a reconstruction pass for a photograph of the person, and how often would others?
+
+A pair is a reconstruction and a private person; its score is the cosine between the oracle's embedding of
+the one and the mean direction of the other's gallery photographs. A pair is genuine if the reconstruction is
+of that person, else it is an impostor's. Impostor scores come from the same reconstructions, so what these
+have in common with faces in general helps nobody: without knowledge, TAR equals FAR.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from facecrafter.metrics.intervals import bootstrap, hull
+from facecrafter.metrics.proportions import Interval, wilson
+
+
+def person_scores(features: Tensor, gallery: Tensor, gallery_identities: Tensor) -> Tensor:
+    """Cosine of each feature to each person's mean gallery direction.
+
+    Args:
+        features: (N, E).
+        gallery: (M, E), features of known images.
+        gallery_identities: (M,) int64 in 0..P-1, each at least once.
+
+    Returns:
+        (N, P) float64 in [-1, 1].
+
+    Raises:
+        ValueError: a person has no gallery image.
+    """
+    directions, people = F.normalize(gallery.double()), int(gallery_identities.max()) + 1
+    sums = directions.new_zeros(people, gallery.shape[1]).index_add_(0, gallery_identities, directions)
+    if absent := sorted(set(range(people)) - set(gallery_identities.tolist())):
+        raise ValueError(f"identity {absent[0]} has no gallery image to be verified against")
+    return F.normalize(features.double()) @ F.normalize(sums).T
+
+
+def tar_at_far(scores: Tensor, identities: Tensor, far: float, seed: int = 0) -> Interval:
+    """True accept rate at a false accept rate, with its interval over identities.
+
+    A genuine pair is accepted if at most the share ``far`` of the impostor pairs scores as high or higher:
+    the ROC's step below ``far``, without interpolation. In every resample of people the threshold is found
+    again; the interval contains Wilson's for the accepted.
+
+    Args:
+        scores: (N, P), of N images for P people.
+        identities: (N,) int64 in 0..P-1.
+        far: in (0, 1).
+
+    Returns:
+        NaN throughout if there are fewer than 1/far impostor pairs, which cannot tell such a rate from none.
+    """
+    genuine = scores.gather(1, identities[:, None])[:, 0]
+    others = torch.ones_like(scores, dtype=torch.bool).scatter_(1, identities[:, None], False)
+    impostors = scores[others].reshape(len(scores), scores.shape[1] - 1)
+    if impostors.numel() < 1 / far:
+        return Interval(math.nan, math.nan, math.nan)
+    as_high = _count_as_high(impostors, genuine)
+
+    def rates(weights: Tensor) -> Tensor:
+        pairs = weights.sum(dim=1, keepdim=True)
+        accepted = weights @ as_high / (pairs * impostors.shape[1]) <= far
+        return (weights * accepted).sum(dim=1) / pairs[:, 0]
+
+    interval = bootstrap(rates, identities, seed)
+    return hull(interval, wilson(round(interval.value * len(scores)), len(scores)))
+
+
+def _count_as_high(impostors: Tensor, genuine: Tensor) -> Tensor:
+    """(N, N): how many of the impostor scores of image i (N, P-1) reach the genuine score of image j."""
+    ordered = impostors.sort(dim=1).values
+    below = torch.searchsorted(ordered, genuine.expand(len(genuine), -1).contiguous())
+    return (impostors.shape[1] - below).double()

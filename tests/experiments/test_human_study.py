@@ -1,0 +1,295 @@
+"""The poll from its drawing to its score, and its page in a browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from made_up_study import write_study
+from PIL import Image
+from sklearn.metrics import confusion_matrix, f1_score
+from torchvision.transforms.functional import pil_to_tensor
+
+from experiments import human_study
+from experiments.answers import Key
+from experiments.poll import FACES, OPTIONS, draw, page
+from experiments.prepare import prepare
+from experiments.tables import gather
+from facecrafter.store import TensorStore
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_questions_are_balanced_and_fair(seed: int) -> None:
+    """An option that is right more often, or a face that occurs twice, would be found without recognising."""
+    test, train = torch.arange(60) % 30, torch.arange(120) % 30
+    questions = draw(test, train, 20, seed)
+    assert sorted(question.right for question in questions) == sorted([0, 1, 2, 3, 4] * 4)
+    assert len({int(test[question.shown]) for question in questions}) == 20, "of different people"
+    for question in questions:
+        person, faces = int(test[question.shown]), train[list(question.faces)].tolist()
+        assert len(set(faces)) == FACES
+        assert (faces.index(person) if person in faces else FACES) == question.right
+
+
+def test_questions_are_drawn_by_lot() -> None:
+    identities = torch.arange(60) % 30
+    assert draw(identities, identities, 10, 3) == draw(identities, identities, 10, 3)
+    assert draw(identities, identities, 10, 3) != draw(identities, identities, 10, 4)
+
+
+@pytest.mark.parametrize(
+    ("n_questions", "message"),
+    [(7, "multiple of 5"), (0, "multiple of 5"), (10, "need 10 people, but the study has 6")],
+)
+def test_a_poll_that_cannot_be_fair_is_refused(n_questions: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        draw(torch.arange(6), torch.arange(6), n_questions, 0)
+
+
+def test_the_page_gives_nothing_away() -> None:
+    """Without their pictures all questions are alike, and nothing is loaded from anywhere."""
+    shown, faces = torch.rand(5, 3, 12, 12), torch.rand(5, FACES, 3, 12, 12)
+    html = page(shown, faces).html
+    bare = re.sub(r"data:image/png;base64,[\w+/=]+", "", html)
+    questions = re.findall(r"<fieldset>.*?</fieldset>", bare, re.DOTALL)
+    assert len(questions) == 5
+    assert len({re.sub(r"\d", "", question) for question in questions}) == 1
+    assert set(re.findall(r'alt="([^"]*)"', bare)) == {"The reconstructed picture", "Photograph"}
+    assert not re.findall(r"(?:src|href)=\"(?!data:|\")|url\(|@import|https?:", bare)
+    assert html.count("data:image/png") == 5 * (1 + FACES)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_study(tmp_path_factory.mktemp("study"), tmp_path_factory.mktemp("cache"))
+
+
+def make(study: Path, output: Path, **changes: str) -> None:
+    options = {"defence": "crafter", "strength": "beta=1", "attack": "white_box"} | changes
+    arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
+    human_study.main(["make", "--study", str(study), "--output", str(output), *arguments])
+
+
+@pytest.fixture(scope="module")
+def poll(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A poll's folder."""
+    output = tmp_path_factory.mktemp("poll")
+    make(study, output)
+    return output
+
+
+@pytest.fixture
+def key(poll: Path) -> Key:
+    return Key.read(poll / "private" / "key.json")
+
+
+def pictures(html: str) -> torch.Tensor:
+    """(Q, 1 + 4, 3, H, W) bytes: for each question the reconstruction and the photographs."""
+    files = re.findall(r"data:image/png;base64,([\w+/=]+)", html)
+    images = [pil_to_tensor(Image.open(io.BytesIO(base64.b64decode(file)))) for file in files]
+    return torch.stack(images).unflatten(0, (-1, 1 + FACES))
+
+
+def as_bytes(images: torch.Tensor) -> torch.Tensor:
+    return (images * 255).round().byte()
+
+
+def test_the_key_fits_the_page(study: Path, poll: Path, key: Key) -> None:
+    """Each picture is what the attack made of the key's row, and the right photograph, which is another one,
+    is of the person on it."""
+    results = gather(study)
+    data = prepare(results.config["data"])
+    test, train = data.faces("private_test"), data.faces("private_train")
+    stored = TensorStore.open(results.folder("crafter.beta=1.white_box") / "reconstructions").load("images")
+    made = stored["images"][torch.searchsorted(test.rows, torch.tensor(key.rows)), 0]
+    known = as_bytes(train.images(range(len(train))))
+    people = test.identities[torch.searchsorted(test.rows, torch.tensor(key.rows))].tolist()
+    questions = pictures((poll / "poll.html").read_text())
+    assert torch.equal(questions[:, 0], as_bytes(made))
+    for photographs, person, right in zip(questions[:, 1:], people, key.right, strict=True):
+        shown = [train.identities[(known == face).flatten(1).all(dim=1)] for face in photographs]
+        of_the_person = [name for name, found in zip(OPTIONS, shown, strict=False) if person in found]
+        assert of_the_person == [right] * (right != "none")
+
+
+def test_the_key_says_what_was_asked(key: Key) -> None:
+    asked = {"defence": "crafter", "strength": "beta=1", "attack": "white_box", "seed": 0}
+    assert key.labels == {"study": "made-up", **asked}
+
+
+def test_the_key_is_for_its_owner_alone(poll: Path, key: Key) -> None:
+    assert (poll / "private").stat().st_mode & 0o777 == 0o700
+    assert (poll / "private" / "key.json").stat().st_mode & 0o777 == 0o600
+    assert key.poll in (poll / "poll.html").read_text()
+
+
+def test_a_key_is_not_lost_to_another_poll(study: Path, poll: Path, key: Key) -> None:
+    """Answers that come in after the key was overwritten could never be counted."""
+    with pytest.raises(SystemExit, match="is the key of another poll"):
+        make(study, poll, seed="1")
+    make(study, poll)
+    assert Key.read(poll / "private" / "key.json") == key
+
+
+@pytest.mark.strict
+def test_real_faces_need_a_flag(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(human_study, "LICENSED", set())
+    with pytest.raises(SystemExit, match="real people"):
+        make(study, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_point_that_was_not_measured_is_named_beside_those_that_were(study: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"'crafter beta=9 white_box'.*crafter beta=1 white_box"):
+        make(study, tmp_path, strength="beta=9")
+
+
+def save(folder: Path, key: Key, name: str, answers: list[str]) -> Path:
+    """What the page saves for the participant of this name."""
+    path = folder / f"answers-{name}.json"
+    content = {"schema": 1, "poll": key.poll, "participant": name, "answers": answers}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def score(poll: Path, *answers: Path) -> dict[str, Any]:
+    key = poll / "private" / "key.json"
+    human_study.main(["score", "--key", str(key), *map(str, answers)])
+    return json.loads(key.with_name("scores.json").read_text())
+
+
+def test_answers_are_counted(
+    poll: Path, key: Key, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half of the people know everything, the others always say none."""
+    chosen = [key.right, ["none"] * 10] * 10
+    found = score(poll, *(save(tmp_path, key, f"p{i}", answers) for i, answers in enumerate(chosen)))
+    flat = [answer for answers in chosen for answer in answers]
+    expected = f1_score(key.right * 20, flat, labels=OPTIONS, average="macro", zero_division=0)
+    assert found["macro_f1"]["value"] == pytest.approx(expected)
+    assert found["right"]["value"] == pytest.approx(0.6)
+    assert found["right"]["lo"] < 0.45, "20 people, not 200 answers"
+    assert found["p_value"] < 0.01
+    table = (poll / "private" / "confusion.csv").read_text().splitlines()
+    counts = [[int(cell) for cell in line.split(",")[1:]] for line in table[1:]]
+    assert counts == confusion_matrix(key.right * 20, flat, labels=OPTIONS).tolist()
+    assert "people recognise faces" in capsys.readouterr().out
+
+
+def test_one_participant_has_no_interval(
+    poll: Path, key: Key, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = score(poll, save(tmp_path, key, "p1", ["none"] * 10))
+    assert found["right"] == {"value": 0.2, "lo": None, "hi": None}
+    out = capsys.readouterr().out
+    assert "one participant: no interval" in out
+    assert "no recognition is shown" in out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"poll": "0123"}, "answers the poll '0123', but the key is of"),
+        ({"answers": ["A"] * 9}, "has 9 answers, but the poll has 10"),
+        ({"answers": ["A"] * 9 + ["F"]}, "the answer to question 10 is 'F', not one of A, B, C, D, none"),
+        ({"answers": [None] * 10}, "the answer to question 1 is None"),
+        ({"answers": [["A"]] * 10}, "the answer to question 1 is"),
+        ({"answers": None}, "is no file of answers"),
+        ({"schema": 2}, "is no file of answers"),
+        ({"participant": " "}, "names no participant"),
+        ({"participant": "P1"}, "are both of participant 'p1'"),
+    ],
+)
+def test_answers_that_cannot_be_counted_are_named(
+    poll: Path, key: Key, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    good = save(tmp_path, key, "p1", ["A"] * 10)
+    content = {"schema": 1, "poll": key.poll, "participant": "p2", "answers": ["A"] * 10} | changes
+    bad = tmp_path / "answers-p2.json"
+    bad.write_text(json.dumps(content))
+    with pytest.raises(SystemExit, match=rf"{re.escape(str(bad))}.*{re.escape(message)}"):
+        score(poll, good, bad)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe\x00", b"[1, 2]", b'"A"'])
+def test_a_damaged_file_is_named(poll: Path, tmp_path: Path, content: bytes) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_bytes(content)
+    with pytest.raises(SystemExit, match=r"bad\.json"):
+        score(poll, bad)
+    with pytest.raises(SystemExit, match=r"nothing\.json: no such file"):
+        score(poll, tmp_path / "nothing.json")
+
+
+def test_answers_are_no_key(poll: Path, key: Key, tmp_path: Path) -> None:
+    answers = save(tmp_path, key, "p1", ["A"] * 10)
+    with pytest.raises(SystemExit, match="is no key of a poll"):
+        human_study.main(["score", "--key", str(answers), str(answers)])
+
+
+PARTICIPANT = """<script>
+const said = [], saved = [];
+window.onerror = (text) => said.push("error: " + text);
+document.addEventListener("securitypolicyviolation", (event) => said.push("blocked: " + event.blockedURI));
+URL.createObjectURL = (blob) => { blob.text().then((text) => saved.push(text)); return "#"; };
+function answer(first, last, options) {
+  for (let i = first; i < last; i++) questions[i].querySelector(`[value=${options[i % 5]}]`).click();
+}
+function click(selector) { form.querySelector(selector).click(); said.push(message.textContent); }
+const options = ["B", "none", "A", "D", "C"];
+click("button[type=submit]");
+form.participant.value = " p-7 ";
+answer(0, 6, options);
+click("button[type=submit]");
+said.push(document.activeElement.name);
+form.reset();  // as if the page were opened again
+restore();
+answer(6, 10, options);
+click("button[type=submit]");
+said.push(document.getElementById("count").textContent);
+window.confirm = () => true;
+click("#erase");
+said.push(String(localStorage.length) + state().answers.join(""));
+setTimeout(() => {
+  const found = document.createElement("script");
+  found.type = "application/json";
+  found.id = "found";
+  found.textContent = JSON.stringify({ said, saved });
+  document.body.append(found);
+}, 100);
+</script></body>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_a_participant_in_a_browser(poll: Path, tmp_path: Path) -> None:
+    """Refused while something is missing, kept meanwhile, saved as a file that `score` takes, then erased."""
+    driven = tmp_path / "driven.html"
+    driven.write_text((poll / "poll.html").read_text().replace("</body>", PARTICIPANT))
+    line = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
+    line += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", driven.as_uri()]
+    dom = subprocess.run(line, capture_output=True, text=True, timeout=120).stdout
+    found = json.loads(re.search(r'<script type="application/json" id="found">(.*?)</script>', dom).group(1))
+    assert found["said"] == [
+        "Please enter your participant code: letters, digits, - and _.",
+        "Please answer question 7.",
+        "question-7",
+        "Saved as answers-p-7.json among your downloads. Please give that file to whoever asked you.",
+        "10 of 10 answered",
+        "Erased.",
+        "0",
+    ]
+    answers = tmp_path / "answers.json"
+    answers.write_text(found["saved"][0])
+    assert json.loads(answers.read_text())["answers"] == ["B", "none", "A", "D", "C"] * 2
+    assert score(poll, answers)["participants"] == 1

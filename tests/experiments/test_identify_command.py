@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from datamodules import SyntheticFaces
+from experiments import identify
+from facecrafter.metrics import mean_auc, wilson
+from facecrafter.store import TensorStore, encoder_hash
+
+SIZE = 32
+DATA = {"n_identities": 12, "images_per_identity": 6, "private_identities": 5, "image_size": SIZE}
+
+
+class KnowsByFeature(nn.Module):
+    """Names the person of whom it has seen the nearest feature."""
+
+    def __init__(self, features: torch.Tensor, identities: torch.Tensor) -> None:
+        super().__init__()
+        self.features, self.identities = features.flatten(1), identities
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        distances = torch.cdist(features.flatten(1), self.features)
+        people = range(int(self.identities.max()) + 1)
+        return torch.stack([-distances[:, self.identities == p].min(dim=1).values for p in people], dim=1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> SyntheticFaces:
+    faces = SyntheticFaces(**DATA, cache_dir=str(tmp_path_factory.mktemp("cache")))
+    faces.prepare_data()
+    faces.setup("test")
+    return faces
+
+
+@pytest.fixture
+def parts(data: SyntheticFaces, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    torch.manual_seed(0)
+    encoder = nn.Conv2d(3, 2, 4, stride=4)
+    head = nn.Sequential(nn.Flatten(), nn.Linear(2 * (SIZE // 4) ** 2, len(data.attribute_names)))
+    test = data.faces("private_test")
+    with torch.no_grad():
+        known = encoder(test.images(range(len(test))))
+    reader = SimpleNamespace(
+        network=KnowsByFeature(known, test.identities), encoder_hash=encoder_hash(encoder)
+    )
+    found = {"defence": SimpleNamespace(encoder=encoder, head=head), "identifier": reader}
+    monkeypatch.setattr(identify, "load_artifact", lambda folder, expected: found[Path(folder).name])
+    return found | {"features": known}
+
+
+def write_features(folder: Path, data: SyntheticFaces, parts: dict[str, Any], noise: float) -> None:
+    """The features of the private-test images under so much noise."""
+    test, features = data.faces("private_test"), parts["features"]
+    features = features + noise * torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
+    meta = {"dtype": "float32", "shape": list(features.shape[1:]), "batches": 2}
+    meta |= {"kind": "features", "encoder": encoder_hash(parts["defence"].encoder)}
+    store = TensorStore.create(folder, meta)
+    for number, part in enumerate(torch.arange(len(test)).flip(0).tensor_split(2)):
+        store.write(number, row=test.rows[part], features=features[part])
+
+
+@pytest.fixture
+def command(
+    data: SyntheticFaces, parts: dict[str, Any], tmp_path: Path
+) -> Callable[..., list[dict[str, Any]]]:
+    def run(noise: float = 0.0, **changes: Any) -> list[dict[str, Any]]:
+        write_features(tmp_path / f"noise{noise}" / "features", data, parts, noise)
+        init_args = {**DATA, "cache_dir": str(data.cache_dir)}
+        config = {
+            "data": {"class_path": "datamodules.SyntheticFaces", "init_args": init_args},
+            "defence": "defence",
+            "features": str(tmp_path / f"noise{noise}" / "features"),
+            "identifier": "identifier",
+            "labels": {
+                "defence": "noise",
+                "attack": "exposure_features",
+                "adaptive": "exposure",
+                "access": "black",
+            },
+            "output": str(tmp_path / "identify"),
+            **changes,
+        }
+        (tmp_path / "identify.yaml").write_text(yaml.safe_dump(config))
+        identify.main(["--config", str(tmp_path / "identify.yaml")])
+        return json.loads((tmp_path / "identify" / "results.json").read_text())
+
+    return run
+
+
+def test_undefended_features_are_read_as_clean_ones_are(command: Callable[..., list[dict[str, Any]]]) -> None:
+    (row,) = command()
+    assert row["eval_acc"] == row["clean_acc"] == row["top5"] == 1
+    assert (row["oracle"], row["restart"], row["adaptive"]) == ("itself", "best", "exposure")
+    assert row["seconds"] > 0
+
+
+def test_what_noise_hides_is_not_read(
+    command: Callable[..., list[dict[str, Any]]], data: SyntheticFaces
+) -> None:
+    (row,) = command(noise=2.0)
+    assert row["eval_acc"] < 0.8
+    assert row["clean_acc"] == 1
+    count = round(row["eval_acc"] * row["n_images"])
+    interval = wilson(count, row["n_images"])
+    assert (row["eval_acc_lo"], row["eval_acc_hi"]) == (interval.lo, interval.hi)
+    assert (row["n_images"], row["n_identities"]) == (len(data.faces("private_test")), 5)
+
+
+def test_every_row_of_the_store_meets_its_own_identity(
+    command: Callable[..., list[dict[str, Any]]], data: SyntheticFaces, tmp_path: Path
+) -> None:
+    (row,) = command(noise=2.0)
+    file = tmp_path / "identify" / "per_image.csv"
+    assert file.stat().st_mode & 0o777 == 0o600
+    with file.open() as lines:
+        table = list(csv.DictReader(lines))
+    test = data.faces("private_test")
+    assert [int(line["row"]) for line in table] == test.rows.tolist()
+    assert [int(line["identity"]) for line in table] == test.identities.tolist()
+    for name in ("correct", "top5"):
+        share = sum(int(line[name]) for line in table) / len(table)
+        assert share == pytest.approx(row["eval_acc" if name == "correct" else name])
+    assert {line["oracle"] for line in table} == {"itself"}
+
+
+def test_utility_is_that_of_the_same_features(
+    command: Callable[..., list[dict[str, Any]]], data: SyntheticFaces, parts: dict[str, Any]
+) -> None:
+    (row,) = command()
+    with torch.no_grad():
+        scores = parts["defence"].head(parts["features"])
+    attributes = data.faces("private_test").attributes
+    assert row["auc"] == pytest.approx(mean_auc(scores, attributes).value, abs=1e-6)
+
+
+def test_an_identifier_of_another_encoder_is_refused(
+    command: Callable[..., list[dict[str, Any]]], parts: dict[str, Any]
+) -> None:
+    """It would read nothing, and the defence would look safe."""
+    parts["identifier"].encoder_hash = "0" * 64
+    with pytest.raises(ValueError, match="identifier was trained for encoder 000000000000"):
+        command()
+
+
+def test_unknown_labels_and_other_faces_are_refused(command: Callable[..., list[dict[str, Any]]]) -> None:
+    with pytest.raises(ValueError, match=r"labels \['colour'\] are no columns"):
+        command(labels={"colour": "red"})
+    other = {"class_path": "datamodules.SyntheticFaces", "init_args": {**DATA, "private_identities": 4}}
+    with pytest.raises(ValueError, match="must hold each of the"):
+        command(data=other)
+
+
+def test_help_explains(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        identify.main(["--help"])
+    assert stop.value.code == 0
+    assert "what reads identities from features" in " ".join(capsys.readouterr().out.split())

@@ -1,0 +1,309 @@
+"""How stages are run: what they find, where their output goes, and what becomes of them at an early end."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import experiments
+from experiments import stage_server
+from experiments.runner import Runner
+from experiments.stages import Stage
+from experiments.workshop import Workshop
+
+# A package of the real modules and these commands, which import nothing slow.
+PACKAGE = f"__path__.append({experiments.__path__[0]!r})\n"
+COMMANDS = {
+    # Two processes that sleep.
+    "nap": """
+import fcntl, os, signal, sys, time
+from pathlib import Path
+
+def tidy_up(*_):
+    (folder / "tidy").touch()
+    os._exit(0)
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[2]).parents[2]
+    alive = (folder / "alive").open("w")
+    fcntl.flock(alive, fcntl.LOCK_EX)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if (folder / "deaf").exists() else tidy_up)
+    parent = os.getppid()
+    second = os.fork()  # it inherits the lock
+    (folder / f"started{os.getpid()}").write_text(str(parent))
+    if second and (folder / "crash").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(600)
+""",
+    # What a command can see of how it was started.
+    "look": """
+import json, os, sys
+from dataclasses import dataclass
+from pathlib import Path
+
+@dataclass
+class Local:
+    pass
+
+if __name__ == "__main__":
+    import __main__
+    facts = {
+        "argv": sys.argv,
+        "spec": __main__.__spec__.name,
+        "main": Local.__module__ == "__main__" and __main__.Local is Local,
+        "stdin": sys.stdin.read(),
+        "leads": os.getpgrp() == os.getpid(),
+        "threads": os.environ["OMP_NUM_THREADS"],
+        "unbuffered": sys.stdout.write_through,
+    }
+    Path(sys.argv[2]).with_name("facts.json").write_text(json.dumps(facts))
+""",
+    # Arithmetic in several threads, and what is read from the environment when it is imported.
+    "compute": """
+import io
+import torch
+from tqdm import tqdm
+
+if __name__ == "__main__":
+    torch.ones(1000, 1000, requires_grad=True).sin().sum().backward()
+    print(torch.get_num_threads(), tqdm(file=io.StringIO()).mininterval)
+""",
+    # Goes on when the other one is there too, and writes in every way there is.
+    "meet": """
+import os, sys, time
+from pathlib import Path
+from experiments import slow
+
+if __name__ == "__main__":
+    config = Path(sys.argv[2])
+    slow.USERS.append(config)
+    name, here = config.parent.name[:4], config.parents[2] / "here"
+    here.mkdir(exist_ok=True)
+    (here / name).touch()
+    print(f"{name} print", len(slow.USERS))
+    sys.stderr.write(f"{name} error\\n")
+    os.system(f"echo {name} child")
+    end = time.monotonic() + 20
+    while len(list(here.iterdir())) < 2:
+        assert time.monotonic() < end, "alone"
+        time.sleep(0.05)
+""",
+    # Counts how often it is imported.
+    "slow": """
+from pathlib import Path
+USERS = []
+with Path("imported").open("a") as file:
+    file.write("once\\n")
+""",
+    # Ends as its configuration says.
+    "end": """
+import os, sys, yaml
+from pathlib import Path
+
+if __name__ == "__main__":
+    how = yaml.safe_load(Path(sys.argv[2]).read_text())["how"]
+    if how == "killed":
+        os.kill(os.getpid(), 9)
+    if how == "error":
+        raise ValueError("a mistake")
+    sys.exit(how)
+""",
+    "broken": "import no_such_package",
+}
+STUDY = """
+import signal, sys
+from pathlib import Path
+from experiments import runner, stage_server
+from experiments.stages import Stage
+from experiments.workshop import Workshop
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as the command does
+stage_server.GRACE = 0.5
+workshop = Workshop(Path(sys.argv[1]), {"nap": "0" * 64})
+done = runner.Runner({"nap": Stage("nap", "nap", {}, {})}, workshop, jobs=1).run(["nap"])
+sys.exit(0 if done else 1)
+"""
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `python -m experiments.nap` is the one above."""
+    package = tmp_path / "experiments"
+    package.mkdir()
+    (package / "__init__.py").write_text(PACKAGE)
+    for name, text in COMMANDS.items():
+        (package / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+
+
+@contextmanager
+def study(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A study of one stage, both of whose processes have started."""
+    line = [sys.executable, "-c", STUDY, str(folder)]
+    process = subprocess.Popen(line, cwd=folder, stdout=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: len(list(folder.glob("started*"))) == 2)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end, "it did not happen within 30 seconds"
+        time.sleep(0.05)
+
+
+def all_gone(folder: Path) -> bool:
+    """Whether no process of the stage is left to hold its lock."""
+    with (folder / "alive").open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def runner(folder: Path, command: str, *names: str, **config: Any) -> Runner:
+    """One that runs these stages, all at a time and with three threads each."""
+    stages = {name: Stage(name, command, {key: config[key][name] for key in config}, {}) for name in names}
+    found = Runner(stages, Workshop(folder, dict.fromkeys(names, "0" * 64)), jobs=len(names))
+    found.threads = 3
+    return found
+
+
+@pytest.fixture(params=[True, False], ids=["forked", "new Python"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a fork is safe, and on macOS."""
+    monkeypatch.setattr(stage_server, "FORK_IS_SAFE", request.param)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_a_stage_finds_what_python_m_gives_it(tmp_path: Path) -> None:
+    """Lightning starts further ranks with `__main__.__spec__` and `sys.argv`, and hangs if they are wrong."""
+    run = runner(tmp_path, "look", "look")
+    assert run.run(["look"])
+    folder = run.workshop.folder("look")
+    assert json.loads((folder / "facts.json").read_text()) == {
+        "argv": [str(tmp_path / "experiments" / "look.py"), "--config", str(folder / "stage.yaml")],
+        "spec": "experiments.look",
+        "main": True,
+        "stdin": "",
+        "leads": True,
+        "threads": "3",
+        "unbuffered": True,
+    }
+    assert run.workshop.log("look").read_text() == "", "no warning of runpy's either"
+
+
+@pytest.mark.usefixtures("either_way")
+def test_a_stages_number_of_threads_is_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would take all cores; or wait for ever for threads that the server had made."""
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)  # who sets it has chosen for torch
+    monkeypatch.setenv("MKL_DYNAMIC", "FALSE")  # three, on a machine with fewer cores too
+    run = runner(tmp_path, "compute", "compute")
+    assert run.run(["compute"])
+    assert run.workshop.log("compute").read_text() == "3 5.0\n"
+
+
+def test_stages_run_side_by_side_and_share_an_import_but_nothing_else(tmp_path: Path) -> None:
+    """They would overwrite each other's logs, or find what another has left in a module."""
+    run = runner(tmp_path, "meet", "left", "right")
+    assert run.run(["left", "right"])
+    for name in ("left", "right"):
+        lines = {f"{name[:4]} print 1", f"{name[:4]} error", f"{name[:4]} child"}
+        assert set(run.workshop.log(name).read_text().splitlines()) == lines
+    assert (tmp_path / "imported").read_text() == "once\n"
+
+
+@pytest.mark.usefixtures("either_way")
+def test_each_way_to_fail_has_its_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    codes = {"three": 3, "error": 1, "message": 1, "killed": 137, "good": 0}
+    how = {"three": 3, "error": "error", "message": "this is why", "killed": "killed", "good": 0}
+    run = runner(tmp_path, "end", *codes, how=how)
+    assert not run.run(codes)
+    shown = capsys.readouterr().out
+    for name, code in codes.items():
+        assert (f"FAILED {name} (exit code {code})" in shown) == (code != 0)
+    assert "ValueError: a mistake" in shown
+    assert "this is why" in shown
+    assert [name for name in codes if run.workshop.is_done(name)] == ["good"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_a_stage_ends_with_its_study(tmp_path: Path, number: signal.Signals) -> None:
+    """Left behind, it would work against the next run's on the same files."""
+    with study(tmp_path) as process:
+        assert not all_gone(tmp_path)
+        process.send_signal(number)
+        wait_until(lambda: all_gone(tmp_path))
+        assert process.wait(timeout=10) != 0
+    assert (tmp_path / "tidy").exists() == (number != signal.SIGKILL), "who has the time lets a stage tidy up"
+
+
+def test_a_stage_that_does_not_hear_sigterm_ends_all_the_same(tmp_path: Path) -> None:
+    """As a fit does: Lightning notes the signal and goes on protecting."""
+    (tmp_path / "deaf").touch()
+    with study(tmp_path) as process:
+        process.send_signal(signal.SIGINT)
+        wait_until(lambda: all_gone(tmp_path))
+
+
+def test_what_a_crashed_stage_leaves_behind_is_ended(tmp_path: Path) -> None:
+    """The second rank of a fit whose first ran out of memory would go on writing for hours."""
+    (tmp_path / "crash").touch()
+    with study(tmp_path) as process:
+        shown, _ = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert "FAILED nap (exit code 137)" in shown
+        assert all_gone(tmp_path)
+
+
+def test_the_end_of_the_server_ends_the_study_and_its_stages(tmp_path: Path) -> None:
+    """The study would wait for ever, or the stages go on unseen."""
+    with study(tmp_path) as process:
+        server = int(next(tmp_path.glob("started*")).read_text())
+        assert server not in (process.pid, os.getpid())
+        os.kill(server, signal.SIGKILL)
+        shown, _ = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert "FAILED nap: the stage server has ended with exit code 137 (killed" in shown
+        wait_until(lambda: all_gone(tmp_path))
+
+
+def test_a_command_that_cannot_be_imported_ends_the_study(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert not runner(tmp_path, "broken", "broken").run(["broken"])
+    shown = capfd.readouterr()
+    assert "FAILED broken: the stage server has ended with exit code 1;" in shown.out
+    assert "No module named 'no_such_package'" in shown.err
+
+
+@pytest.mark.slow
+def test_importing_the_commands_makes_nothing_that_a_fork_would_break(tmp_path: Path) -> None:
+    """OpenMP's threads and a CUDA context do not survive one; OpenBLAS ends its own threads before it."""
+    script = """
+import os, torch
+for name in ("_cuda_getDeviceCount", "_cuda_init"):
+    setattr(torch._C, name, None)  # calling it is an error
+import experiments.attack, experiments.fit, experiments.measure, experiments.prepare
+print(len(os.listdir("/proc/self/task")))
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "3", "OPENBLAS_NUM_THREADS": "1"}
+    line = [sys.executable, "-c", script]
+    result = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    assert result.stdout == "1\n", result.stderr

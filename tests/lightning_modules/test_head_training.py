@@ -1,0 +1,136 @@
+"""The development scenario: f learns from protected features, and is judged on raw ones of strangers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from tiny_study import DATA
+from torch.utils.data import DataLoader
+from toy_rivals import (
+    CHANNELS,
+    IGNORED,
+    N_ATTRIBUTES,
+    QUIET,
+    ToyEncoder,
+    ToyHead,
+    assert_same_weights,
+    fit_from_the_command_line,
+    toy_batch,
+    toy_target,
+)
+
+from facecrafter.metrics.utility import mean_auc
+from facecrafter.nets.target import SplitNetwork
+from facecrafter.store import encoder_hash
+from lightning_modules import HeadTraining
+
+
+@pytest.fixture(autouse=True)
+def small_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    def split(n_outputs: int) -> SplitNetwork:
+        return SplitNetwork(ToyEncoder(), ToyHead(n_outputs))
+
+    monkeypatch.setitem(HeadTraining.__init__.__globals__, "ARCHITECTURES", {"resnet18": split})
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> str:
+    return toy_target(tmp_path)
+
+
+def batch(**extra: torch.Tensor) -> dict[str, torch.Tensor]:
+    floats = {
+        name: value.float() if value.is_floating_point() else value for name, value in toy_batch().items()
+    }
+    return floats | extra
+
+
+def fit(
+    module: HeadTraining, training: dict[str, Any], validation: dict[str, Any], epochs: int = 1
+) -> Trainer:
+    trainer = Trainer(max_epochs=epochs, accelerator="cpu", check_val_every_n_epoch=epochs, **QUIET)
+    loaders = [DataLoader([data], batch_size=None) for data in (training, validation)]
+    trainer.fit(module, *loaders)
+    return trainer
+
+
+def test_it_learns_from_the_protected_features_and_not_from_the_images(target: str) -> None:
+    """Features that say the labels, images that say nothing: f reads the features alone."""
+    labels = batch()["attributes"]
+    features = torch.zeros(8, CHANNELS, 2, 2)
+    features[:, :N_ATTRIBUTES] = labels[:, :, None, None]
+    module = HeadTraining(target, N_ATTRIBUTES, learning_rate=0.3, weight_decay=0.0)
+    before = encoder_hash(module.encoder.on(module.device))
+    fit(module, batch(features=features, image=torch.zeros(8, 3, 8, 8)), batch(), epochs=80)
+    assert ((module(features) > 0) == labels.bool()).all()
+    assert encoder_hash(module.encoder.on(module.device)) == before
+    assert all(name.startswith(("head.", "_extra_state")) for name in module.state_dict())
+
+
+def test_auc_is_that_on_raw_features_of_the_validation_images(target: str) -> None:
+    """Features that a validation batch may bring are not what the score is about."""
+    module = HeadTraining(target, N_ATTRIBUTES)
+    held_out = batch(features=torch.randn(8, CHANNELS, 2, 2))
+    metrics = fit(module, batch(), held_out).callback_metrics
+    raw = module.encoder.on(module.device)(held_out["image"])
+    expected = mean_auc(module.eval()(raw), held_out["attributes"]).value
+    assert metrics["val/auc"].item() == pytest.approx(expected)
+
+
+def test_an_unknown_architecture_is_refused(target: str) -> None:
+    with pytest.raises(ValueError, match="resnet18"):
+        HeadTraining(target, 3, arch="alexnet")
+
+
+def section(**init_args: Any) -> dict[str, Any]:
+    return {"class_path": "lightning_modules.HeadTraining", "init_args": {"n_outputs": 17, **init_args}}
+
+
+def protected(folder: Path, target: str, role: str = "private_train") -> str:
+    """A store of the noisy features of one role."""
+    model = {"class_path": "lightning_modules.GaussianNoise", "init_args": {"target": target}}
+    with pytest.raises(FileNotFoundError, match=r"last\.ckpt"):  # nothing to train, so no weights
+        fit_from_the_command_line(folder, model, {"predict_role": role}, {})
+    return str(folder / "run" / "features")
+
+
+def crowdsourced(features: str) -> dict[str, Any]:
+    return {
+        "class_path": "datamodules.CrowdsourcedFeatures",
+        "init_args": {"data": DATA, "features": features},
+    }
+
+
+@pytest.mark.filterwarnings(*IGNORED)
+def test_a_killed_run_on_protected_features_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
+    target = toy_target(tmp_path, 17)
+    data = crowdsourced(protected(tmp_path / "noise", target))
+    run = (section(encoder=target), data, {"max_epochs": 2})
+    unbroken = fit_from_the_command_line(tmp_path / "unbroken", *run)
+    assert_same_weights(unbroken, fit_from_the_command_line(tmp_path / "resumed", *run, killed_at=1))
+    with pytest.raises(ValueError, match="n_outputs=17"):
+        fit_from_the_command_line(tmp_path / "labels", section(encoder=target, n_outputs=3), data, {})
+
+
+@pytest.mark.filterwarnings(*IGNORED)
+def test_features_of_others_or_of_another_encoder_are_refused(tmp_path: Path) -> None:
+    target, other = toy_target(tmp_path, 17), toy_target(tmp_path / "other", 17, seed=3)
+    data = crowdsourced(protected(tmp_path / "test", target, "private_test"))
+    with pytest.raises(ValueError, match="predict_role: private_train"):
+        fit_from_the_command_line(tmp_path / "wrong-role", section(encoder=target), data, {})
+    data = crowdsourced(protected(tmp_path / "train", target))
+    with pytest.raises(ValueError, match="made by encoder"):
+        fit_from_the_command_line(tmp_path / "wrong-encoder", section(encoder=other), data, {})
+
+
+@pytest.mark.filterwarnings(*IGNORED)
+def test_public_images_alone_are_the_naive_baseline(tmp_path: Path) -> None:
+    data = {"fit_role": "public", "public_attribute": "Smiling", "batch_size": 2}
+    weights = fit_from_the_command_line(
+        tmp_path / "public", section(encoder=toy_target(tmp_path, 17)), data, {"max_epochs": 1}
+    )
+    assert set(weights) == {"_extra_state", "head.2.weight", "head.2.bias"}
