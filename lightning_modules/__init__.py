@@ -15,6 +15,7 @@ from lightning_modules.lowkey import LowKey
 from lightning_modules.noise import ChannelDropout, GaussianNoise
 from lightning_modules.oracle import EmbeddingOracle, IdentityClassifier, IdentityOracle
 from lightning_modules.prior import Prior
+from lightning_modules.reference import PublishedCrafter
 from lightning_modules.surrogate import SurrogateClassifier
 from lightning_modules.target import TargetNetwork
 from lightning_modules.tiprdc import Tiprdc
@@ -39,6 +40,7 @@ __all__ = [
     "IdentityOracle",
     "LowKey",
     "Prior",
+    "PublishedCrafter",
     "SurrogateClassifier",
     "TargetNetwork",
     "Tiprdc",

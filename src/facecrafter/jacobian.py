@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from facecrafter.nets.pruner import TEMPERATURE, Pruner
 from facecrafter.nets.target import Normalise
 
 Product = Callable[[Tensor], Tensor]
@@ -216,6 +217,38 @@ def _(layer: nn.MaxPool2d, x: Tensor, to: Linearizer) -> Result:
     return y, Linearization(
         jvp, lambda u: pull(u, shape, kernel, stride, padding, dilation, layer.ceil_mode, winners)
     )
+
+
+@_rule.register
+def _(layer: nn.AdaptiveAvgPool2d, x: Tensor, to: Linearizer) -> Result:
+    if layer.output_size not in (1, (1, 1)):
+        return _rule.dispatch(nn.Module)(layer, x, to)
+    height, width = x.shape[-2:]
+    return layer(x), Linearization(
+        lambda v: v.mean(dim=(2, 3), keepdim=True),
+        lambda u: (u / (height * width)).expand(-1, -1, height, width),
+    )
+
+
+@_rule.register
+def _(layer: Pruner, x: Tensor, to: Linearizer) -> Result:
+    scores, through_scores = _rule(layer.scores, x, to)
+    gates = layer.open(scores)
+    at_threshold = scores.argsort(dim=1)[:, layer.threshold, None]
+    slope = (gates * (1 - gates) / TEMPERATURE).flatten(1).to(to.dtype)
+    features, opening = x.to(to.dtype), gates.to(to.dtype)
+
+    def jvp(v: Tensor) -> Tensor:
+        moved = through_scores.jvp(v)
+        d_gates = slope * (moved - moved.gather(1, at_threshold))
+        return v * opening + features * d_gates[:, :, None, None]
+
+    def vjp(u: Tensor) -> Tensor:
+        d_scores = slope * (u * features).sum(dim=(2, 3))
+        d_scores = d_scores.scatter_add(1, at_threshold, -d_scores.sum(dim=1, keepdim=True))
+        return u * opening + through_scores.vjp(d_scores)
+
+    return x * gates, Linearization(jvp, vjp)
 
 
 @_rule.register

@@ -11,6 +11,7 @@ from facecrafter.inversion import AttackerModel
 from facecrafter.jacobian import Linearizer
 from facecrafter.nets.folding import fold_batchnorm
 from facecrafter.nets.generator import Generator1, Generator2
+from facecrafter.nets.pruner import Pruner
 from facecrafter.nets.target import resnet18, resnet50, vgg16
 
 
@@ -36,6 +37,8 @@ LAYERS = {
     "leaky relu": (nn.LeakyReLU(0.2), (2, 9)),
     "sigmoid": (nn.Sigmoid(), (2, 9)),
     "batch norm": (nn.BatchNorm2d(4), (2, 4, 3, 3)),
+    "average pool": (nn.AdaptiveAvgPool2d(1), (2, 4, 5, 6)),
+    "pruner": (Pruner(8, 0.5), (3, 8, 8, 8)),
     "unflatten": (nn.Unflatten(1, (2, 3, 2)), (4, 12)),
     "basic block": (BasicBlock(4, 4), (2, 4, 6, 6)),
     "bottleneck with downsampling": (

@@ -137,3 +137,14 @@ def test_a_killed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
 def test_data_without_both_roles_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"fit_role to \['public', 'private_train'\]"):
         from_the_command_line(tmp_path, fit_role="public")
+
+
+def test_ddp_without_the_flag_is_refused_naming_it(networks: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="ddp_find_unused_parameters_true"):
+        fit(rival(networks), strategy="ddp", devices=1)
+
+
+def test_a_decoder_of_another_encoder_is_refused(networks: dict[str, str], tmp_path: Path) -> None:
+    other = toy_target(tmp_path, seed=3)
+    with pytest.raises(ValueError, match="reads features of encoder"):
+        AdversarialLearning(target=other, decoder=networks["decoder"])
