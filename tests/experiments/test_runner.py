@@ -129,6 +129,7 @@ from experiments.stages import Stage
 from experiments.workshop import Workshop
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as the command does
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it
 stage_server.GRACE = 0.5
 workshop = Workshop(Path(sys.argv[1]), {"nap": "0" * 64})
 done = runner.Runner({"nap": Stage("nap", "nap", {}, {})}, workshop, jobs=1).run(["nap"])
