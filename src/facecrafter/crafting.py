@@ -91,18 +91,8 @@ class FeatureCrafting:
 
     def start(self, images: Tensor, random: torch.Generator) -> CraftingState:
         """Line 1, the first z* of line 3, and the critic's warm-up. images (N, 3, H, W) in [0, 1]."""
-        with torch.no_grad():
-            raw = self.model.encoder(images)
-            average = self.model.generator(self._latents(len(images), random, images.device))
-        if not torch.isfinite(raw).all():
-            raise ValueError(
-                "the encoder returned a feature that is not finite: check its weights and the images"
-            )
-        z = self._fresh_response(raw, random)
+        raw, z, critic = open_batch(self.model, images, self.inner, self.critic, random)
         features = raw.clone()
-        critic = FreshCritic(self.critic, average, random, self.model.dtype)
-        if self.critic.warmup:
-            critic.train(self.model(z).images, self.critic.warmup)
         optimizer = torch.optim.Adam([features], self.learning_rate, fused=True)
         return CraftingState(raw, features, z, critic, optimizer, random)
 
@@ -157,20 +147,43 @@ class FeatureCrafting:
 
     def _refresh(self, state: CraftingState) -> None:
         """Inverts F afresh and keeps each image's better response: z* cannot stay in a poor valley."""
-        fresh = self._fresh_response(state.features, state.random)
+        fresh = fresh_response(self.model, state.features, self.inner, state.random)
         loss = squared_distance(state.features, self.model(state.z).features)
         better = squared_distance(state.features, self.model(fresh).features) < loss
         state.z = torch.where(better[:, None], fresh, state.z)
 
-    def _fresh_response(self, features: Tensor, random: torch.Generator) -> Tensor:
-        """The better of `starts` inversions from random latents, for each image."""
-        count, inner = len(features), self.inner
-        starts = [self._latents(count, random, features.device) for _ in range(inner.starts)]
-        tries = [invert(self.model, features, start, inner.first, inner.steps) for start in starts]
-        best = torch.stack([tried.loss for tried in tries]).argmin(dim=0)
-        return torch.stack([tried.z for tried in tries])[
-            best, torch.arange(len(features), device=best.device)
-        ]
 
-    def _latents(self, count: int, random: torch.Generator, device: torch.device) -> Tensor:
-        return torch.randn(count, self.model.latent_dim, generator=random, device=random.device).to(device)
+def open_batch(
+    model: AttackerModel,
+    images: Tensor,
+    inner: InnerProblem,
+    training: CriticTraining,
+    random: torch.Generator,
+) -> tuple[Tensor, Tensor, FreshCritic]:
+    """What Algorithms 1 and 3 begin with: Enc(x), its best response, and a critic after its warm-up.
+
+    Raises:
+        ValueError: Enc(x) is not finite.
+    """
+    with torch.no_grad():
+        raw = model.encoder(images)
+        average = model.generator(model.latents(raw, random))
+    if not torch.isfinite(raw).all():
+        raise ValueError(
+            "the encoder returned a feature that is not finite: check its weights and the images"
+        )
+    z = fresh_response(model, raw, inner, random)
+    critic = FreshCritic(training, average, random, model.dtype)
+    if training.warmup:
+        critic.train(model(z).images, training.warmup)
+    return raw, z, critic
+
+
+def fresh_response(
+    model: AttackerModel, features: Tensor, inner: InnerProblem, random: torch.Generator
+) -> Tensor:
+    """The better of `inner.starts` inversions from random latents, for each image."""
+    starts = [model.latents(features, random) for _ in range(inner.starts)]
+    tries = [invert(model, features, start, inner.first, inner.steps) for start in starts]
+    best = torch.stack([tried.loss for tried in tries]).argmin(dim=0)
+    return torch.stack([tried.z for tried in tries])[best, torch.arange(len(best), device=best.device)]

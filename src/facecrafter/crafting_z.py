@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from facecrafter.crafting import InnerProblem
+from facecrafter.crafting import InnerProblem, open_batch
 from facecrafter.critic_training import CriticTraining, FreshCritic
-from facecrafter.inversion import AttackerModel, Response, invert
+from facecrafter.inversion import AttackerModel, Response
 
 
 @dataclass
@@ -57,17 +57,7 @@ class LatentCrafting:
 
     def start(self, images: Tensor, random: torch.Generator) -> LatentState:
         """z at the best response of Enc(x), and the critic's warm-up. images (N, 3, H, W) in [0, 1]."""
-        with torch.no_grad():
-            raw = self.model.encoder(images)
-            average = self.model.generator(self._latents(raw, random))
-        if not torch.isfinite(raw).all():
-            raise ValueError(
-                "the encoder returned a feature that is not finite: check its weights and the images"
-            )
-        z = self._best_response(raw, random)
-        critic = FreshCritic(self.critic, average, random, self.model.dtype)
-        if self.critic.warmup:
-            critic.train(self.model(z).images, self.critic.warmup)
+        raw, z, critic = open_batch(self.model, images, self.inner, self.critic, random)
         return LatentState(raw, z, critic, torch.optim.Adam([z], self.learning_rate, fused=True))
 
     def step(self, state: LatentState) -> dict[str, float]:
@@ -100,14 +90,3 @@ class LatentCrafting:
     def features(self, state: LatentState) -> Tensor:
         """What is released: φ(z) (N, C, h, w)."""
         return self.model(state.z).features
-
-    def _best_response(self, features: Tensor, random: torch.Generator) -> Tensor:
-        """The better of `starts` inversions from random latents, for each image."""
-        inner = self.inner
-        starts = [self._latents(features, random) for _ in range(inner.starts)]
-        tries = [invert(self.model, features, start, inner.first, inner.steps) for start in starts]
-        best = torch.stack([tried.loss for tried in tries]).argmin(dim=0)
-        return torch.stack([tried.z for tried in tries])[best, torch.arange(len(best), device=best.device)]
-
-    def _latents(self, like: Tensor, random: torch.Generator) -> Tensor:
-        return torch.randn(len(like), self.model.latent_dim, generator=random, device=random.device).to(like)

@@ -46,6 +46,10 @@ class AttackerModel:
         if dtype is not None and self._trusts(dtype):
             self._linearize(dtype)
 
+    def latents(self, like: Tensor, random: torch.Generator) -> Tensor:
+        """Standard normal latents (N, d), one for each row of `like` (N, ...), with its type and device."""
+        return torch.randn(len(like), self.latent_dim, generator=random, device=random.device).to(like)
+
     def in_full_precision(self) -> AttackerModel:
         """The same φ, with Jacobian products in the precision of the networks."""
         exact = copy.copy(self)
