@@ -285,12 +285,16 @@ class FaceDataModule(pl.LightningDataModule):
             return []
         return self._loader(self.faces("public_val"), batch_size=self.batch_size)
 
-    def predict_dataloader(self) -> DataLoader[Any]:
+    def protected_faces(self) -> FaceDataset:
+        """The images of ``predict_role`` that are protected: all, or ``predict_limit`` of them."""
         rows = self._rows(self.predict_role)
         if self.predict_limit is not None:
             rows = np.sort(np.random.default_rng(self.seed).permutation(rows)[: self.predict_limit])
-        batches = ManifestDataset(self.faces(self.predict_role), self._batched(rows))
-        return self._loader(batches, batch_size=None)
+        return self._dataset(rows, self._number[rows])
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        faces = self.protected_faces()
+        return self._loader(ManifestDataset(faces, self._batched(faces.rows.numpy())), batch_size=None)
 
     def _loader(self, dataset: Any, **options: Any) -> DataLoader[Any]:
         workers = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}

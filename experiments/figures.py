@@ -19,7 +19,7 @@ from matplotlib.transforms import Bbox
 from torchvision.utils import make_grid
 
 from experiments.classes import import_class
-from experiments.plan import make_data
+from experiments.study_data import make_data
 from experiments.tables import Results
 from facecrafter.store import TensorStore
 

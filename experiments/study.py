@@ -2,8 +2,8 @@
 
     python -m experiments.study --config experiments/configs/demo.yaml [--output DIR]
 
-What is done is kept in the output folder under a key of everything it depends on, so a second run, or one
-after a crash or a change of the configuration, computes only what is missing.
+What is done is kept in the folder of artifacts under a key of everything it depends on, so a second run, or
+one after a crash or a change of the configuration, computes only what is missing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import fcntl
 import fnmatch
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def write_plan(plan: Plan, workshop: Workshop) -> bool:
         {
             "name": name,
             "command": stage.command,
-            "folder": str(workshop.folder(name).relative_to(workshop.output.absolute())),
+            "folder": os.path.relpath(workshop.folder(name), workshop.output.absolute()),
             "inputs": sorted(stage.inputs()),
             "labels": plan.labels.get(name),
         }
@@ -87,15 +88,15 @@ def write_plan(plan: Plan, workshop: Workshop) -> bool:
 
 
 @contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Keep a second study out of the folder, where the two would write over each other."""
-    output.mkdir(parents=True, exist_ok=True)
-    with (output / ".lock").open("w") as file:
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a second study out of the folder of artifacts, where the two would write over each other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(
-                f"another study is running in {output}; wait for it or choose --output"
+                f"another study is running in {folder}; wait for it or choose another folder"
             ) from error
         yield
 
@@ -122,6 +123,11 @@ def parse(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, required=True, help="the study's YAML")
     parser.add_argument("--output", type=Path, help="the study's folder; default studies/<name>")
     parser.add_argument(
+        "--artifacts",
+        type=Path,
+        help="where what is computed is kept, and shared with other studies; default OUTPUT/artifacts",
+    )
+    parser.add_argument(
         "--jobs", type=int, help="stages that run at the same time; default: the configuration's"
     )
     parser.add_argument(
@@ -142,13 +148,14 @@ def run(options: argparse.Namespace) -> int:
     plan = Plan(config)
     stages = plan.stages
     output, jobs = options.output or Path("studies", config.name), options.jobs or config.jobs
-    workshop = Workshop(output, keys(stages))
+    workshop = Workshop(output, keys(stages), options.artifacts)
     wanted = ancestors(stages, select(stages, options.only)) if options.only else set(stages)
     forced = descendants(stages, select(stages, options.force)) & wanted if options.force else set()
     if options.dry_run:
         describe(stages, workshop, wanted, jobs)
         return 0
-    with locked(output):
+    output.mkdir(parents=True, exist_ok=True)
+    with locked(workshop.artifacts):
         if workshop.is_done("data") and "data" not in forced:
             refuse_other_pictures(config.data, workshop.folder("data"))
         for name in forced:

@@ -11,21 +11,42 @@ import yaml
 
 
 @dataclass
-class Fit:
-    """A module to train.
+class Cost:
+    """A guess for `--dry-run`, until the stage has run once."""
+
+    minutes: float | None = field(default=None, kw_only=True)
+    megabytes: float | None = field(default=None, kw_only=True)
+
+
+@dataclass
+class Query(Cost):
+    """What every defence is asked to protect beside the private-test images.
+
+    Attributes:
+        data: arguments of the datamodule, over the study's own (`predict_role`, `predict_limit`, ...).
+        query: how often the same images were protected before; see Defence.
+    """
+
+    data: dict[str, Any] = field(default_factory=dict)
+    query: int = 0
+
+
+@dataclass
+class Fit(Cost):
+    """A module to train. One that refers to '${defence}' or to a query is trained for every defence anew.
 
     Attributes:
         model: `class_path` and `init_args` of a LightningModule.
         trainer: arguments of the Trainer, over the study's own.
-        data: arguments of the datamodule, over the study's own (`fit_role`, `batch_size`, ...).
-        minutes, megabytes: a guess for `--dry-run`, until the stage has run once.
+        data: arguments of the datamodule, over the study's own (`fit_role`, `batch_size`, ...); or
+            `class_path` and `init_args` of another one, which is given the study's as its `data`.
+        keep: epochs whose weights are kept, for an attack's curve.
     """
 
     model: dict[str, Any]
     trainer: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    minutes: float | None = None
-    megabytes: float | None = None
+    keep: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -36,38 +57,86 @@ class DefenceFit(Fit):
         strengths: values of init args, such as {beta: [0.5, 1]}; several names give their product.
         replaces: the fit whose encoder this defence replaces by its own. Attackers then train their networks
             for the defence's encoder instead of that fit's.
+        head: what reads the attributes for this defence, in place of `measure.head`.
+        attacked: False where no feature leaves the device, so that only utility is measured.
     """
 
     strengths: dict[str, list[Any]] = field(default_factory=dict)
     replaces: str | None = None
+    head: str | None = None
+    attacked: bool = True
 
 
 @dataclass
-class Attack:
-    """An attack, run on the features of every defence. `networks` maps init args to '${fit}'."""
+class Averaging:
+    """The queries whose features an attacker averages: A3.
+
+    Attributes:
+        queries: names of queries of the private-test images; the defence's own features come first.
+        matching: how the attacker aligns them, plain or matched; see experiments.average.
+        countermeasures: what the user does against it: none, shuffle, record.
+    """
+
+    queries: list[str]
+    matching: str = "plain"
+    countermeasures: list[str] = field(default_factory=lambda: ["none"])
+
+
+@dataclass
+class OnDefences:
+    """Runs on these defences: patterns of their names, or of names and strengths ('crafter.beta=1')."""
+
+    on: list[str] = field(default_factory=lambda: ["*"], kw_only=True)
+    adaptive: str = field(default="none", kw_only=True)
+
+
+@dataclass
+class Attack(OnDefences, Cost):
+    """An attack on features.
+
+    Attributes:
+        networks: maps init args to '${fit}'.
+        epochs: runs once with the weights of each, instead of the last; the networks' fits keep them.
+        averaging: reads the averages of several queries.
+    """
 
     class_path: str
     init_args: dict[str, Any] = field(default_factory=dict)
     networks: dict[str, str] = field(default_factory=dict)
     batch_size: int = 64
-    adaptive: str = "none"
-    minutes: float | None = None
-    megabytes: float | None = None
+    epochs: list[int] = field(default_factory=list)
+    averaging: Averaging | None = None
+
+    def __post_init__(self) -> None:
+        if self.averaging is not None:
+            self.averaging = build(Averaging, self.averaging, f"the averaging of {self.class_path}")
 
 
 @dataclass
-class Measure:
-    """What is measured with beside the oracles: the prior for epsilon, LPIPS's backbone weights."""
+class Identification(OnDefences, Cost):
+    """Identities read from features, without an image: the FeatureIdentifier '${fit}'."""
+
+    identifier: str
+
+
+@dataclass
+class Measure(Cost):
+    """What is measured with beside the oracles.
+
+    Attributes:
+        prior: the prior for epsilon.
+        lpips_weights: LPIPS's backbone.
+        head: in the development scenario the fit, a HeadTraining, that learns from protected features.
+    """
 
     prior: str | None = None
     lpips_weights: str | None = None
-    minutes: float | None = None
-    megabytes: float | None = None
+    head: str | None = None
 
 
 @dataclass
 class StudyConfig:
-    """A whole comparison. '${name}' anywhere stands for the artifact folder of the fit `name`."""
+    """A whole comparison. '${name}' anywhere stands for the artifact folder of the fit or query `name`."""
 
     name: str
     dataset: str
@@ -77,6 +146,8 @@ class StudyConfig:
     oracles: dict[str, Any]
     defences: dict[str, DefenceFit]
     attacks: dict[str, Attack]
+    queries: dict[str, Query] = field(default_factory=dict)
+    identifications: dict[str, Identification] = field(default_factory=dict)
     scenario: str = "deployment"
     seed: int = 0
     jobs: int = 2
@@ -88,23 +159,49 @@ class StudyConfig:
         return asdict(self)
 
 
-NESTED = {"fits": Fit, "defences": DefenceFit, "attacks": Attack}
+NESTED = {
+    "queries": Query,
+    "fits": Fit,
+    "defences": DefenceFit,
+    "attacks": Attack,
+    "identifications": Identification,
+}
+DEFENCE = "defence"
+"""'${defence}' stands for the defence, at one strength, that a network is trained for."""
 
 
 def load(path: str | Path) -> StudyConfig:
-    """Read a study's YAML.
+    """Read a study's YAML, and before it the one that it `extends`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not YAML, or a key is unknown or missing.
     """
-    if not Path(path).is_file():
+    return parse(read(Path(path)), str(path))
+
+
+def read(path: Path, above: tuple[Path, ...] = ()) -> Any:
+    """The content of a YAML file, laid over that of the file it `extends` (relative to its own folder)."""
+    if not path.is_file():
         raise FileNotFoundError(f"{path}: no such study configuration; see experiments/configs/ for examples")
     try:
-        content = yaml.safe_load(Path(path).read_text())
+        content = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
-    return parse(content, str(path))
+    if not isinstance(content, Mapping) or "extends" not in content:
+        return content
+    base = path.parent / str(content["extends"])
+    if base.resolve() in (above := (*above, path.resolve())):
+        raise ValueError(f"{path} extends {base}, which extends it in turn")
+    return overlay(read(base, above), {name: value for name, value in content.items() if name != "extends"})
+
+
+def overlay(base: Any, over: Any) -> Any:
+    """`over` in place of `base`, but mappings are merged; a key whose value is null is left out."""
+    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
+        return over
+    merged = {name: overlay(base.get(name), value) for name, value in over.items() if value is not None}
+    return {**{name: value for name, value in base.items() if name not in over}, **merged}
 
 
 def parse(content: Any, where: str) -> StudyConfig:
@@ -148,11 +245,12 @@ def _check(config: StudyConfig, where: str) -> None:
         )
     if not config.oracles or not config.attacks:
         raise ValueError(f"{where}: a study needs at least one of oracles and one of attacks")
-    for kind in ("fits", "defences", "attacks", "oracles"):
+    for kind in (*NESTED, "oracles"):
         section = getattr(config, kind)
         if not isinstance(section, Mapping):
             raise ValueError(f"{where}: {kind} is a mapping from names, not {section!r}")
         if odd := [name for name in section if not str(name).replace("_", "").replace("-", "").isalnum()]:
             raise ValueError(f"{where}: {kind}.{odd[0]}: a name is made of letters, digits, '-' and '_'")
-    if clash := sorted({*config.fits, "data"} & {*config.defences} | {"data"} & {*config.fits}):
-        raise ValueError(f"{where}: the name {clash[0]!r} is used for two stages")
+    names = ["data", DEFENCE, *config.fits, *config.queries, *config.defences]
+    if clash := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{where}: the name {clash[0]!r} is used twice")

@@ -1,4 +1,4 @@
-"""The folder in which a study's stages are run: artifacts, done markers, logs and what they cost."""
+"""The folder in which stages are run: their artifacts, done markers, logs and what they cost."""
 
 from __future__ import annotations
 
@@ -26,14 +26,21 @@ class Workshop:
     Attributes:
         output: the study's folder.
         keys: the key of every stage.
+        shared: where artifacts are, if not in the study's folder.
     """
 
     output: Path
     keys: Mapping[str, str]
+    shared: Path | None = None
+
+    @property
+    def artifacts(self) -> Path:
+        """The folder that holds one folder for each stage."""
+        return self.shared or self.output / "artifacts"
 
     def folder(self, name: str) -> Path:
         """The stage's artifact folder, absolute."""
-        return (self.output / "artifacts" / f"{name}-{self.keys[name][:12]}").absolute()
+        return (self.artifacts / f"{name}-{self.keys[name][:12]}").absolute()
 
     def is_done(self, name: str) -> bool:
         """Whether the stage was finished with this key; its marker is written last."""
@@ -70,7 +77,7 @@ class Workshop:
     def earlier(self, name: str) -> dict[str, float]:
         """What the stage's latest finished run cost (seconds, megabytes), whatever its key; or empty."""
         pattern = re.compile(re.escape(name) + r"-[0-9a-f]{12}")
-        folders = [path for path in self.output.glob("artifacts/*") if pattern.fullmatch(path.name)]
+        folders = [path for path in self.artifacts.glob("*") if pattern.fullmatch(path.name)]
         markers = [path / MARKER for path in folders if (path / MARKER).is_file()]
         if not markers:
             return {}

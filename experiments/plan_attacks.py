@@ -1,0 +1,175 @@
+"""The stages that attack one defence at one strength."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.classes import complete, identity, import_class
+from experiments.stages import Stage, references
+from experiments.study_config import Attack, Averaging, DefenceFit, Identification, StudyConfig
+from experiments.study_data import StudyData
+
+VERSIONS = {"attack": 1, "measure": 2, "protect": 1, "average": 1, "identify": 1}
+"""Raised when what the command itself computes changes."""
+Labels = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A defence at one strength: one point of the privacy-utility curve."""
+
+    defence: str
+    strength: str
+    config: DefenceFit
+
+    @property
+    def stage(self) -> str:
+        """The name of the stage that makes it."""
+        return f"{self.defence}.{self.strength}" if self.strength else self.defence
+
+    def matches(self, patterns: Iterable[str]) -> bool:
+        """Whether one of the patterns means the defence, or the defence at this strength."""
+        return any(
+            fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in (self.defence, self.stage)
+        )
+
+    def labels(self, config: StudyConfig, attack: str, **others: Any) -> Labels:
+        """What rows in results.csv are called."""
+        return {
+            "dataset": config.dataset,
+            "scenario": config.scenario,
+            "network": config.network,
+            "defence": self.defence,
+            "strength": self.strength,
+            "attack": attack,
+            **others,
+        }
+
+
+def attack_stages(
+    point: Point, name: str, attack: Attack, networks: Mapping[str, str], config: StudyConfig
+) -> Iterator[tuple[list[Stage], Labels]]:
+    """For each epoch and countermeasure the stages, the attack's own last, and the labels of its rows.
+
+    Args:
+        networks: the attack's, with references to the stages made for this defence.
+    """
+    where = f"attacks.{name}"
+    found = import_class(attack.class_path, where)
+    arguments = complete(found, attack.init_args, where, given={*networks, "encoder"})
+    named = {"class_path": attack.class_path, "init_args": arguments}
+    common = {"access": getattr(found, "access", "white"), "adaptive": attack.adaptive}
+    for before, source, countermeasure in _sources(point, attack, config.seed):
+        for epoch in attack.epochs or [None]:
+            used = networks if epoch is None else _at_epoch(networks, epoch, where, config)
+            parts = [point.stage, name, *([countermeasure] if before else [])]
+            labels = point.labels(config, name, **common, countermeasure=countermeasure)
+            if epoch is not None:
+                parts.append(f"epoch={epoch}")
+                labels["epoch"] = epoch
+            inputs = {
+                "features": f"${{{source}}}/features",
+                "defence": f"${{{point.stage}}}",
+                "attack": named,
+                "networks": dict(used),
+                "batch_size": attack.batch_size,
+                "seed": config.seed,
+            }
+            numbers = {
+                "version": VERSIONS["attack"],
+                "attack": identity(found, arguments),
+                "networks": dict(used),
+                "features": f"${{{source}}}",
+                "seed": config.seed,
+            }
+            stage = Stage(".".join(parts), "attack", inputs, numbers, attack.minutes, attack.megabytes)
+            yield [*before, stage], labels
+
+
+def _sources(point: Point, attack: Attack, seed: int) -> Iterator[tuple[list[Stage], str, str]]:
+    """What the attack reads under each countermeasure: the stages that make it, its stage, its name."""
+    if attack.averaging is None:
+        yield [], point.stage, "none"
+        return
+    for countermeasure in attack.averaging.countermeasures:
+        stage = _average_stage(point, attack.averaging, countermeasure, seed)
+        yield [stage], stage.name, countermeasure
+
+
+def _at_epoch(networks: Mapping[str, str], epoch: int, where: str, config: StudyConfig) -> dict[str, str]:
+    """The networks, those that keep weights of single epochs with the weights of this one."""
+    kept = {name: _kept(reference, config) for name, reference in networks.items()}
+    if not any(kept.values()):
+        raise ValueError(f"{where}: epochs needs a network whose fit has `keep`")
+    for name, epochs in kept.items():
+        if epochs and epoch not in epochs:
+            raise ValueError(
+                f"{where}: epoch {epoch} of {networks[name]} is not kept; its fit keeps {epochs}"
+            )
+    return {
+        name: f"{reference}/epoch={epoch}.ckpt" if kept[name] else reference
+        for name, reference in networks.items()
+    }
+
+
+def _kept(reference: str, config: StudyConfig) -> list[int]:
+    """Epochs kept by the fit that '${stage}' was made from: a tailored one ends in the fit's name."""
+    return [
+        epoch
+        for stage in references(reference)
+        if (fit := config.fits.get(stage.rpartition(".")[2]))
+        for epoch in fit.keep
+    ]
+
+
+def _average_stage(point: Point, averaging: Averaging, countermeasure: str, seed: int) -> Stage:
+    """What an attacker makes of several queries of the same images."""
+    stores = [point.stage, *(f"{point.stage}.{query}" for query in averaging.queries)]
+    settings = {"countermeasure": countermeasure, "matching": averaging.matching, "seed": seed}
+    config = {"features": [f"${{{store}}}/features" for store in stores], **settings}
+    numbers = {
+        "version": VERSIONS["average"],
+        "features": [f"${{{store}}}" for store in stores],
+        **settings,
+    }
+    name = f"{point.stage}.{averaging.matching}-{len(stores)}.{countermeasure}"
+    return Stage(name, "average", config, numbers)
+
+
+def identification_stage(
+    point: Point,
+    name: str,
+    identification: Identification,
+    identifier: str,
+    head: str | None,
+    data: StudyData,
+    config: StudyConfig,
+) -> Stage:
+    """Identities read from the features themselves; the stage measures, too."""
+    labels = point.labels(
+        config, name, access="black", adaptive=identification.adaptive, countermeasure="none"
+    )
+    development = {"head": head} if head else {}
+    inputs = {
+        "data": data.config({}),
+        "defence": f"${{{point.stage}}}",
+        "features": f"${{{point.stage}}}/features",
+        "identifier": identifier,
+        "labels": labels,
+        "seed": config.seed,
+        **development,
+    }
+    numbers = {
+        "version": VERSIONS["identify"],
+        "features": f"${{{point.stage}}}",
+        "identifier": identifier,
+        "labels": labels,
+        "seed": config.seed,
+        "prepared": "${data}",
+        **development,
+    }
+    stage = f"{point.stage}.{name}"
+    return Stage(stage, "identify", inputs, numbers, identification.minutes, identification.megabytes)

@@ -1,0 +1,62 @@
+"""Protect further images with a defence that was fitted before, or the same images once more.
+
+    python -m experiments.protect --config C.yaml
+
+    defence: artifacts/crafter     # what experiments.fit left behind; nothing is trained again
+    data: {class_path: datamodules.SyntheticFaces, init_args: {predict_role: public, predict_limit: 400}}
+    query: 0                       # 1, 2, ...: the same images again, with other random numbers
+    output: artifacts/public       # receives features/ and logs/
+
+An attacker who queries a defence with images of his own reads these features (A1), or averages several
+queries of one image (A3); in the development scenario the cloud trains with them. A run that was killed and
+is started again protects only what is not on disk.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import auto_cli
+from pytorch_lightning import Trainer
+
+from callbacks import FeatureWriter, IterationLog, TimeLeft
+from datamodules.faces import FaceDataModule
+from lightning_modules.artifacts import load_artifact
+from lightning_modules.defence import Defence
+
+
+def run(
+    data: FaceDataModule,
+    defence: Path,
+    output: Path,
+    query: int = 0,
+    trainer: dict[str, Any] | None = None,
+) -> None:
+    """Write the store `output`/features.
+
+    Args:
+        data: the images of its `predict_role`, the first `predict_limit` of them, are protected.
+        defence: artifact folder of the defence.
+        output: folder that receives features/ and logs/.
+        query: how often the same images were protected before.
+        trainer: arguments of Lightning's Trainer, such as `accelerator` and `devices`.
+    """
+    module = load_artifact(defence, Defence)
+    module.query = query
+    protector = Trainer(
+        **(trainer or {}),
+        default_root_dir=output,
+        callbacks=[TimeLeft(), FeatureWriter(), IterationLog()],
+        logger=False,
+        inference_mode=False,  # Crafter differentiates while it predicts
+    )
+    protector.predict(module, datamodule=data, return_predictions=False)
+
+
+def main(args: list[str] | None = None) -> None:
+    auto_cli(run, args=args, as_positional=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""A study with attackers who query the defence: what is trained for whom, and that it all runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import Command
+from tiny_study import DATA, model, tiny_study, write
+
+from experiments.plan import Plan
+from experiments.stages import ancestors
+from experiments.study_config import load, overlay
+from experiments.study_config import parse as parse_config
+
+BLACK_BOX = "facecrafter.attacks.BlackBox"
+
+
+def adaptive_study() -> dict[str, Any]:
+    """The tiny study with A1, A3 and feature exposure, on noise that differs from query to query."""
+    pairs = {"features": "${public}/features", "data": {"batch_size": 4}, "val_fraction": 0.3}
+    study = tiny_study()
+    study["fits"] |= {
+        "a1_decoder": {
+            "model": model(
+                "Decoder", encoder="${defence}", start="${decoder}", image_size=32, width=8, blocks=1
+            ),
+            "data": {"class_path": "datamodules.ProtectedPairs", "init_args": pairs},
+            "keep": [0, 1],
+        },
+        "identifier": {
+            "model": model("FeatureIdentifier", encoder="${target}", n_identities=4),
+            "data": {"fit_role": "private_train"},
+        },
+    }
+    study["queries"] = {
+        "public": {"data": {"predict_role": "public", "predict_limit": 20}},
+        "again": {"query": 1},
+    }
+    study["defences"] = {
+        "none": study["defences"]["none"],
+        "noise": {
+            "model": model("GaussianNoise", target="${target}"),
+            "strengths": {"sigma": [0.5, 1.0]},
+        },
+    }
+    study["attacks"] |= {
+        "a1_black_box": {
+            "class_path": BLACK_BOX,
+            "networks": {"decoder": "${a1_decoder}"},
+            "epochs": [0, 1],
+            "adaptive": "A1",
+            "on": ["none", "noise.sigma=1.0"],
+        },
+        "a3_matched": {
+            "class_path": BLACK_BOX,
+            "networks": {"decoder": "${decoder}"},
+            "averaging": {
+                "queries": ["again"],
+                "matching": "matched",
+                "countermeasures": ["none", "shuffle"],
+            },
+            "adaptive": "A3",
+            "on": ["noise.sigma=1.0"],
+        },
+    }
+    study["identifications"] = {
+        "exposure_features": {"identifier": "${identifier}", "adaptive": "exposure", "on": ["noise*"]}
+    }
+    return study
+
+
+def plan_of(study: dict[str, Any]) -> Plan:
+    return Plan(parse_config(study, "test"))
+
+
+def test_a_network_for_each_defence_is_trained_on_what_that_defence_protects() -> None:
+    stages = plan_of(adaptive_study()).stages
+
+    fit = stages["noise.sigma=1.0.a1_decoder"]
+    assert fit.config["model"]["init_args"]["encoder"] == "${noise.sigma=1.0}"
+    assert fit.config["model"]["init_args"]["start"] == "${decoder}"  # one for all
+    assert fit.config["data"]["init_args"]["features"] == "${noise.sigma=1.0.public}/features"
+    faces = fit.config["data"]["init_args"]["data"]["init_args"]
+    assert faces == DATA["init_args"] | {"batch_size": 4}
+    assert fit.config["keep"] == {"epochs": [0, 1]}
+    public = stages["noise.sigma=1.0.public"]
+    assert (public.command, public.config["defence"]) == ("protect", "${noise.sigma=1.0}")
+    assert public.config["data"]["init_args"]["predict_role"] == "public"
+
+
+def test_what_no_attack_needs_is_not_made() -> None:
+    """Protecting further images is the costliest stage there is."""
+    names = set(plan_of(adaptive_study()).stages)
+    assert "none.public" in names  # for A1
+    assert not names & {"noise.sigma=0.5.public", "noise.sigma=0.5.again", "none.again", "a1_decoder"}
+
+
+def test_epochs_and_countermeasures_are_attacks_of_their_own() -> None:
+    plan = plan_of(adaptive_study())
+    first = plan.stages["none.a1_black_box.epoch=0"]
+    assert first.config["networks"] == {"decoder": "${none.a1_decoder}/epoch=0.ckpt"}
+    assert plan.labels["none.a1_black_box.epoch=0.measure"]["epoch"] == 0
+    assert "epoch" not in plan.labels["none.black_box.measure"]
+
+    shuffled = plan.stages["noise.sigma=1.0.a3_matched.shuffle"]
+    average = plan.stages["noise.sigma=1.0.matched-2.shuffle"]
+    assert shuffled.config["features"] == "${noise.sigma=1.0.matched-2.shuffle}/features"
+    stores = ["${noise.sigma=1.0}/features", "${noise.sigma=1.0.again}/features"]
+    assert average.config["features"] == stores
+    assert plan.labels["noise.sigma=1.0.a3_matched.shuffle.measure"]["countermeasure"] == "shuffle"
+    measured = plan.stages["noise.sigma=1.0.a3_matched.shuffle.measure"]
+    assert measured.config["features"] == "${noise.sigma=1.0}/features"  # what the user released
+
+
+def test_a_replaced_encoder_gets_attackers_of_its_own_all_the_way_down() -> None:
+    study = adaptive_study()
+    study["defences"]["blur"] = {"model": model("Undefended", target="${target}"), "replaces": "target"}
+    study["attacks"]["a1_black_box"]["on"] = ["blur"]
+    stages = plan_of(study).stages
+
+    tuned = stages["blur.a1_decoder"].config["model"]["init_args"]
+    assert tuned["start"] == "${blur.decoder}"
+    assert stages["blur.decoder"].config["model"]["init_args"]["encoder"] == "${blur}"
+    assert "classifier" in ancestors(stages, ["blur.a1_black_box.epoch=1.measure"])
+
+
+def test_networks_are_the_same_however_many_images_are_protected() -> None:
+    few, all_ = adaptive_study(), adaptive_study()
+    few["data"] = overlay(DATA, {"init_args": {"predict_limit": 2}})
+    few, all_ = plan_of(few), plan_of(all_)
+    for name in ("target", "decoder", "classifier"):
+        assert few.stages[name].identity == all_.stages[name].identity, name
+    for name in ("noise.sigma=1.0", "noise.sigma=1.0.again"):
+        assert few.stages[name].identity != all_.stages[name].identity, name
+
+
+def test_in_development_each_defence_has_its_own_head() -> None:
+    study = adaptive_study() | {"scenario": "development"}
+    study["queries"]["crowd"] = {"data": {"predict_role": "private_train"}}
+    study["fits"] |= {
+        "head": {
+            "model": model("HeadTraining", encoder="${defence}", n_outputs=17),
+            "data": {
+                "class_path": "datamodules.CrowdsourcedFeatures",
+                "init_args": {"features": "${crowd}/features"},
+            },
+        },
+        "public_head": {"model": model("HeadTraining", encoder="${target}", n_outputs=17)},
+    }
+    study["measure"] = {"head": "${head}"}
+    study["defences"]["public_only"] = {
+        "model": model("Undefended", target="${target}"),
+        "head": "${public_head}",
+        "attacked": False,
+    }
+    plan = plan_of(study)
+    assert plan.stages["none.black_box.measure"].config["head"] == "${none.head}"
+    utility = plan.stages["public_only.measure"]
+    assert utility.config["head"] == "${public_head}"
+    assert utility.config["reconstructions"] is None
+    assert plan.labels["public_only.measure"]["attack"] == "none"
+    assert not [name for name in plan.stages if name.startswith("public_only.") and name != utility.name]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": [0, 7]}, r"epoch 7 of .* is not kept; its fit keeps \[0, 1\]"),
+        ({"networks": {"decoder": "${decoder}"}}, "needs a network whose fit has `keep`"),
+        ({"averaging": {"query": ["again"]}}, "unknown key 'query'"),
+        ({"averaging": {"queries": ["agian"]}}, "agian"),
+    ],
+)
+def test_mistakes_are_named(change: dict[str, Any], message: str) -> None:
+    study = adaptive_study()
+    study["attacks"]["a1_black_box"] |= change
+    with pytest.raises(ValueError, match=message):
+        plan_of(study)
+
+
+def test_a_configuration_extends_another_and_says_only_what_is_new(tmp_path: Path) -> None:
+    write(adaptive_study(), tmp_path / "base.yaml")
+    over = {
+        "extends": "base.yaml",
+        "seed": 3,
+        "attacks": {"a3_matched": None, "a1_black_box": {"epochs": [1]}},
+    }
+    config = load(write(over, tmp_path / "over.yaml"))
+    assert config.seed == 3
+    assert set(config.attacks) == {"black_box", "a1_black_box"}
+    assert config.attacks["a1_black_box"].epochs == [1]
+    assert config.attacks["a1_black_box"].adaptive == "A1"
+
+    write({"extends": "over.yaml"}, tmp_path / "base.yaml")
+    with pytest.raises(ValueError, match="extends it in turn"):
+        load(tmp_path / "over.yaml")
+
+
+@pytest.mark.slow
+def test_an_adaptive_study_runs_and_shares_its_artifacts(command: Command, tmp_path: Path) -> None:
+    """All kinds of stages run, and a study in another folder that shares the artifacts redoes none."""
+    line = ("--config", write(adaptive_study(), tmp_path / "tiny.yaml"), "--artifacts", tmp_path / "shared")
+    first = command("study", *line, "--output", tmp_path / "study")
+    assert first.returncode == 0, first.stdout + first.stderr
+
+    rows = pd.read_csv(tmp_path / "study" / "results.csv")
+    curve = rows[(rows["attack"] == "a1_black_box") & (rows["restart"].astype(str) == "best")]
+    assert sorted(zip(curve["defence"], curve["epoch"], strict=True)) == [
+        ("noise", 0),
+        ("noise", 1),
+        ("none", 0),
+        ("none", 1),
+    ]
+    assert set(rows[rows["attack"] == "a3_matched"]["countermeasure"]) == {"none", "shuffle"}
+    assert set(rows[rows["attack"] == "exposure_features"]["oracle"]) == {"itself"}
+    stages = json.loads((tmp_path / "study" / "plan.json").read_text())
+    folders = [tmp_path / "study" / stage["folder"] for stage in stages]
+    assert all((folder / "stage.json").is_file() for folder in folders)
+
+    second = command("study", *line, "--output", tmp_path / "other", "--dry-run")
+    assert "0 of" in second.stdout.splitlines()[-1], second.stdout
