@@ -102,7 +102,7 @@ class Plan:
             self._measure(self.judging.utility_stage(point, head))
             return
         for name, attack in self.config.attacks.items():
-            if point.matches(attack.on):
+            if point.matches(attack.against):
                 networks = self._for(point, attack.networks)
                 if attack.averaging:
                     self._for(point, [f"${{{query}}}" for query in attack.averaging.queries])
@@ -111,7 +111,7 @@ class Plan:
                         self._add(stage)
                     self._measure(self.judging.measure_stage(point, stages[-1].name, labels, head))
         for name, identification in self.config.identifications.items():
-            if point.matches(identification.on):
+            if point.matches(identification.against):
                 identifier = self._for(point, identification.identifier)
                 self._measure(
                     identification_stage(

@@ -83,15 +83,15 @@ class Averaging:
 
 
 @dataclass
-class OnDefences:
-    """Runs on these defences: patterns of their names, or of names and strengths ('crafter.beta=1')."""
+class AgainstDefences:
+    """Runs against these defences: patterns of their names, or of names and strengths ('crafter.beta=1')."""
 
-    on: list[str] = field(default_factory=lambda: ["*"], kw_only=True)
+    against: list[str] = field(default_factory=lambda: ["*"], kw_only=True)
     adaptive: str = field(default="none", kw_only=True)
 
 
 @dataclass
-class Attack(OnDefences, Cost):
+class Attack(AgainstDefences, Cost):
     """An attack on features.
 
     Attributes:
@@ -113,7 +113,7 @@ class Attack(OnDefences, Cost):
 
 
 @dataclass
-class Identification(OnDefences, Cost):
+class Identification(AgainstDefences, Cost):
     """Identities read from features, without an image: the FeatureIdentifier '${fit}'."""
 
     identifier: str

@@ -53,7 +53,7 @@ def adaptive_study() -> dict[str, Any]:
             "networks": {"decoder": "${a1_decoder}"},
             "epochs": [0, 1],
             "adaptive": "A1",
-            "on": ["none", "noise.sigma=1.0"],
+            "against": ["none", "noise.sigma=1.0"],
         },
         "a3_matched": {
             "class_path": BLACK_BOX,
@@ -64,11 +64,11 @@ def adaptive_study() -> dict[str, Any]:
                 "countermeasures": ["none", "shuffle"],
             },
             "adaptive": "A3",
-            "on": ["noise.sigma=1.0"],
+            "against": ["noise.sigma=1.0"],
         },
     }
     study["identifications"] = {
-        "exposure_features": {"identifier": "${identifier}", "adaptive": "exposure", "on": ["noise*"]}
+        "exposure_features": {"identifier": "${identifier}", "adaptive": "exposure", "against": ["noise*"]}
     }
     return study
 
@@ -119,7 +119,7 @@ def test_epochs_and_countermeasures_are_attacks_of_their_own() -> None:
 def test_a_replaced_encoder_gets_attackers_of_its_own_all_the_way_down() -> None:
     study = adaptive_study()
     study["defences"]["blur"] = {"model": model("Undefended", target="${target}"), "replaces": "target"}
-    study["attacks"]["a1_black_box"]["on"] = ["blur"]
+    study["attacks"]["a1_black_box"]["against"] = ["blur"]
     stages = plan_of(study).stages
 
     tuned = stages["blur.a1_decoder"].config["model"]["init_args"]
