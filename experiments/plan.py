@@ -57,8 +57,9 @@ class Plan:
 
     def _data_stage(self) -> Stage:
         """Everything else waits until the data is decoded and checked."""
-        fingerprint = self.data.fingerprint({}, "data")
-        return Stage("data", "prepare", {"data": self.data.config({})}, {"fingerprint": fingerprint})
+        every = self.data.for_training({})
+        fingerprint = self.data.fingerprint(every, "data")
+        return Stage("data", "prepare", {"data": self.data.config(every)}, {"fingerprint": fingerprint})
 
     # Fits: networks and defences.
 

@@ -42,7 +42,7 @@ class StudyData:
         return {**overrides, "init_args": wrapped}
 
     def for_training(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """Overrides for a network, which is the same however many images are protected."""
+        """Overrides for what is the same however many images are protected."""
         if "class_path" in overrides or "predict_limit" not in self.base.get("init_args", {}):
             return dict(overrides)
         return {**overrides, "predict_limit": None}

@@ -132,7 +132,7 @@ def test_networks_are_the_same_however_many_images_are_protected() -> None:
     few, all_ = adaptive_study(), adaptive_study()
     few["data"] = overlay(DATA, {"init_args": {"predict_limit": 2}})
     few, all_ = plan_of(few), plan_of(all_)
-    for name in ("target", "decoder", "classifier"):
+    for name in ("data", "target", "decoder", "classifier"):
         assert few.stages[name].identity == all_.stages[name].identity, name
     for name in ("noise.sigma=1.0", "noise.sigma=1.0.again"):
         assert few.stages[name].identity != all_.stages[name].identity, name
