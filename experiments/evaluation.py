@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -14,7 +15,6 @@ from facecrafter.metrics import (
     EpsilonPoint,
     Interval,
     Lpips,
-    clustered_aucs,
     epsilon,
     epsilon_curve,
     epsilon_null,
@@ -23,10 +23,10 @@ from facecrafter.metrics import (
     ssim,
 )
 from facecrafter.store import TensorStore
-from lightning_modules.defence import Defence
 from lightning_modules.prior import Prior
 
-BATCH = 64
+BATCH = 16
+"""Images at a time: what a layer makes of more leaves the processor's cache, and all takes twice as long."""
 
 Part = TypeVar("Part")
 
@@ -49,9 +49,16 @@ class Faces:
 
     @classmethod
     def of(cls, data: FaceDataModule) -> Faces:
-        faces = data.faces("private_test")
+        faces = data.protected_faces()
         order = faces.rows.argsort()
         return cls(faces.rows[order], faces.identities[order], faces.attributes[order], faces.images(order))
+
+
+def open_attack(folder: Path, protected: TensorStore) -> TensorStore:
+    """The reconstructions in a folder; see `check_same_features`."""
+    attacked = TensorStore.open(folder)
+    check_same_features(attacked, protected)
+    return attacked
 
 
 def check_same_features(attacked: TensorStore, protected: TensorStore) -> None:
@@ -92,10 +99,12 @@ class Restarts:
     Attributes:
         images: of each restart, (N, 3, H, W).
         choice: (N,) int64, the restart of the attack's own lowest loss.
+        seconds: what the attack took per image, on average.
     """
 
     images: list[Tensor]
     choice: Tensor
+    seconds: float
 
     @property
     def names(self) -> list[str]:
@@ -119,7 +128,7 @@ class Restarts:
 
 def read_restarts(store: TensorStore, faces: Faces) -> Restarts:
     """The images and the choice of an attack, checked against the faces."""
-    content = store.load("row", "images", "losses")
+    content = store.load("row", "images", "losses", "seconds")
     check_rows(store, content["row"], faces)
     images = content["images"]
     if images.shape[2:] != faces.images.shape[1:]:
@@ -127,23 +136,8 @@ def read_restarts(store: TensorStore, faces: Faces) -> Restarts:
             f"{store.path} holds images {tuple(images.shape[2:])}, but those of the data are "
             f"{tuple(faces.images.shape[1:])}"
         )
-    return Restarts(list(images.unbind(dim=1)), content["losses"].argmin(dim=1))
-
-
-def utility(defence: Defence, store: TensorStore, faces: Faces, seed: int) -> dict[str, float]:
-    """Mean AUC of the head on the features, with an interval over identities."""
-    mean, _ = read_attributes(defence, store, faces, seed)
-    return interval_columns("auc", mean)
-
-
-def read_attributes(
-    defence: Defence, store: TensorStore, faces: Faces, seed: int
-) -> tuple[Interval, list[Interval]]:
-    """AUC of the head on the features, the mean and each attribute's, with intervals over identities."""
-    content = store.load("row", "features")
-    check_rows(store, content["row"], faces)
-    scores = in_batches(defence.head, content["features"].float())
-    return clustered_aucs(scores, faces.attributes, faces.identities, seed)
+    choice, seconds = content["losses"].argmin(dim=1), content["seconds"].mean().item()
+    return Restarts(list(images.unbind(dim=1)), choice, seconds)
 
 
 def interval_columns(name: str, interval: Interval) -> dict[str, float]:
@@ -165,8 +159,13 @@ class Likeness:
         alike = [in_batches(measure, images, faces.images) for measure in (psnr, ssim, ms_ssim)]
         return cls(*alike, in_batches(distance, images, faces.images) if distance else None)
 
+    def found(self) -> dict[str, Tensor]:
+        """What was measured of each image, by name."""
+        return {name: values for name, values in vars(self).items() if values is not None}
+
     def columns(self) -> dict[str, float | None]:
-        return {name: None if found is None else found.mean().item() for name, found in vars(self).items()}
+        """Of results.csv: the means."""
+        return dict.fromkeys(vars(self)) | {name: found.mean().item() for name, found in self.found().items()}
 
 
 class AverageFaces:

@@ -17,15 +17,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import auto_cli
 from torch import Tensor, nn
 
 from datamodules.faces import FaceDataModule
 from experiments.attack import check_encoder
-from experiments.evaluation import Faces, in_batches, interval_columns, utility
-from experiments.measure import LABELS, write
+from experiments.evaluation import Faces, check_rows, in_batches, interval_columns
+from experiments.rows import check_labels, common_columns, lines_per_image, write
+from experiments.utility import load_head, read_utility
 from facecrafter.metrics import identified, wilson
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact
@@ -43,6 +43,7 @@ def run(
     identifier: Path,
     output: Path,
     labels: dict[str, str | int | float | None] | None = None,
+    head: Path | None = None,
     seed: int = 0,
 ) -> None:
     """Write results.json and per_image.csv.
@@ -54,25 +55,28 @@ def run(
         identifier: artifact folder of what reads identities from features.
         output: folder that receives the results.
         labels: what the row says about the run.
+        head: artifact folder of the f that was trained on protected features; see `experiments.measure`.
         seed: of the bootstrap.
     """
-    if unknown := set(labels or {}) - set(LABELS):
-        raise ValueError(f"labels {sorted(unknown)} are no columns; known: {', '.join(LABELS)}")
+    check_labels(labels)
     target, reader = load_artifact(defence, Defence), load_artifact(identifier, FeatureIdentifier)
+    f = load_head(head, defence, target.encoder) if head else None
     store = TensorStore.open(features)
     check_encoder(store, encoder_hash(target.encoder), f"{defence} has", "name the defence that made it")
     check_encoder(store, reader.encoder_hash, f"{identifier} was trained for", "train one for that encoder")
     data.prepare_data()
     data.setup("test")
     faces = Faces.of(data)
-    common = dict.fromkeys(LABELS) | (labels or {}) | utility(target, store, faces, seed)
-    common |= {"n_images": len(faces.rows), "n_identities": len(faces.identities.unique()), "seed": seed}
+    utility = read_utility(target, f, store, data, faces, seed)
+    common = common_columns(labels, utility, faces, seed)
+    content = store.load("row", "features")
+    check_rows(store, content["row"], faces)
     before = time.monotonic()
-    verdicts = read_identities(reader.network, store.load("features")["features"].float(), faces)
+    verdicts = read_identities(reader.network, content["features"].float(), faces)
     common |= {"seconds": (time.monotonic() - before) / len(faces.rows)}
     clean = read_identities(reader.network, in_batches(target.encoder, faces.images), faces)
     row = common | JUDGE | {"clean_acc": mean(clean["correct"])} | columns(verdicts)
-    write(output, [row], [JUDGE | line for line in lines_per_image(faces, verdicts)])
+    write(output, [row], lines_per_image(JUDGE, faces, verdicts))
 
 
 def read_identities(network: nn.Module, features: Tensor, faces: Faces) -> dict[str, Tensor]:
@@ -87,14 +91,6 @@ def columns(verdicts: dict[str, Tensor]) -> dict[str, float]:
     correct = verdicts["correct"]
     accuracy = wilson(int(correct.sum()), len(correct))
     return interval_columns("eval_acc", accuracy) | {"top5": mean(verdicts["top5"])}
-
-
-def lines_per_image(faces: Faces, verdicts: dict[str, Tensor]) -> list[dict[str, Any]]:
-    """What is known of each image, hits as 0 and 1."""
-    table = {"row": faces.rows, "identity": faces.identities}
-    table |= {name: hits.int() for name, hits in verdicts.items()}
-    lines = zip(*(column.tolist() for column in table.values()), strict=True)
-    return [dict(zip(table, line, strict=True)) for line in lines]
 
 
 def mean(hits: Tensor) -> float:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from datamodules.datasets import FaceDataset
-from experiments.evaluation import BATCH, Faces, in_batches, interval_columns
+from experiments.embeddings import clean_embeddings
+from experiments.evaluation import Faces, in_batches, interval_columns
 from facecrafter.metrics import (
     feature_similarity,
     frechet_distance,
@@ -54,21 +56,32 @@ class Verdict:
 class Judge:
     """An oracle that knows the private people from their private-train photographs.
 
+    Args:
+        oracle: who judges.
+        known: the private-train photographs.
+        faces: the private-test images.
+        seed: of the bootstrap.
+        cache: folder that keeps what the oracle makes of both.
+
     Attributes:
         clean: what it makes of the clean private-test images.
     """
 
-    def __init__(self, oracle: IdentityOracle, known: FaceDataset, faces: Faces, seed: int) -> None:
-        for positions in torch.arange(len(known)).split(BATCH):
-            oracle.enrol(known.images(positions), known.identities[positions])
-        few = first_of_each(known.identities, GALLERY)
+    def __init__(
+        self, oracle: IdentityOracle, known: FaceDataset, faces: Faces, seed: int, cache: Path
+    ) -> None:
         self.oracle, self.identities, self.seed = oracle, faces.identities, seed
-        self.gallery = in_batches(lambda positions: oracle.embed(known.images(positions)), few)
-        self.gallery_identities = known.identities[few]
-        self.clean = self.see(faces.images)
+        photographs = clean_embeddings(oracle, known.images, len(known), cache)
+        oracle.enrol(photographs, known.identities)
+        few = first_of_each(known.identities, GALLERY)
+        self.gallery, self.gallery_identities = photographs[few], known.identities[few]
+        self.clean = self._sight(clean_embeddings(oracle, faces.images.__getitem__, len(faces.images), cache))
 
     def see(self, images: Tensor) -> Sight:
-        return Sight(in_batches(self.oracle.scores, images), in_batches(self.oracle.embed, images))
+        return self._sight(in_batches(self.oracle.embed, images))
+
+    def _sight(self, features: Tensor) -> Sight:
+        return Sight(in_batches(self.oracle.scores, features), features)
 
     def verdict(self, sight: Sight) -> Verdict:
         nearest = nearest_neighbours(sight.features, self.identities, self.gallery, self.gallery_identities)

@@ -10,6 +10,7 @@ from facecrafter.store import encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.decoder import Decoder
 from lightning_modules.game import GameDefence, task_of
+from lightning_modules.people import fitted_data
 
 TURNS = ("public", "private_train")
 
@@ -47,7 +48,7 @@ class AdversarialLearning(GameDefence):
         query: int = 0,
     ) -> None:
         super().__init__(target, lambda_, seed, query)
-        self.task = task_of(target)
+        self.task = task_of(self, target)
         self.decoder = _decoder_of(decoder, encoder_hash(self.encoder))
         self.learning_rate = learning_rate
 
@@ -59,8 +60,8 @@ class AdversarialLearning(GameDefence):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if stage == "fit" and datamodule is not None and tuple(datamodule.fit_role) != TURNS:
+        datamodule = fitted_data(self, stage)
+        if datamodule is not None and tuple(datamodule.fit_role) != TURNS:
             raise ValueError(
                 "Dec trains on public images and Enc on private ones, in turn: "
                 f"set the data's fit_role to {list(TURNS)}, not {datamodule.fit_role}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import OneCycleLR
 
 from facecrafter.nets import amortizer as nets
 from facecrafter.nets.folding import fold_batchnorm
 from facecrafter.nets.target import feature_shape
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.frozen import FeatureReader, Frozen
+from lightning_modules.one_cycle import one_cycle
 from lightning_modules.prior import Prior
 
 
@@ -63,8 +63,7 @@ class Amortizer(FeatureReader):
 
     def configure_optimizers(self) -> dict:
         optimizer = torch.optim.Adam(self.amortizer.parameters(), self.learning_rate)
-        schedule = OneCycleLR(optimizer, self.learning_rate, int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return one_cycle(self, optimizer)
 
     def phi(self, latents: Tensor) -> Tensor:
         """Latents (N, d) -> features Enc(G(z)) (N, C, h, w)."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import OneCycleLR
 
 from facecrafter.nets import decoder as nets
 from facecrafter.nets.target import feature_shape
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.frozen import FeatureReader
+from lightning_modules.one_cycle import one_cycle
 from lightning_modules.pairs import refuse_other_pairs
 
 
@@ -92,8 +92,7 @@ class Decoder(FeatureReader):
         optimizer = torch.optim.Adam(self.decoder.parameters(), self.learning_rate, fused=True)
         if self.start is not None:
             return {"optimizer": optimizer}
-        schedule = OneCycleLR(optimizer, self.learning_rate, int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return one_cycle(self, optimizer)
 
     @torch.no_grad()
     def example_images(self, batch: dict[str, Tensor]) -> Tensor:

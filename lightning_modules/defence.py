@@ -12,14 +12,15 @@ from torch import Tensor, nn
 
 from facecrafter.store import encoder_hash
 from lightning_modules.artifacts import load_artifact
-from lightning_modules.target import TargetNetwork
+from lightning_modules.target import Loss, TargetNetwork
 
 
 class Defence(LightningModule):
     """Turns private images into the features that leave the device. One class is one defence.
 
     A subclass implements `protect`, and `training_step` too if it learns. It may replace `encoder` (what a
-    white-box attacker differentiates, pruners included) and `head` (what utility is measured with).
+    white-box attacker differentiates, pruners included) and `head` (what utility is measured with). `task` is
+    what the target network was trained to tell: attributes, classes or identities.
 
     Args:
         target: artifact folder of the trained target network.
@@ -36,6 +37,7 @@ class Defence(LightningModule):
         super().__init__()
         network = load_artifact(target, TargetNetwork)
         self.encoder, self.head = network.encoder, network.head
+        self.task: Loss = network.loss
         self.seed = seed
         self.query = query
         self.listeners: list[Callable[[dict[str, float]], None]] = []

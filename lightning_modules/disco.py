@@ -36,7 +36,7 @@ class Disco(GameDefence):
         seed, query: see Defence.
     """
 
-    VERSION = 1
+    VERSION = 2
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Disco(GameDefence):
         query: int = 0,
     ) -> None:
         super().__init__(target, lambda_, seed, query)
-        self.task = task_of(target)
+        self.task = task_of(self, target)
         shape = feature_shape(self.encoder, image_size)
         self.encoder = nn.Sequential(self.encoder, Pruner(shape[0], ratio))
         self.decoder = Decoder(shape, image_size, width, blocks)

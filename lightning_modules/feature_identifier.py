@@ -8,11 +8,12 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import OneCycleLR
 
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defence import Defence
 from lightning_modules.frozen import FeatureReader
+from lightning_modules.one_cycle import one_cycle
+from lightning_modules.people import fitted_data, refuse_other_people
 from lightning_modules.target import TargetNetwork
 
 
@@ -53,19 +54,9 @@ class FeatureIdentifier(FeatureReader):
         return self.head(features.contiguous(memory_format=torch.channels_last))
 
     def setup(self, stage: str) -> None:
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if stage != "fit" or datamodule is None:
-            return
-        if datamodule.fit_role != "private_train":
-            raise ValueError(
-                "what leaked are features of private people: set the data's fit_role to private_train, "
-                f"not {datamodule.fit_role}"
-            )
-        if datamodule.n_private_identities != self.n_identities:
-            found = datamodule.n_private_identities
-            raise ValueError(
-                f"n_identities={self.n_identities} but the data has {found} private identities; set {found}"
-            )
+        if data := fitted_data(self, stage):
+            reason = "what leaked are features of private people"
+            refuse_other_people(data, "private_train", self.n_identities, reason)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         with torch.no_grad():
@@ -78,8 +69,7 @@ class FeatureIdentifier(FeatureReader):
 
     def configure_optimizers(self) -> dict:
         optimizer = torch.optim.Adam(self.head.parameters(), self.learning_rate, fused=True)
-        schedule = OneCycleLR(optimizer, self.learning_rate, int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return one_cycle(self, optimizer)
 
 
 def with_outputs(head: nn.Module, outputs: int) -> nn.Module:

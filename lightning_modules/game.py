@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from facecrafter.objectives import Task
-from lightning_modules.artifacts import load_artifact
 from lightning_modules.defence import Defence
 from lightning_modules.seeded_batches import SeededBatches
 from lightning_modules.several_optimizers import require_unused_parameters
-from lightning_modules.target import TargetNetwork
 
 
 class GameDefence(SeededBatches, Defence):
@@ -72,16 +70,15 @@ class GameDefence(SeededBatches, Defence):
         self.log(f"train/{movers[0]}", loss.detach(), prog_bar=True)
 
 
-def task_of(target: str) -> Task:
-    """What the target network in the artifact folder `target` was trained to read.
+def task_of(defence: Defence, target: str) -> Task:
+    """What the defence's target network, from the artifact folder `target`, was trained to read.
 
     Raises:
         ValueError: it was trained to tell people apart, which is no task that a cloud should have.
     """
-    loss = load_artifact(target, TargetNetwork).loss
-    if loss == "identities":
+    if defence.task == "identities":
         raise ValueError(
             f"{target} was trained to tell identities apart, but this defence keeps a task: "
             "name a target network trained with loss=attributes or loss=classes"
         )
-    return loss
+    return defence.task

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import OneCycleLR
 
 from facecrafter.metrics.utility import MeanAUC
 from facecrafter.nets.target import ARCHITECTURES
 from facecrafter.objectives import Task, task_loss
 from lightning_modules.frozen import FeatureReader
+from lightning_modules.one_cycle import one_cycle
 from lightning_modules.pairs import refuse_other_pairs
+from lightning_modules.people import fitted_data
 from lightning_modules.seeded_batches import SeededBatches
 
 
@@ -63,8 +64,8 @@ class HeadTraining(SeededBatches, FeatureReader):
         return self.head(features.contiguous(memory_format=torch.channels_last))
 
     def setup(self, stage: str) -> None:
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if stage != "fit" or datamodule is None:
+        datamodule = fitted_data(self, stage)
+        if datamodule is None:
             return
         refuse_other_pairs(self)
         labels = len(datamodule.attribute_names)
@@ -90,8 +91,7 @@ class HeadTraining(SeededBatches, FeatureReader):
         optimizer = torch.optim.AdamW(
             self.head.parameters(), self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
-        schedule = OneCycleLR(optimizer, self.learning_rate, int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return one_cycle(self, optimizer)
 
     @torch.no_grad()
     def _raw(self, batch: dict[str, Tensor]) -> Tensor:

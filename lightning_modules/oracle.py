@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import OneCycleLR
 
 from facecrafter.nets.augmentation import blur_and_noise, change_colours, flip_and_shift
 from facecrafter.nets.identity import IdentityNet, load_mobilefacenet
+from lightning_modules.one_cycle import one_cycle
+from lightning_modules.people import fitted_data, refuse_other_people
 from lightning_modules.ranks import draw_apart
 
 
 class IdentityOracle(LightningModule):
-    """Scores images for each private identity. Whoever judges with it enrols private-train images first."""
+    """Scores images for each private identity: an embedding of the image, compared with whom it knows.
+
+    Whoever judges with it enrols the private-train images first.
+    """
 
     VERSION = 1
 
@@ -25,12 +30,12 @@ class IdentityOracle(LightningModule):
         """Images (N, 3, H, W) in [0, 1] -> embeddings (N, E), compared by their cosine."""
 
     @abstractmethod
-    def enrol(self, images: Tensor, identities: Tensor) -> None:
-        """Learns who looks how from images (N, 3, H, W) in [0, 1] and identities (N,); batch after batch."""
+    def enrol(self, embeddings: Tensor, identities: Tensor) -> None:
+        """Learns who looks how from the embeddings (M, E) of photographs of ``identities`` (M,) int64."""
 
     @abstractmethod
-    def scores(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) in [0, 1] -> scores (N, n_identities); the largest is the answer."""
+    def scores(self, embeddings: Tensor) -> Tensor:
+        """Embeddings (N, E) -> scores (N, n_identities); the largest is the answer."""
 
 
 class IdentityClassifier(IdentityOracle):
@@ -63,14 +68,12 @@ class IdentityClassifier(IdentityOracle):
         self.label_smoothing = label_smoothing
 
     def setup(self, stage: str) -> None:
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if stage != "fit" or datamodule is None:
-            return
-        if datamodule.n_private_identities != self.n_identities:
-            found = datamodule.n_private_identities
-            raise ValueError(
-                f"n_identities={self.n_identities} but the data has {found} private identities; set {found}"
-            )
+        if data := fitted_data(self, stage):
+            self.check_people(data)
+
+    def check_people(self, data: Any) -> None:
+        """Refuses data of other people than this classifier is made for."""
+        refuse_other_people(data, "private_train", self.n_identities, "this oracle learns private people")
 
     def on_fit_start(self) -> None:
         draw_apart(self)
@@ -78,7 +81,7 @@ class IdentityClassifier(IdentityOracle):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         images = flip_and_shift(batch["image"], shift=0.08, zoom=0.1)
         images = blur_and_noise(change_colours(images, 0.2))
-        logits = self.scores(images)
+        logits = self.scores(self.embed(images))
         loss = F.cross_entropy(logits, batch["identity"], label_smoothing=self.label_smoothing)
         self.log("train/loss", loss, prog_bar=True)
         self.log("train/accuracy", (logits.argmax(1) == batch["identity"]).float().mean(), prog_bar=True)
@@ -88,17 +91,16 @@ class IdentityClassifier(IdentityOracle):
         optimizer = torch.optim.AdamW(
             self.parameters(), self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
-        schedule = OneCycleLR(optimizer, self.learning_rate, int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return one_cycle(self, optimizer)
 
     def embed(self, images: Tensor) -> Tensor:
         return self.network.embed(images.contiguous(memory_format=torch.channels_last))
 
-    def enrol(self, images: Tensor, identities: Tensor) -> None:
+    def enrol(self, embeddings: Tensor, identities: Tensor) -> None:
         """Nothing: training told it who looks how."""
 
-    def scores(self, images: Tensor) -> Tensor:
-        return self.network.classifier(self.embed(images))
+    def scores(self, embeddings: Tensor) -> Tensor:
+        return self.network.classifier(embeddings)
 
 
 class EmbeddingOracle(IdentityOracle):
@@ -120,7 +122,7 @@ class EmbeddingOracle(IdentityOracle):
             raise ValueError(f"face_box={face_box} must be left < right and top < bottom, all within [0, 1]")
         self.network = load_mobilefacenet(weights)
         self.face_box = face_box
-        self._sums: Tensor | None = None
+        self._directions: Tensor | None = None
 
     def embed(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
@@ -129,26 +131,26 @@ class EmbeddingOracle(IdentityOracle):
         columns = slice(round(left * width), round(right * width))
         return self.network(images[..., rows, columns])
 
-    @torch.no_grad()
-    def enrol(self, images: Tensor, identities: Tensor) -> None:
-        embeddings = self.embed(images)
-        known = 0 if self._sums is None else len(self._sums)
-        sums = embeddings.new_zeros(max(known, int(identities.max()) + 1), embeddings.shape[1])
-        if self._sums is not None:
-            sums[:known] = self._sums
-        self._sums = sums.index_add_(0, identities, embeddings)
-
-    def scores(self, images: Tensor) -> Tensor:
+    def enrol(self, embeddings: Tensor, identities: Tensor) -> None:
         """See `IdentityOracle`.
 
         Raises:
-            RuntimeError: if an identity has no enrolled image.
+            ValueError: an identity has no photograph.
         """
-        if self._sums is None:
-            raise RuntimeError("nobody is enrolled; call enrol with private-train images first")
-        missing = (self._sums == 0).all(1).nonzero()[:, 0].tolist()
-        if missing:
-            raise RuntimeError(
+        people = int(identities.max()) + 1
+        if missing := sorted(set(range(people)) - set(identities.tolist())):
+            raise ValueError(
                 f"no image of identity {missing[0]} is enrolled; its images must be in private-train"
             )
-        return self.embed(images) @ F.normalize(self._sums).T
+        sums = embeddings.new_zeros(people, embeddings.shape[1]).index_add_(0, identities, embeddings)
+        self._directions = F.normalize(sums)
+
+    def scores(self, embeddings: Tensor) -> Tensor:
+        """See `IdentityOracle`.
+
+        Raises:
+            RuntimeError: nobody is enrolled.
+        """
+        if self._directions is None:
+            raise RuntimeError("nobody is enrolled; call enrol with private-train images first")
+        return embeddings @ self._directions.T

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from facecrafter.image_space import Embedding, flat_features
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.oracle import IdentityClassifier, IdentityOracle
+from lightning_modules.people import refuse_other_people
 
 
 class SurrogateClassifier(IdentityClassifier):
@@ -18,20 +21,8 @@ class SurrogateClassifier(IdentityClassifier):
 
     VERSION = 1
 
-    def setup(self, stage: str) -> None:
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if stage != "fit" or datamodule is None:
-            return
-        if datamodule.fit_role != "public":
-            raise ValueError(
-                f"a surrogate learns public people: set the data's fit_role to public, not "
-                f"{datamodule.fit_role}"
-            )
-        if datamodule.n_public_identities != self.n_identities:
-            found = datamodule.n_public_identities
-            raise ValueError(
-                f"n_identities={self.n_identities} but the data has {found} public identities; set {found}"
-            )
+    def check_people(self, data: Any) -> None:
+        refuse_other_people(data, "public", self.n_identities, "a surrogate learns public people")
 
 
 def load_surrogates(folders: list[str]) -> nn.ModuleList:

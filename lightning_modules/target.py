@@ -9,11 +9,12 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import OneCycleLR
 
 from facecrafter.metrics.utility import MeanAUC
 from facecrafter.nets.augmentation import flip_and_shift
 from facecrafter.nets.target import ARCHITECTURES, SplitNetwork
+from lightning_modules.one_cycle import one_cycle
+from lightning_modules.people import fitted_data
 from lightning_modules.ranks import draw_apart
 
 Loss = Literal["attributes", "classes", "identities"]
@@ -69,8 +70,8 @@ class TargetNetwork(LightningModule):
         return self.head(self.encoder(images.contiguous(memory_format=torch.channels_last)))
 
     def setup(self, stage: str) -> None:
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if stage != "fit" or datamodule is None:
+        datamodule = fitted_data(self, stage)
+        if datamodule is None:
             return
         by_identity = self.loss == "identities"
         labels = datamodule.n_public_identities if by_identity else len(datamodule.attribute_names)
@@ -103,8 +104,7 @@ class TargetNetwork(LightningModule):
         optimizer = torch.optim.AdamW(
             self.parameters(), self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
-        schedule = OneCycleLR(optimizer, self.learning_rate, int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return one_cycle(self, optimizer)
 
     def _loss(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
         if self.loss == "attributes":

@@ -11,6 +11,7 @@ from facecrafter.nets.statistics import StatisticsNetwork
 from facecrafter.nets.tail import resnet18_tail
 from facecrafter.nets.target import feature_shape
 from lightning_modules.game import GameDefence
+from lightning_modules.people import fitted_data, refuse_other_people
 
 
 class Tiprdc(GameDefence):
@@ -67,19 +68,9 @@ class Tiprdc(GameDefence):
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        datamodule = getattr(self.trainer, "datamodule", None)
-        if stage != "fit" or datamodule is None:
-            return
-        if datamodule.fit_role != "private_train":
-            raise ValueError(
-                "TIPRDC learns to hide private people: set the data's fit_role to private_train, "
-                f"not {datamodule.fit_role}"
-            )
-        if datamodule.n_private_identities != self.n_identities:
-            found = datamodule.n_private_identities
-            raise ValueError(
-                f"n_identities={self.n_identities} but the data has {found} private identities; set {found}"
-            )
+        if data := fitted_data(self, stage):
+            reason = "TIPRDC learns to hide private people"
+            refuse_other_people(data, "private_train", self.n_identities, reason)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         if self.current_epoch < self.pretraining:

@@ -13,7 +13,7 @@ import yaml
 from torch import nn
 
 from datamodules import SyntheticFaces
-from experiments import identify
+from experiments import identify, utility
 from facecrafter.metrics import mean_auc, wilson
 from facecrafter.store import TensorStore, encoder_hash
 
@@ -53,8 +53,11 @@ def parts(data: SyntheticFaces, monkeypatch: pytest.MonkeyPatch) -> dict[str, An
     reader = SimpleNamespace(
         network=KnowsByFeature(known, test.identities), encoder_hash=encoder_hash(encoder)
     )
-    found = {"defence": SimpleNamespace(encoder=encoder, head=head), "identifier": reader}
-    monkeypatch.setattr(identify, "load_artifact", lambda folder, expected: found[Path(folder).name])
+    f = nn.Sequential(nn.Flatten(), nn.Linear(2 * (SIZE // 4) ** 2, len(data.attribute_names)))
+    f.encoder_hash = encoder_hash(encoder)
+    found = {"defence": SimpleNamespace(encoder=encoder, head=head), "identifier": reader, "head": f}
+    for module in (identify, utility):
+        monkeypatch.setattr(module, "load_artifact", lambda folder, expected: found[Path(folder).name])
     return found | {"features": known}
 
 
@@ -143,6 +146,20 @@ def test_utility_is_that_of_the_same_features(
     assert row["auc"] == pytest.approx(mean_auc(scores, attributes).value, abs=1e-6)
 
 
+def test_in_development_utility_is_that_of_f_on_raw_features_of_strangers(
+    command: Callable[..., list[dict[str, Any]]], data: SyntheticFaces, parts: dict[str, Any]
+) -> None:
+    (row,) = command(head="head", noise=1.0)
+    strangers = data.faces("public_val")
+    with torch.no_grad():
+        scores = parts["head"](parts["defence"].encoder(strangers.images(range(len(strangers)))))
+    assert row["auc"] == pytest.approx(mean_auc(scores, strangers.attributes).value, abs=1e-6)
+    assert row["eval_acc"] == command(noise=1.0)[0]["eval_acc"]
+    parts["head"].encoder_hash = "0" * 64
+    with pytest.raises(ValueError, match="head was trained for encoder 000000000000, but defence has"):
+        command(head="head")
+
+
 def test_an_identifier_of_another_encoder_is_refused(
     command: Callable[..., list[dict[str, Any]]], parts: dict[str, Any]
 ) -> None:
@@ -158,6 +175,8 @@ def test_unknown_labels_and_other_faces_are_refused(command: Callable[..., list[
     other = {"class_path": "datamodules.SyntheticFaces", "init_args": {**DATA, "private_identities": 4}}
     with pytest.raises(ValueError, match="must hold each of the"):
         command(data=other)
+    with pytest.raises(ValueError, match="must hold each of the"):
+        command(data=other, head="head")
 
 
 def test_help_explains(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,10 +12,10 @@ import yaml
 from torch import Tensor, nn
 
 from datamodules import SyntheticFaces
-from experiments import measure
+from experiments import measure, utility
 from experiments.evaluation import Faces
 from experiments.judging import Judge, first_of_each
-from facecrafter.metrics import mean_auc, person_scores, tar_at_far
+from facecrafter.metrics import clustered_mean_auc, mean_auc, person_scores, tar_at_far
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.oracle import IdentityOracle
 
@@ -40,14 +40,14 @@ class NearestPixels(IdentityOracle):
     def embed(self, images: Tensor) -> Tensor:
         return images.flatten(1)
 
-    def enrol(self, images: Tensor, identities: Tensor) -> None:
-        for image, identity in zip(self.embed(images), identities.tolist(), strict=True):
+    def enrol(self, embeddings: Tensor, identities: Tensor) -> None:
+        for image, identity in zip(embeddings, identities.tolist(), strict=True):
             count = torch.cat([image, torch.ones(1)])
             self.sums[identity] = self.sums.get(identity, 0) + count
 
-    def scores(self, images: Tensor) -> Tensor:
+    def scores(self, embeddings: Tensor) -> Tensor:
         sums = torch.stack([self.sums[identity] for identity in sorted(self.sums)])
-        return -torch.cdist(self.embed(images), sums[:, :-1] / sums[:, -1:])
+        return -torch.cdist(embeddings, sums[:, :-1] / sums[:, -1:])
 
 
 class Artifact(nn.Module):
@@ -61,9 +61,18 @@ class Artifact(nn.Module):
             setattr(self, name, part)
 
 
+class TrainedHead(nn.Sequential):
+    """Stands for a HeadTraining: f, and the hash of the encoder whose features it reads."""
+
+    def __init__(self, encoder: nn.Module, n_outputs: int) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(2 * (SIZE // 4) ** 2, n_outputs))
+        self.encoder_hash = encoder_hash(encoder)
+
+
 @pytest.fixture(scope="module")
 def data_config(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     sizes = {"n_identities": 12, "images_per_identity": 12, "private_identities": 5, "image_size": SIZE}
+    sizes["val_fraction"] = 0.4  # three strangers for the development scenario
     sizes["train_test_ratio"] = 5.0  # two of each person to test, ten for the toy oracle to know them by
     cache = str(tmp_path_factory.mktemp("cache"))
     return {"class_path": "datamodules.SyntheticFaces", "init_args": {**sizes, "cache_dir": cache}}
@@ -78,10 +87,10 @@ def data(data_config: dict[str, Any]) -> SyntheticFaces:
 
 
 @pytest.fixture
-def defence(data: SyntheticFaces, monkeypatch: pytest.MonkeyPatch) -> Artifact:
+def networks(data: SyntheticFaces, monkeypatch: pytest.MonkeyPatch) -> dict[str, nn.Module]:
     torch.manual_seed(0)
     pixels = 3 * SIZE * SIZE
-    networks = {
+    found: dict[str, nn.Module] = {
         "defence": Artifact(
             encoder=nn.Conv2d(3, 2, 4, stride=4),
             head=nn.Sequential(nn.Flatten(), nn.Linear(2 * (SIZE // 4) ** 2, len(data.attribute_names))),
@@ -91,7 +100,16 @@ def defence(data: SyntheticFaces, monkeypatch: pytest.MonkeyPatch) -> Artifact:
         ),
         "oracle": NearestPixels(),
     }
-    monkeypatch.setattr(measure, "load_artifact", lambda folder, expected: networks[Path(folder).name].eval())
+    attributes, encoder = len(data.attribute_names), found["defence"].encoder
+    found["head"] = TrainedHead(encoder, attributes)
+    found["other_head"] = TrainedHead(nn.Conv2d(3, 2, 4, stride=4), attributes)
+    for module in (measure, utility):
+        monkeypatch.setattr(module, "load_artifact", lambda folder, _: found[Path(folder).name].eval())
+    return found
+
+
+@pytest.fixture
+def defence(networks: dict[str, nn.Module]) -> Artifact:
     return networks["defence"]
 
 
@@ -172,6 +190,56 @@ def test_utility_is_the_heads_auc_on_the_stored_features(
     assert (row["n_images"], row["n_identities"]) == (len(faces), 5)
 
 
+def test_in_development_utility_is_that_of_f_on_raw_features_of_strangers(
+    command: Callable[..., list[dict[str, Any]]],
+    data: SyntheticFaces,
+    networks: dict[str, nn.Module],
+    tmp_path: Path,
+) -> None:
+    """The defence's own head never saw the attributes there, and f serves images that nobody protects."""
+    rows = command(head=str(tmp_path / "head"))
+    strangers = data.faces("public_val")
+    with torch.no_grad():
+        features = networks["defence"].encoder(strangers.images(range(len(strangers))))
+        scores = networks["head"](features)
+    aucs, attributes = rows[0], strangers.attributes
+    expected = clustered_mean_auc(scores, attributes, strangers.identities)
+    for name, value in zip(("auc", "auc_lo", "auc_hi"), expected, strict=True):
+        assert aucs[name] == pytest.approx(value, abs=1e-6)
+    with (tmp_path / "measure" / "attributes.csv").open() as lines:
+        counts = [int(line["images"]) for line in csv.DictReader(lines)]
+    assert counts == attributes.sum(dim=0).int().tolist()
+    figures = {"auc", "auc_lo", "auc_hi"}
+    for row, other in zip(rows, command(), strict=True):
+        changed = {name for name in row if row[name] != other[name]}
+        assert changed == figures, "the attack reads the private-test features as before"
+
+
+def test_an_f_trained_for_another_encoder_is_refused(
+    command: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """It would read nothing, and the defence would look useless."""
+    with pytest.raises(ValueError, match=r"other_head was trained for .* but .*defence has encoder"):
+        command(head=str(tmp_path / "other_head"))
+
+
+def test_where_no_feature_leaves_there_is_the_utility_alone(
+    command: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """Training on public images needs no private one: the row says what it reaches, and of no attack."""
+    attacked = command(head=str(tmp_path / "head"))[0]
+    (row,) = command(head=str(tmp_path / "head"), reconstructions=None)
+    assert {row[name] for name in ("attack", "access", "oracle")} == {"none"}
+    assert (row["defence"], row["restart"]) == ("none", "best")
+    assert all(row[name] is None for name in ("eval_acc", "eval_acc_lo", "eval_acc_hi"))
+    for name in ("auc", "auc_lo", "auc_hi", "n_images", "seed"):
+        assert row[name] == attacked[name]
+    assert set(row) < DESIGNED
+    assert not {"fsim", "ssim", "epsilon"} & set(row)
+    file = tmp_path / "measure" / "per_image.csv"
+    assert file.read_text().split() == ["oracle,restart,row,identity"]
+
+
 def test_epsilon_stands_beside_its_null(command: Callable[..., list[dict[str, Any]]]) -> None:
     clean, noise, _ = command()
     assert clean["epsilon"] != noise["epsilon"]
@@ -234,11 +302,11 @@ class FewFaces:
         return (0.5 * self.looks[self.identities] + self.noise)[positions]
 
 
-def test_verification_compares_embeddings_with_the_gallery() -> None:
+def test_verification_compares_embeddings_with_the_gallery(tmp_path: Path) -> None:
     """Each rate under its own name: one impostor in a hundred admits more than one in a thousand."""
     known, test = FewFaces(1), FewFaces(2)
     faces = Faces(test.rows, test.identities, torch.zeros(60, 1), test.images(test.rows))
-    judge = Judge(NearestPixels(), known, faces, seed=0)
+    judge = Judge(NearestPixels(), known, faces, seed=0, cache=tmp_path)
     row = judge.columns(judge.clean, judge.verdict(judge.clean))
     pixels = [faces_.images(test.rows).flatten(1) for faces_ in (test, known)]
     scores = person_scores(*pixels, known.identities)

@@ -101,8 +101,8 @@ def test_the_pruner_never_ascends_the_task(target: str, lambda_: float) -> None:
 def test_the_adversary_alone_learns_to_reconstruct_and_the_pruner_alone_prevents_it(target: str) -> None:
     module = rival(target, lambda_=1.0)
     untrained = reconstruction(module.double(), pruned(module)).item()
-    train_only(module, "decoder", learning_rate=0.02)
-    fit(module, batches=80)
+    train_only(module, "decoder", learning_rate=0.01)
+    fit(module, batches=120)
     trained = reconstruction(module, pruned(module)).item()
     assert trained < 0.8 * untrained
     train_only(module, "pruner", learning_rate=0.02)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from facecrafter.attacks.reconstruction import Progress, Reconstruction, random_latents
-from facecrafter.attacks.search import place_model, restarts_apart, search_latents
-from facecrafter.inversion import AttackerModel
+from facecrafter.attacks.search import place_model
+from facecrafter.attacks.white_box import WhiteBox
 from facecrafter.nets.folding import fold_batchnorm
-from facecrafter.precision import Precision, fast_dtype
+from facecrafter.precision import Precision
 
 
-class AmortizedWhiteBox:
+class AmortizedWhiteBox(WhiteBox):
     """`WhiteBox` whose first restart starts at the amortizer's latent (Crafter, section VI-E).
 
     Args:
@@ -26,7 +25,6 @@ class AmortizedWhiteBox:
     """
 
     VERSION = 1
-    access = "white"
 
     def __init__(
         self,
@@ -38,40 +36,22 @@ class AmortizedWhiteBox:
         steps: int = 12,
         precision: Precision = "auto",
     ) -> None:
-        if iterations < 1 or restarts < 1:
-            raise ValueError(f"iterations={iterations} and restarts={restarts} must both be at least 1")
-        self.iterations = iterations
-        self.restarts = restarts
-        self.steps = steps
-        self.model = AttackerModel(encoder, prior, fast_dtype(precision, next(encoder.parameters()).device))
+        super().__init__(encoder, prior, iterations, restarts, steps, precision)
         self.amortizer = fold_batchnorm(amortizer).to(memory_format=torch.channels_last)
 
-    def reconstruct(
-        self,
-        features: Tensor,
-        generator: torch.Generator,
-        progress: Progress | None = None,
-        rows: Tensor | None = None,
-    ) -> Reconstruction:
-        """Inverts N features; see `WhiteBox.reconstruct`.
+    @torch.no_grad()
+    def starts(self, features: Tensor, rows: Tensor, seed: int) -> Tensor:
+        """Latents (N, R, d), the amortizer's first.
 
         Raises:
             ValueError: the features are not of the encoder's shape, or the latents not of the prior's size.
         """
-        place_model(self.model, features)
-        rows = torch.arange(len(features)) if rows is None else rows
-        starts = self._starts(features, rows, generator.initial_seed())
-        found = search_latents(self.model, features, starts, self.iterations, self.steps, progress)
-        return restarts_apart(self.model(found.z).images, found.loss, self.restarts)
-
-    @torch.no_grad()
-    def _starts(self, features: Tensor, rows: Tensor, seed: int) -> Tensor:
-        """(N, R, d), the amortizer's latents first."""
+        place_model(self.model, features)  # sees to the shape before the amortizer is asked
         guess: Tensor = self.amortizer.to(features.device)(features)
-        drawn = random_latents(rows, self.restarts, self.model.latent_dim, seed)[:, 1:].to(features)
         if guess.shape[1:] != (self.model.latent_dim,):
             raise ValueError(
                 f"the amortizer's latents have {tuple(guess.shape[1:])} numbers, but the prior takes "
                 f"{self.model.latent_dim}; use the amortizer trained for this prior"
             )
+        drawn = super().starts(features, rows, seed)[:, 1:].to(features)
         return torch.cat([guess[:, None], drawn], dim=1)

@@ -67,6 +67,10 @@ class WhiteBox:
             ValueError: the features do not have the shape of the encoder's output on an image of the prior.
         """
         rows = torch.arange(len(features)) if rows is None else rows
-        starts = random_latents(rows, self.restarts, self.model.latent_dim, generator.initial_seed())
+        starts = self.starts(features, rows, generator.initial_seed())
         found = search_latents(self.model, features, starts, self.iterations, self.steps, progress)
         return restarts_apart(self.model(found.z).images, found.loss, self.restarts)
+
+    def starts(self, features: Tensor, rows: Tensor, seed: int) -> Tensor:
+        """Latents (N, R, d) that the restarts for ``features`` (N, C, h, w) begin with."""
+        return random_latents(rows, self.restarts, self.model.latent_dim, seed)
