@@ -50,7 +50,7 @@ class ConjugateGradient:
     """
 
     damping: float = 35.0
-    steps: int = 8
+    steps: int = 10
 
     def __post_init__(self) -> None:
         if self.damping < 0 or self.steps < 1:
