@@ -52,7 +52,8 @@ def make(
             f"{study} is about real people: show their faces to participants only where the data's licence "
             "and the people allow it, and say so with --faces"
         )
-    store = TensorStore.open(_reconstructions(results, point))
+    attack = _attack(results, point)
+    store = TensorStore.open(results.folder(attack) / "reconstructions")
     data = prepare(results.config["data"])
     test, train = data.faces("private_test"), data.faces("private_train")
     questions = draw(test.identities, train.identities, n_questions, seed)
@@ -63,7 +64,7 @@ def make(
         shown[torch.searchsorted(content["row"], rows)],
         torch.stack([train.images(question.faces) for question in questions]),
     )
-    labels = {"study": results.config["name"], **point, "seed": seed}
+    labels = {"study": results.config["name"], **point, "stage": attack, "seed": seed}
     right = [OPTIONS[question.right] for question in questions]
     Key(made.poll, right, rows.tolist(), labels).write(output / "private" / "key.json")
     path = output / "poll.html"
@@ -71,18 +72,22 @@ def make(
     return path
 
 
-def _reconstructions(results: Results, point: dict[str, str]) -> Path:
-    """The store of what the attack made under the defence."""
-    points = {
-        tuple(stage["labels"][name] for name in POINT): stage["name"].removesuffix(".measure")
-        for stage in results.stages
-        if stage["command"] == "measure"
-    }
+def _attack(results: Results, point: dict[str, str]) -> str:
+    """The stage that attacked the defence: of several epochs the last, and without a countermeasure."""
+    attacks = {stage["name"] for stage in results.stages if stage["command"] == "attack"}
+    points: dict[tuple[str, ...], dict[int, str]] = {}
+    for stage in results.stages:
+        labels, attack = stage["labels"], stage["name"].removesuffix(".measure")
+        if stage["command"] != "measure" or attack not in attacks:  # it measured utility alone
+            continue
+        if labels.get("countermeasure", "none") == "none":
+            names = tuple(labels[name] for name in POINT)
+            points.setdefault(names, {})[labels.get("epoch") or 0] = attack
     wanted = tuple(point[name] for name in POINT)
     if wanted not in points:
         known = "; ".join(" ".join(filter(None, names)) for names in points)
         raise ValueError(f"nothing is measured of {' '.join(filter(None, wanted))!r}; the study has: {known}")
-    return results.folder(points[wanted]) / "reconstructions"
+    return points[wanted][max(points[wanted])]
 
 
 def score(key_path: Path, answers: Sequence[Path]) -> str:

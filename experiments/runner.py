@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from pathlib import Path
 
 from experiments.stage_server import StageServer, StageServerDied
 from experiments.stages import Stage, descendants
@@ -37,7 +38,12 @@ class Runner:
         self.total = len(self.waiting)
         if not self.waiting:
             return True
-        environment = {"OMP_NUM_THREADS": str(self.threads), "TQDM_MININTERVAL": "5", "PYTHONUNBUFFERED": "1"}
+        environment = {
+            "OMP_NUM_THREADS": str(self.threads),
+            "TQDM_MININTERVAL": "5",
+            "PYTHONUNBUFFERED": "1",
+            "WANDB_RUN_GROUP": wandb_group(self.workshop.output),
+        }
         self.server = StageServer(sorted({self._module(name) for name in self.waiting}), environment)
         try:
             self._run_all()
@@ -86,7 +92,9 @@ class Runner:
         if stage.command == "fit":
             arguments += ["--threads", str(self.threads)]
         self.running[stage.name] = time.monotonic()
-        self.server.start(stage.name, self._module(stage.name), arguments, self.workshop.log(stage.name))
+        module, log = self._module(stage.name), self.workshop.log(stage.name)
+        run = {"WANDB_NAME": stage.name, "WANDB_JOB_TYPE": stage.command}
+        self.server.start(stage.name, module, arguments, log, run)
         self._say(f"start  {stage.name}")
 
     def _seconds(self, name: str) -> float:
@@ -134,6 +142,11 @@ class Runner:
 def clock(seconds: float) -> str:
     """H:MM:SS."""
     return str(timedelta(seconds=round(seconds)))
+
+
+def wandb_group(output: Path) -> str:
+    """What the study in `output` is called in Weights & Biases, unless the environment says otherwise."""
+    return os.environ.get("WANDB_RUN_GROUP", output.absolute().name)
 
 
 def _cores() -> int:

@@ -55,11 +55,16 @@ class StageServer:
             )
         self.groups: dict[str, int] = {}  # the process group of each running stage
 
-    def start(self, stage: str, module: str, arguments: list[str], log: Path) -> None:
-        """Run `python -m MODULE ARGUMENTS` in a process group of its own, with its output in `log`."""
+    def start(
+        self, stage: str, module: str, arguments: list[str], log: Path, environment: Mapping[str, str]
+    ) -> None:
+        """Run `python -m MODULE ARGUMENTS` in a process group of its own, with its output in `log`.
+
+        `environment` is the stage's own, in addition to the server's.
+        """
         log.write_bytes(b"")
         with suppress(BrokenPipeError):  # `ended` will tell
-            self.connection.send((stage, module, arguments, log))
+            self.connection.send((stage, module, arguments, log, environment))
 
     def ended(self, timeout: float) -> Iterator[tuple[str, int]]:
         """Each stage that has ended and its exit code, 128 + n after signal n; waits `timeout` s for news.
@@ -110,8 +115,8 @@ def main() -> None:
         run(*request)
 
 
-def serve(connection: Connection) -> tuple[str, list[str], Path] | None:
-    """Fork a child for each request and report its end; (module, arguments, log) in a child, else None."""
+def serve(connection: Connection) -> tuple[str, list[str], Path, dict[str, str]] | None:
+    """Fork a child for each request and report its end; what `run` takes in a child, else None."""
     stages: dict[int, str] = {}
     try:
         while True:
@@ -131,9 +136,10 @@ def serve(connection: Connection) -> tuple[str, list[str], Path] | None:
         return None
 
 
-def run(module: str, arguments: list[str], log: Path) -> None:
+def run(module: str, arguments: list[str], log: Path, environment: dict[str, str]) -> None:
     """Become `python -m MODULE ARGUMENTS`."""
     _lead_group(0)
+    os.environ.update(environment)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)

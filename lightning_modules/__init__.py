@@ -16,6 +16,7 @@ from lightning_modules.noise import ChannelDropout, GaussianNoise
 from lightning_modules.oracle import EmbeddingOracle, IdentityClassifier, IdentityOracle
 from lightning_modules.prior import Prior
 from lightning_modules.reference import PublishedCrafter
+from lightning_modules.stylegan2 import PretrainedStyleGan2, StyleGan2
 from lightning_modules.surrogate import SurrogateClassifier
 from lightning_modules.target import TargetNetwork
 from lightning_modules.tiprdc import Tiprdc
@@ -39,8 +40,10 @@ __all__ = [
     "IdentityClassifier",
     "IdentityOracle",
     "LowKey",
+    "PretrainedStyleGan2",
     "Prior",
     "PublishedCrafter",
+    "StyleGan2",
     "SurrogateClassifier",
     "TargetNetwork",
     "Tiprdc",

@@ -97,7 +97,10 @@ class FeatureCrafting:
         return CraftingState(raw, features, z, critic, optimizer, random)
 
     def step(self, state: CraftingState) -> dict[str, float]:
-        """Lines 3 to 13. Moves the state on; returns losses and the solver's health at the point it left."""
+        """Lines 3 to 13. Moves the state on; returns losses and the solver's health at the point it left.
+
+        Raises ArithmeticError, with the cause, where the gradient of F is not finite.
+        """
         if self.inner.refresh and state.iteration and state.iteration % self.inner.refresh == 0:
             self._refresh(state)
         at = self.model(state.z)  # line 3: z* was moved with F at the end of the last step
@@ -111,7 +114,11 @@ class FeatureCrafting:
             metrics |= self.health(
                 self.model, state.features, state.z, grad_images, implicit.gradient, self.solver.ridge
             )
-        self._update(state, implicit.gradient + self.beta * grad_utility)  # lines 12 and 13
+        gradient = implicit.gradient + self.beta * grad_utility  # line 12
+        if not torch.isfinite(gradient).all():
+            where = f"the gradient of F is not finite at iteration {state.iteration}"
+            raise ArithmeticError(f"{where}: {_cause(state, scores)}")
+        self._update(state, gradient)  # line 13
         # Line 3 of the next iteration: the response follows F, in the linearisation at hand.
         residual = state.features - at.features
         state.z = state.z + gauss_newton_step(at.d_phi, residual, self.inner.damping, self.inner.steps)
@@ -119,11 +126,6 @@ class FeatureCrafting:
         return metrics
 
     def _update(self, state: CraftingState, gradient: Tensor) -> None:
-        if not torch.isfinite(gradient).all():
-            raise ArithmeticError(
-                f"the gradient of F is not finite at iteration {state.iteration}: "
-                "raise the solver's damping or lower the learning rates"
-            )
         before = state.features.clone()
         state.features.grad = gradient
         state.optimizer.step()
@@ -162,16 +164,21 @@ def open_batch(
 ) -> tuple[Tensor, Tensor, FreshCritic]:
     """What Algorithms 1 and 3 begin with: Enc(x), its best response, and a critic after its warm-up.
 
+    The model goes where the images are. A batch may hold any number of them; a critic of more takes all.
+
     Raises:
-        ValueError: Enc(x) is not finite.
+        ValueError: there are no images, or one of them or its feature is not finite; says which.
     """
+    if len(images) == 0:
+        raise ValueError("a batch needs at least one image to protect")
+    if bad := _not_finite(images):
+        raise ValueError(f"images {bad} of the batch are not finite: leave them out")
+    model.to(images.device)
     with torch.no_grad():
         raw = model.encoder(images)
         average = model.generator(model.latents(raw, random))
-    if not torch.isfinite(raw).all():
-        raise ValueError(
-            "the encoder returned a feature that is not finite: check its weights and the images"
-        )
+    if bad := _not_finite(raw):
+        raise ValueError(f"the features of images {bad} of the batch are not finite: train the encoder again")
     z = fresh_response(model, raw, inner, random)
     critic = FreshCritic(training, average, random, model.dtype)
     if training.warmup:
@@ -187,3 +194,17 @@ def fresh_response(
     tries = [invert(model, features, start, inner.first, inner.steps) for start in starts]
     best = torch.stack([tried.loss for tried in tries]).argmin(dim=0)
     return torch.stack([tried.z for tried in tries])[best, torch.arange(len(best), device=best.device)]
+
+
+def _not_finite(values: Tensor) -> list[int]:
+    """The images of the batch of which some of the values (N, ...) are not finite."""
+    return [number for number, own in enumerate(values) if not torch.isfinite(own).all()]
+
+
+def _cause(state: CraftingState, scores: Tensor) -> str:
+    """Which part of a step was the first that is not finite, and what helps."""
+    if bad := _not_finite(state.z):
+        return f"z* of images {bad} of the batch is not; raise inner.damping or lower learning_rate"
+    if not torch.isfinite(scores).all():
+        return "the critic's scores are not; lower critic.learning_rate"
+    return "the implicit gradient is not; raise the solver's damping"

@@ -35,6 +35,9 @@ class AttackerModel:
         generator: latents (N, d) -> images in [0, 1].
         dtype: of the Jacobian products; None keeps that of the networks. A precision whose products are more
             than 5% off with these networks is refused with a warning.
+
+    Raises:
+        ValueError: a weight is not finite.
     """
 
     def __init__(self, encoder: nn.Module, generator: nn.Module, dtype: torch.dtype | None = None) -> None:
@@ -42,6 +45,8 @@ class AttackerModel:
         self.latent_dim = _latent_dim(generator)
         self.encoder = fold_batchnorm(encoder).to(memory_format=channels_last)
         self.generator = fold_batchnorm(generator).to(memory_format=channels_last)
+        _check_weights("the encoder", self.encoder)
+        _check_weights("the generator", self.generator)
         self._linearize(None)
         if dtype is not None and self._trusts(dtype):
             self._linearize(dtype)
@@ -49,6 +54,12 @@ class AttackerModel:
     def latents(self, like: Tensor, random: torch.Generator) -> Tensor:
         """Standard normal latents (N, d), one for each row of `like` (N, ...), with its type and device."""
         return torch.randn(len(like), self.latent_dim, generator=random, device=random.device).to(like)
+
+    def to(self, device: torch.device) -> AttackerModel:
+        """Itself, its networks moved to `device` if they are elsewhere."""
+        self.encoder.to(device)
+        self.generator.to(device)
+        return self
 
     def in_full_precision(self) -> AttackerModel:
         """The same φ, with Jacobian products in the precision of the networks."""
@@ -100,6 +111,13 @@ def _latent_dim(generator: nn.Module) -> int:
     raise ValueError(f"{type(generator).__name__} has no linear layer to read the size of the latent from")
 
 
+def _check_weights(role: str, network: nn.Module) -> None:
+    """With its batch norms folded, so that their statistics are looked at too."""
+    for name, weight in network.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"{role} has a weight that is not finite ({name}): train it again")
+
+
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:
     """‖a − b‖² per sample: (N, ...) -> (N,)."""
     return (a - b).square().flatten(1).sum(dim=1)
@@ -118,7 +136,8 @@ def invert(
 
     Each iteration linearises φ once and solves (JᵀJ + μI) δ = Jᵀ(F − φ(z)) by `steps` conjugate-gradient
     steps. A step that does not lower a sample's loss is taken back and its damping μ raised; one that does
-    lowers μ.
+    lowers μ. A sample whose loss is finite nowhere keeps its z₀, with a loss of infinity; no other sample
+    is affected.
 
     Args:
         features: F (N, C, h, w).

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def test_the_key_fits_the_page(study: Path, poll: Path, key: Key) -> None:
 
 def test_the_key_says_what_was_asked(key: Key) -> None:
     asked = {"defence": "crafter", "strength": "beta=1", "attack": "white_box", "seed": 0}
-    assert key.labels == {"study": "made-up", **asked}
+    assert key.labels == {"study": "made-up", "stage": "crafter.beta=1.white_box", **asked}
 
 
 def test_the_key_is_for_its_owner_alone(poll: Path, key: Key) -> None:
@@ -152,6 +153,27 @@ def test_real_faces_need_a_flag(study: Path, tmp_path: Path, monkeypatch: pytest
 def test_a_point_that_was_not_measured_is_named_beside_those_that_were(study: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"'crafter beta=9 white_box'.*crafter beta=1 white_box"):
         make(study, tmp_path, strength="beta=9")
+
+
+def test_an_attack_that_learned_is_asked_about_after_its_last_epoch(study: Path) -> None:
+    """And not under a countermeasure, nor where the utility alone was measured."""
+    results = gather(study)
+    labels = {"defence": "crafter", "strength": "beta=1", "attack": "a1_black_box"}
+    stages = []
+    for name, more in {
+        "epoch=2": {"epoch": 2},
+        "epoch=10": {"epoch": 10},
+        "epoch=5": {"epoch": 5},
+        "shuffle.epoch=20": {"epoch": 20, "countermeasure": "shuffle"},
+    }.items():
+        stages.append({"name": name, "command": "attack", "labels": None})
+        stages.append({"name": f"{name}.measure", "command": "measure", "labels": labels | more})
+    alone = {"defence": "public_only", "strength": "", "attack": "none"}
+    stages.append({"name": "public_only.measure", "command": "measure", "labels": alone})
+    results = replace(results, stages=stages)
+    assert human_study._attack(results, labels) == "epoch=10"
+    with pytest.raises(ValueError, match="nothing is measured of 'public_only none'"):
+        human_study._attack(results, alone)
 
 
 def save(folder: Path, key: Key, name: str, answers: list[str]) -> Path:
@@ -237,53 +259,92 @@ def test_answers_are_no_key(poll: Path, key: Key, tmp_path: Path) -> None:
         human_study.main(["score", "--key", str(answers), str(answers)])
 
 
+WATCH = """<script>
+const found = { said: [], saved: [] };
+window.onerror = (text) => found.said.push("error: " + text);
+document.addEventListener("securitypolicyviolation", (event) => found.said.push(event.blockedURI));
+</script>"""
+REPORT = """<script>
+setTimeout(() => {
+  const element = document.createElement("script");
+  element.type = "application/json";
+  element.id = "found";
+  element.textContent = JSON.stringify(found);
+  document.body.append(element);
+}, 100);
+</script>"""
 PARTICIPANT = """<script>
-const said = [], saved = [];
-window.onerror = (text) => said.push("error: " + text);
-document.addEventListener("securitypolicyviolation", (event) => said.push("blocked: " + event.blockedURI));
+const { said, saved } = found;
 URL.createObjectURL = (blob) => { blob.text().then((text) => saved.push(text)); return "#"; };
 function answer(first, last, options) {
   for (let i = first; i < last; i++) questions[i].querySelector(`[value=${options[i % 5]}]`).click();
 }
 function click(selector) { form.querySelector(selector).click(); said.push(message.textContent); }
+function enter(element) {
+  const event = new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true });
+  said.push(element.dispatchEvent(event) ? "submits" : document.activeElement.name);
+}
 const options = ["B", "none", "A", "D", "C"];
 click("button[type=submit]");
 form.participant.value = " p-7 ";
+enter(form.participant);
 answer(0, 6, options);
 click("button[type=submit]");
 said.push(document.activeElement.name);
 form.reset();  // as if the page were opened again
 restore();
 answer(6, 10, options);
+enter(questions[9].querySelector("input"));
 click("button[type=submit]");
 said.push(document.getElementById("count").textContent);
 window.confirm = () => true;
 click("#erase");
 said.push(String(localStorage.length) + state().answers.join(""));
-setTimeout(() => {
-  const found = document.createElement("script");
-  found.type = "application/json";
-  found.id = "found";
-  found.textContent = JSON.stringify({ said, saved });
-  document.body.append(found);
-}, 100);
-</script></body>"""
+</script>"""
+AUDIT = """<script>
+function nameOf(control) {
+  const labels = [...(control.labels || [])].flatMap((label) => [label, ...label.querySelectorAll("img")]);
+  const words = labels.map((element) => element.alt || element.innerText);
+  return control.ariaLabel || words.join("").trim() || control.innerText.trim();
+}
+const controls = [...document.querySelectorAll("input, button, progress")];
+const parts = [...document.body.children].filter((element) => !element.matches("script"));
+Object.assign(found, {
+  language: document.documentElement.lang,
+  controls: controls.length,
+  unnamed: controls.filter((control) => !nameOf(control)).map((control) => control.outerHTML),
+  undescribed: [...document.images].filter((img) => !img.alt).length,
+  outside: parts.filter((part) => !part.matches("main, section[aria-label]")).map((part) => part.outerHTML),
+  unreachable: controls.filter((control) => control.tabIndex !== 0 && !control.matches("progress")).length,
+  width: window.innerWidth,
+  needed: document.documentElement.scrollWidth,
+});
+</script>"""
+
+
+def in_browser(poll: Path, script: str, folder: Path, width: int = 900) -> dict[str, Any]:
+    """What the script finds on the page, and what goes wrong there before it."""
+    driven = folder / "driven.html"
+    html = (poll / "poll.html").read_text()
+    driven.write_text(html.replace("<body>", f"<body>{WATCH}").replace("</body>", f"{script}{REPORT}</body>"))
+    line = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
+    line += [f"--window-size={width},800", f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
+    dom = subprocess.run([*line, driven.as_uri()], capture_output=True, text=True, timeout=120).stdout
+    return json.loads(re.search(r'<script type="application/json" id="found">(.*?)</script>', dom).group(1))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_a_participant_in_a_browser(poll: Path, tmp_path: Path) -> None:
-    """Refused while something is missing, kept meanwhile, saved as a file that `score` takes, then erased."""
-    driven = tmp_path / "driven.html"
-    driven.write_text((poll / "poll.html").read_text().replace("</body>", PARTICIPANT))
-    line = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
-    line += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", driven.as_uri()]
-    dom = subprocess.run(line, capture_output=True, text=True, timeout=120).stdout
-    found = json.loads(re.search(r'<script type="application/json" id="found">(.*?)</script>', dom).group(1))
+    """Refused while something is missing, kept meanwhile, saved as a file that `score` takes, then erased;
+    and Enter goes on to the next question instead of saving."""
+    found = in_browser(poll, PARTICIPANT, tmp_path)
     assert found["said"] == [
         "Please enter your participant code: letters, digits, - and _.",
+        "question-1",
         "Please answer question 7.",
         "question-7",
+        "save",
         "Saved as answers-p-7.json among your downloads. Please give that file to whoever asked you.",
         "10 of 10 answered",
         "Erased.",
@@ -293,3 +354,17 @@ def test_a_participant_in_a_browser(poll: Path, tmp_path: Path) -> None:
     answers.write_text(found["saved"][0])
     assert json.loads(answers.read_text())["answers"] == ["B", "none", "A", "D", "C"] * 2
     assert score(poll, answers)["participants"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+@pytest.mark.parametrize("width", [500, 1400])
+def test_the_page_can_be_read_out_and_used_without_a_mouse(poll: Path, tmp_path: Path, width: int) -> None:
+    """Every control has a name and is reached by Tab, every picture is described, nothing is cut off."""
+    found = in_browser(poll, AUDIT, tmp_path, width)
+    assert found["width"] == width
+    assert found["needed"] <= width
+    assert found["controls"] == 10 * (1 + FACES) + 4, "the options; code, two buttons and the progress"
+    assert found["language"] == "en"
+    assert found["unreachable"] == found["undescribed"] == 0
+    assert found["said"] == found["unnamed"] == found["outside"] == []

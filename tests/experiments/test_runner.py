@@ -66,6 +66,7 @@ if __name__ == "__main__":
         "leads": os.getpgrp() == os.getpid(),
         "threads": os.environ["OMP_NUM_THREADS"],
         "unbuffered": sys.stdout.write_through,
+        "wandb": [os.environ[f"WANDB_{name}"] for name in ("RUN_GROUP", "NAME", "JOB_TYPE")],
     }
     Path(sys.argv[2]).with_name("facts.json").write_text(json.dumps(facts))
 """,
@@ -146,6 +147,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in COMMANDS.items():
         (package / f"{name}.py").write_text(text)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_RUN_GROUP", raising=False)  # a fit in this process has set it
 
 
 @contextmanager
@@ -194,10 +196,11 @@ def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.usefixtures("either_way")
 def test_a_stage_finds_what_python_m_gives_it(tmp_path: Path) -> None:
-    """Lightning starts further ranks with `__main__.__spec__` and `sys.argv`, and hangs if they are wrong."""
-    run = runner(tmp_path, "look", "look")
-    assert run.run(["look"])
-    folder = run.workshop.folder("look")
+    """Lightning starts further ranks with `__main__.__spec__` and `sys.argv`, and hangs if they are wrong;
+    Weights & Biases finds in the environment what the stage's run is called."""
+    run = runner(tmp_path, "look", "one")
+    assert run.run(["one"])
+    folder = run.workshop.folder("one")
     assert json.loads((folder / "facts.json").read_text()) == {
         "argv": [str(tmp_path / "experiments" / "look.py"), "--config", str(folder / "stage.yaml")],
         "spec": "experiments.look",
@@ -206,8 +209,9 @@ def test_a_stage_finds_what_python_m_gives_it(tmp_path: Path) -> None:
         "leads": True,
         "threads": "3",
         "unbuffered": True,
+        "wandb": [tmp_path.name, "one", "look"],
     }
-    assert run.workshop.log("look").read_text() == "", "no warning of runpy's either"
+    assert run.workshop.log("one").read_text() == "", "no warning of runpy's either"
 
 
 @pytest.mark.usefixtures("either_way")

@@ -3,6 +3,8 @@
 from facecrafter.attacks.amortized_white_box import AmortizedWhiteBox
 from facecrafter.attacks.black_box import BlackBox
 from facecrafter.attacks.hybrid import Hybrid
+from facecrafter.attacks.mirror import Mirror
+from facecrafter.attacks.mirror_genetic import MirrorGenetic
 from facecrafter.attacks.progressive import Progressive
 from facecrafter.attacks.reconstruction import Attack, Progress, Reconstruction, random_latents
 from facecrafter.attacks.white_box import WhiteBox
@@ -12,6 +14,8 @@ __all__ = [
     "Attack",
     "BlackBox",
     "Hybrid",
+    "Mirror",
+    "MirrorGenetic",
     "Progress",
     "Progressive",
     "Reconstruction",
