@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from experiments.tables import Check, Results, check, compare, percent, summarise
+from experiments.checks import Check, believed, check
+from experiments.outcomes import Outcomes
+from experiments.ranking import alike, attacked, ranking, strengths, versus
+from experiments.tables import Results, name_of, percent
+from experiments.worst_case import adaptive_gains, compare, summarise
 
 AFFORDABLE = 0.05
 """The loss of mean AUC up to which the answer prefers a stronger protection to a cheaper one."""
+NAMED = 4
+"""How many points an answer names before it counts the others."""
 
 
 @dataclass(frozen=True)
@@ -20,33 +25,76 @@ class Findings:
     """A study's results and what follows from them.
 
     Attributes:
+        best: `Results.best`.
+        gains: every adaptive attack against the strongest basic one.
         summary: the worst case of every defence and strength.
-        comparison: each against none, on the same images.
+        protection: each point's worst case against the undefended one.
+        comparison: each against none, attack by attack, on the same images.
+        ranking: defences against each other at equal utility.
+        strengths: the strengths of each defence against each other.
         checks: what has to hold for the rest to mean anything.
+        answer: the finding in words.
     """
 
     results: Results
+    best: pd.DataFrame
+    gains: pd.DataFrame
     summary: pd.DataFrame
+    protection: pd.DataFrame
     comparison: pd.DataFrame
+    ranking: pd.DataFrame
+    strengths: pd.DataFrame
     checks: list[Check]
+    answer: str
 
     @classmethod
     def of(cls, results: Results) -> Findings:
-        best = results.best()
-        return cls(results, summarise(best), compare(results.per_image), check(best))
+        best, outcomes, checks = results.best(), Outcomes(results.per_image), check(results.best())
+        gains = adaptive_gains(best, outcomes)
+        summary = summarise(best, gains)
+        protection = against_none(summary, outcomes)
+        return cls(
+            results,
+            best,
+            gains,
+            summary,
+            protection,
+            compare(best, outcomes),
+            ranking(summary, outcomes),
+            strengths(summary, outcomes),
+            checks,
+            answer(summary, protection, outcomes, checks),
+        )
 
     @property
-    def answer(self) -> str:
-        """See `answer`."""
-        return answer(self.summary, self.comparison, self.checks)
+    def judge(self) -> str:
+        """The oracle that finds most undefended images, of those that may be believed if there are any."""
+        undefended = self.best[(self.best["defence"] == "none") & self.best["oracle"].isin(self.judges)]
+        rows = undefended if len(undefended) else self.best[self.best["oracle"].isin(self.judges)]
+        return str(rows.loc[rows["eval_acc"].idxmax(), "oracle"])
+
+    @property
+    def judges(self) -> list[str]:
+        """The oracles that may be believed; all of them where none may."""
+        oracles = list(dict.fromkeys(item.oracle for item in self.checks))
+        return [name for name in oracles if name in believed(self.checks)] or oracles
 
 
-def answer(summary: pd.DataFrame, comparison: pd.DataFrame, checks: list[Check]) -> str:
-    """The study's finding in one sentence, no stronger than the numbers.
+def against_none(summary: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
+    """Each point's worst case against the undefended one, on the same images; see `ranking.versus`."""
+    lines = [line for _, line in attacked(summary).iterrows()]
+    undefended = [line for line in lines if line["defence"] == "none"]
+    return versus(
+        [(line, undefended[0]) for line in lines if undefended and line["defence"] != "none"], outcomes
+    )
+
+
+def answer(summary: pd.DataFrame, protection: pd.DataFrame, outcomes: Outcomes, checks: list[Check]) -> str:
+    """The study's finding in a few words, no stronger than the numbers.
 
     One oracle that passes all its checks is enough: a weak one beside it cannot lower the worst case.
     """
-    if not {item.oracle for item in checks} - {item.oracle for item in checks if not item.passed}:
+    if not believed(checks):
         failed = sum(not item.passed for item in checks)
         return (
             f"The comparison means nothing yet: {failed} of {len(checks)} checks failed, "
@@ -57,22 +105,18 @@ def answer(summary: pd.DataFrame, comparison: pd.DataFrame, checks: list[Check])
         f"The strongest attack ({undefended['worst_attack']}, judged by {undefended['worst_oracle']}) "
         f"identifies {_with_interval(undefended)} of the undefended images"
     )
-    lower = _shown_lower(summary, comparison, undefended)
+    lower = _shown_lower(summary, protection)
     if lower.empty:
-        return f"{leak}, and no defence was shown to lower that."
+        return f"{leak}, and no defence was shown to lower that. {_scope(summary)}"
     affordable = lower[lower["auc"] >= undefended["auc"] - AFFORDABLE]
     chosen = lower if affordable.empty else affordable
     point = chosen.loc[chosen["worst_eval_acc"].idxmin()]
-    name = " ".join(filter(None, (point["defence"], point["strength"])))
-    return (
-        f"{leak}; under {name} the strongest one ({point['worst_attack']}) identifies "
+    found = (
+        f"{leak}; under {name_of(point)} the strongest one ({point['worst_attack']}) identifies "
         f"{_with_interval(point)}, at a mean AUC of {point['auc']:.3f} instead of {undefended['auc']:.3f}"
-        + (
-            f", and no point that costs less than {AFFORDABLE} was shown to help."
-            if affordable.empty
-            else "."
-        )
     )
+    costly = f", and no point that costs less than {AFFORDABLE} was shown to help" if affordable.empty else ""
+    return f"{found}{costly}. {_equals(point, chosen, outcomes)}{_scope(summary)}"
 
 
 def _with_interval(line: pd.Series) -> str:
@@ -80,26 +124,34 @@ def _with_interval(line: pd.Series) -> str:
     return f"{percent(line['worst_eval_acc'])} (95% interval {low} to {high})"
 
 
-def _shown_lower(summary: pd.DataFrame, comparison: pd.DataFrame, undefended: pd.Series) -> pd.DataFrame:
-    """Points that lower the worst case, and on which the undefended worst attack is shown to do worse."""
-    if comparison.empty:
+def _shown_lower(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFrame:
+    """Points whose worst case is shown to be below the undefended one."""
+    if protection.empty:
         return summary.iloc[:0]
-    proof = comparison[
-        (comparison["attack"] == undefended["worst_attack"])
-        & (comparison["oracle"] == undefended["worst_oracle"])
-        & (comparison["verdict"] == "lower")
-    ]
-    proven = set(zip(proof["defence"], proof["strength"], strict=True))
-    lower = summary[summary["worst_eval_acc"] < undefended["worst_eval_acc"]]
-    points = zip(lower["defence"], lower["strength"], strict=True)
-    return lower[[point in proven for point in points]]
+    proven = protection[protection["verdict"] == "lower"]
+    names = set(zip(proven["defence"], proven["strength"], strict=True))
+    points = zip(summary["defence"], summary["strength"], strict=True)
+    return summary[[point in names for point in points]]
 
 
-def run_time(results: Results) -> pd.DataFrame:
-    """Seconds and megabytes of every stage."""
-    folders = [results.output / stage["folder"] for stage in results.stages]
-    markers = [json.loads((folder / "stage.json").read_text()) for folder in folders]
-    return pd.DataFrame(markers)[["stage", "seconds", "megabytes"]]
+def _equals(point: pd.Series, others: pd.DataFrame, outcomes: Outcomes) -> str:
+    """Refuses to call a point the best of those that overlap."""
+    names = alike(point, others, outcomes)
+    if not names:
+        return ""
+    shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    return f"No difference is shown between its leak and that of {shown}. "
+
+
+def _scope(summary: pd.DataFrame) -> str:
+    """How far the attacks went."""
+    tried = summary["false_security"].notna()
+    if not tried.any():
+        return "No attacker adapted to a defence here; one who does may find more."
+    deceived = [name_of(line) for _, line in summary[summary["false_security"].eq(True)].iterrows()]
+    if deceived:
+        return f"Basic attacks alone would have given false security for {', '.join(deceived)}."
+    return "No adaptive attack was shown to find more than the basic ones."
 
 
 def without_folders(config: Any) -> Any:

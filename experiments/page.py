@@ -3,98 +3,128 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+import io
+import re
+from collections.abc import Iterable
+from functools import singledispatch
 from html import escape
 from pathlib import Path
+from string import Template
 
-import pandas as pd
+from PIL import Image
 
-from experiments.figures import Words
+from experiments.document import Block, Checks, Code, Figures, Folded, Items, Section, Table, Text
+from experiments.figures import INK, PAPER, Figure
 
-STYLE = """
-:root { color-scheme: light dark; --line: #8886; --bad: #b3261e; --good: #1b6e3c; --soft: #8881; }
-@media (prefers-color-scheme: dark) { :root { --bad: #ff8a80; --good: #7ddc9f; } }
-body { font: 1rem/1.5 system-ui, sans-serif; max-width: 70rem; margin: auto; padding: 1rem; }
-h1 { margin-bottom: 0; } h2 { margin: 2.2rem 0 .5rem; font-size: 1.25rem; } p, ul { max-width: 46rem; }
-img { max-width: 100%; height: auto; box-sizing: border-box; padding: .3rem; }
-img { background: #fff; border-radius: .25rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 28rem), 1fr)); gap: 1rem; }
-figure { margin: 0; } figcaption { font-size: .9rem; opacity: .85; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; }
-td, th { border-bottom: 1px solid var(--line); padding: .2rem .8rem .2rem 0; }
-td, th { text-align: left; white-space: nowrap; }
-td { font-variant-numeric: tabular-nums; } tr:hover td { background: var(--soft); }
-pre { overflow-x: auto; font-size: .8rem; } summary { cursor: pointer; }
-.answer { border-left: .3rem solid var(--line); padding: .2rem 0 .2rem 1rem; font-size: 1.15rem; }
-ul { padding-left: 1.2rem; } .bad { color: var(--bad); font-weight: 600; }
-.good::marker { color: var(--good); }
-.verdict { font-weight: 600; } .good .verdict { color: var(--good); }
-@media print {
-  body { max-width: none; font-size: 9pt; }
-  figure, table { break-inside: avoid; }
-  .scroll { overflow: visible; }
-}
-"""
+TEMPLATE = Path(__file__).with_name("templates") / "report.html"
 
 
-def page(title: str, sections: Mapping[str, str]) -> str:
-    """The whole document; `sections` are HTML by heading."""
-    body = "\n".join(f"<section><h2>{escape(name)}</h2>\n{html}</section>" for name, html in sections.items())
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
-        f"<body><main><h1>{escape(title)}</h1>\n{body}</main></body></html>\n"
+def page(title: str, sections: Iterable[Section]) -> str:
+    """The whole document."""
+    sections = list(sections)
+    template = Template(TEMPLATE.read_text(encoding="utf-8"))
+    return template.substitute(
+        title=escape(title),
+        contents="".join(map(_link, sections)),
+        sections="\n".join(map(_section, sections)),
     )
 
 
-def paragraph(text: str, kind: str = "") -> str:
-    """A paragraph of plain text."""
-    return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
+def _link(part: Section) -> str:
+    return f'<li><a href="#{_anchor(part.title)}">{escape(part.title)}</a></li>'
 
 
-def verdicts(lines: Iterable[tuple[str, bool]]) -> str:
-    """A list of checks; the word says what the colour says."""
+def _section(part: Section) -> str:
+    blocks = "\n".join(html(block) for block in part.blocks)
+    return f'<section id="{_anchor(part.title)}"><h2>{escape(part.title)}</h2>\n{blocks}</section>'
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"\W+", "-", title.lower()).strip("-")
+
+
+@singledispatch
+def html(block: Block) -> str:
+    """A block as HTML."""
+    raise TypeError(f"{type(block).__name__} is no block of a report")
+
+
+@html.register
+def _(block: Text) -> str:
+    kind = ' class="answer"' if block.answer else ""
+    return f"<p{kind}>{escape(block.text)}</p>"
+
+
+@html.register
+def _(block: Items) -> str:
+    kind = ' class="warnings"' if block.warning else ""
+    return f"<ul{kind}>{''.join(f'<li>{escape(line)}</li>' for line in block.lines)}</ul>"
+
+
+@html.register
+def _(block: Checks) -> str:
+    """The word says what the colour says."""
     items = (
-        f'<li class="{"good" if passed else "bad"}">'
-        f'<span class="verdict">{"passed" if passed else "FAILED"}</span>: {escape(text)}</li>'
-        for text, passed in lines
+        f'<li class="{"good" if item.passed else "bad"}">'
+        f'<span class="verdict">{"passed" if item.passed else "FAILED"}</span>: {escape(item.text)}</li>'
+        for item in block.checks
     )
     return f"<ul>{''.join(items)}</ul>"
 
 
-def table(frame: pd.DataFrame) -> str:
-    """A table; empty cells stay empty."""
-    if frame.empty:
-        return paragraph("Nothing to show.")
-    html = frame.to_html(index=False, na_rep="", border=0, float_format="{:.4g}".format)
-    return f'<div class="scroll">{html}</div>'
-
-
-def download(path: Path) -> str:
-    """A link that saves a CSV carried in the page itself."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<p><a download="{path.name}" href="data:text/csv;base64,{data}">Download {path.name}</a></p>'
-
-
-def figures(drawn: Mapping[Path, Words]) -> str:
-    """PNGs, two beside each other where there is room."""
-    return f'<div class="figures">{"".join(_figure(path, words) for path, words in drawn.items())}</div>'
-
-
-def _figure(path: Path, words: Words) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
+@html.register
+def _(block: Table) -> str:
+    shown = block.readable.to_html(index=False, na_rep="", border=0, float_format="{:.4g}".format)
+    data = base64.b64encode(block.raw.to_csv(index=False).encode()).decode()
+    name = f"{escape(block.name)}.csv"
     return (
-        f'<figure><img alt="{escape(words.alt, quote=True)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(words.caption)}</figcaption></figure>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{name} as a table">{shown}</div>'
+        f'<p class="download"><a download="{name}" href="data:text/csv;base64,{data}">Download {name}</a></p>'
     )
 
 
-def preformatted(text: str) -> str:
-    """Text as it is."""
-    return f"<pre>{escape(text)}</pre>"
+@html.register
+def _(block: Figures) -> str:
+    return f'<div class="figures">{"".join(_figure(figure) for figure in block.figures)}</div>'
 
 
-def folded(title: str, html: str) -> str:
-    """Something that few readers want, behind its title."""
-    return f"<details><summary>{escape(title)}</summary>{html}</details>"
+@html.register
+def _(block: Code) -> str:
+    return f'<pre tabindex="0">{escape(block.text)}</pre>'
+
+
+@html.register
+def _(block: Folded) -> str:
+    inside = "\n".join(html(part) for part in block.blocks)
+    return f"<details><summary>{escape(block.title)}</summary>{inside}</details>"
+
+
+def _figure(figure: Figure) -> str:
+    picture = _inline(figure) if figure.path.suffix == ".svg" else _embedded(figure)
+    return f"<figure>{picture}<figcaption>{escape(figure.caption)}</figcaption></figure>"
+
+
+def _embedded(figure: Figure) -> str:
+    """A picture as a JPEG, which is a fraction of the PNG on disk."""
+    jpeg = io.BytesIO()
+    Image.open(figure.path).convert("RGB").save(jpeg, "JPEG", quality=90)
+    data = base64.b64encode(jpeg.getvalue()).decode()
+    return f'<img alt="{escape(figure.alt)}" src="data:image/jpeg;base64,{data}">'
+
+
+def _inline(figure: Figure) -> str:
+    """The drawing as part of the page, in the reader's colours, and with names that no other drawing has."""
+    drawing = figure.path.read_text()
+    drawing = drawing[drawing.index("<svg") :]
+    drawing = re.sub(r"<style.*?</style>", "", drawing, flags=re.DOTALL)  # it would style the whole page
+    drawing = re.sub(r"(\d\.\d\d)\d+", r"\1", drawing)  # a hundredth of a point is small enough
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', drawing))
+    prefix = f"{figure.path.stem}-"
+    drawing = re.sub(
+        r' id="([^"]*)"', lambda found: f' id="{prefix}{found[1]}"' if found[1] in used else "", drawing
+    )
+    drawing = re.sub(r'(href="|url\()#', rf"\1#{prefix}", drawing)
+    drawing = drawing.replace(INK, "currentColor").replace(PAPER, "Canvas")
+    box = re.search(r'viewBox="([^"]*)"', drawing)[0]
+    start = f'<svg role="img" aria-label="{escape(figure.alt)}" {box}>'
+    return re.sub(r"<svg[^>]*>", lambda _: start, drawing, count=1)

@@ -3,64 +3,80 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable
+from functools import singledispatch
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
-from experiments import readable
-from experiments.figures import Words
-from experiments.findings import Findings, run_time, without_folders
-from experiments.machine import made_with
+from experiments.document import Block, Checks, Code, Figures, Folded, Items, Section, Table, Text
 
 
-def publish(findings: Findings, curves: Mapping[Path, Words], path: Path) -> None:
-    """Write the page, and the curves into a folder of its name beside it."""
+def publish(title: str, sections: Iterable[Section], path: Path) -> None:
+    """Write the page, and its figures into a folder of its name beside it. Private sections are left out."""
+    public = [section for section in sections if not section.private]
     folder = path.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.png"):
+    for old in (*folder.glob("*.png"), *folder.glob("*.svg")):
         old.unlink()
-    for figure in curves:
-        shutil.copy(figure, folder)
-    path.write_text(markdown(findings, curves, folder.name))
+    for section in public:
+        for block in section.every(Figures):
+            for figure in block.figures:
+                shutil.copy(figure.path.with_suffix(".png"), folder)
+    path.write_text(markdown(title, public, folder.name))
 
 
-def markdown(findings: Findings, curves: Mapping[Path, Words], folder: str) -> str:
+def markdown(title: str, sections: Iterable[Section], folder: str) -> str:
     """The page, with its figures in `folder`."""
-    results = findings.results
-    checks = [f"- {'passed' if item.passed else '**FAILED**'}: {item.text}" for item in findings.checks]
-    images = [f"![{words.alt}]({folder}/{figure.name})" for figure, words in curves.items()]
-    config = yaml.safe_dump(without_folders(results.config), sort_keys=False, allow_unicode=True)
-    blocks = [
-        f"# {results.config['name']}",
-        readable.QUESTION,
-        f"**{findings.answer}**",
-        readable.THREAT,
-        "\n".join(checks),
-        "## The worst case of every defence",
-        readable.WORST,
-        table(readable.worst_cases(findings.summary)),
-        "## Privacy against utility",
-        readable.CURVES,
-        *images,
-        "## Against undefended, on the same images",
-        readable.PAIRED,
-        table(readable.changes(findings.comparison)),
-        "## Every attack",
-        readable.COLUMNS,
-        table(readable.attacks(results.best())),
-        "## How it was run",
-        f"Seed {results.config['seed']}; {made_with()}.",
-        f"<details><summary>Configuration</summary>\n\n```yaml\n{config}```\n\n</details>",
-        f"<details><summary>Run time</summary>\n\n{table(run_time(results))}\n\n</details>",
-    ]
-    return "\n\n".join(blocks) + "\n"
+    parts = [f"# {title}"]
+    for section in sections:
+        parts += [f"## {section.title}", *(_block(block, folder) for block in section.blocks)]
+    return "\n\n".join(parts) + "\n"
 
 
-def table(frame: pd.DataFrame) -> str:
-    """A Markdown table."""
-    if frame.empty:
-        return "Nothing to show."
+@singledispatch
+def _block(block: Block, folder: str) -> str:
+    raise TypeError(f"{type(block).__name__} is no block of a report")
+
+
+@_block.register
+def _(block: Text, folder: str) -> str:
+    return f"**{block.text}**" if block.answer else block.text
+
+
+@_block.register
+def _(block: Items, folder: str) -> str:
+    return "\n".join(f"- {'**Warning:** ' * block.warning}{line}" for line in block.lines)
+
+
+@_block.register
+def _(block: Checks, folder: str) -> str:
+    return "\n".join(f"- {'passed' if item.passed else '**FAILED**'}: {item.text}" for item in block.checks)
+
+
+@_block.register
+def _(block: Table, folder: str) -> str:
+    return _table(block.readable)
+
+
+@_block.register
+def _(block: Figures, folder: str) -> str:
+    return "\n\n".join(
+        f"![{figure.alt}]({folder}/{figure.path.with_suffix('.png').name})" for figure in block.figures
+    )
+
+
+@_block.register
+def _(block: Code, folder: str) -> str:
+    return f"```{block.language}\n{block.text}```"
+
+
+@_block.register
+def _(block: Folded, folder: str) -> str:
+    inside = "\n\n".join(_block(part, folder) for part in block.blocks)
+    return f"<details><summary>{block.title}</summary>\n\n{inside}\n\n</details>"
+
+
+def _table(frame: pd.DataFrame) -> str:
     lines = [frame.columns, ["---"] * len(frame.columns), *frame.astype(str).to_numpy()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

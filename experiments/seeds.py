@@ -7,7 +7,10 @@ import torch
 
 from facecrafter.metrics import over_seeds
 
-SETTING = ["dataset", "scenario", "network", "defence", "strength", "attack", "countermeasure", "oracle"]
+SETTING = [
+    *("dataset", "scenario", "network", "defence", "strength"),
+    *("attack", "epoch", "countermeasure", "oracle"),
+]
 """What the rows of one setting have in common."""
 
 

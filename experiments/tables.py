@@ -1,4 +1,4 @@
-"""A study's results as tables: every row, the worst case per defence, paired tests, the study's checks."""
+"""A study's results as its stages left them: every row, and what was identified image by image."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 import yaml
 
-from facecrafter.metrics.intervals import paired_difference, paired_ratio
-
 POINT = ["defence", "strength"]
-BETTER_ATTACK, WHITE_BOX = 10.0, 5.0
-"""How far above chance the undefended attacks have to be, for a protected one to mean anything."""
+MEASURING = {"measure", "identify"}
+"""Commands whose stages leave results.json and per_image.csv."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +22,9 @@ class Results:
     Attributes:
         output: the study's folder.
         config: its resolved configuration.
-        stages: the plan: name, command, folder, inputs, labels of every stage.
+        stages: the plan: name, command, folder, inputs, labels of every stage that is done.
         rows: results.csv.
-        per_image: one line per image, attack, oracle and restart, with the labels of its stage.
+        per_image: one line per image, trial and oracle, with the restart that the attack itself would choose.
     """
 
     output: Path
@@ -37,12 +34,34 @@ class Results:
     per_image: pd.DataFrame
 
     def folder(self, name: str) -> Path:
-        """A stage's artifact folder."""
-        return self.output / next(stage["folder"] for stage in self.stages if stage["name"] == name)
+        """A stage's artifact folder.
+
+        Raises:
+            KeyError: there is no such stage, or it is not done.
+        """
+        folders = {stage["name"]: stage["folder"] for stage in self.stages}
+        return self.output / folders[name]
 
     def best(self) -> pd.DataFrame:
-        """The rows in which each attack chose among its restarts by its own loss."""
-        return self.rows[self.rows["restart"].astype(str) == "best"]
+        """The rows in which each attack chose among its restarts by its own loss, and their `trial`."""
+        best = self.rows[self.rows["restart"].astype(str) == "best"]
+        names = [trial(row) for row in best.to_dict("records")]
+        return best.assign(trial=names)
+
+    def measured(self) -> list[dict[str, Any]]:
+        """The stages whose rows are in results.csv."""
+        return [stage for stage in self.stages if stage["command"] in MEASURING]
+
+
+def trial(labels: dict[str, Any]) -> str:
+    """What an attack is called where its epochs and countermeasures have to be told apart."""
+    epoch, countermeasure = labels.get("epoch"), labels.get("countermeasure")
+    parts = [labels["attack"]]
+    if epoch is not None and not pd.isna(epoch):
+        parts.append(f"epoch {int(epoch)}")
+    if isinstance(countermeasure, str) and countermeasure != "none":
+        parts.append(f"against {countermeasure}")
+    return ", ".join(parts)
 
 
 def gather(output: Path) -> Results:
@@ -56,122 +75,33 @@ def gather(output: Path) -> Results:
     config = yaml.safe_load((output / "study.yaml").read_text())
     stages = json.loads((output / "plan.json").read_text())
     done = [stage for stage in stages if (output / stage["folder"] / "stage.json").is_file()]
-    measured = [stage for stage in done if stage["command"] == "measure"]
+    measured = [stage for stage in done if stage["command"] in MEASURING]
     if not measured:
         raise FileNotFoundError(
             f"{output}: nothing is measured yet; run experiments.study again without --only"
         )
     files = [output / stage["folder"] / "results.json" for stage in measured]
-    rows = [row for file in files for row in json.loads(file.read_text())]
-    per_image = [_labelled(output, stage) for stage in measured]
-    table = pd.DataFrame(rows)
-    table["strength"] = table["strength"].fillna("")
-    return Results(output, config, done, table, pd.concat(per_image, ignore_index=True))
+    rows = pd.DataFrame([row for file in files for row in json.loads(file.read_text())])
+    rows = rows.fillna({"strength": "", "adaptive": "none", "countermeasure": "none"})
+    per_image = pd.concat([_per_image(output, stage) for stage in measured], ignore_index=True)
+    return Results(output, config, done, rows, per_image)
 
 
-def _labelled(output: Path, stage: dict[str, Any]) -> pd.DataFrame:
-    table = pd.read_csv(output / stage["folder"] / "per_image.csv", dtype={"restart": str})
-    return table.assign(**{name: stage["labels"][name] for name in ("defence", "strength", "attack")})
-
-
-def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """The worst case of every defence and strength, over all attacks and oracles.
-
-    An attack is worst if it identifies most. `false_security` says whether an adaptive attack beats every
-    basic one beyond the intervals; it is empty where no adaptive attack was run.
-    """
-    lines = []
-    for point, group in rows.groupby(POINT, sort=False):
-        worst = group.loc[group["eval_acc"].idxmax()]
-        lines.append(
-            {
-                **dict(zip(POINT, point, strict=True)),
-                "auc": worst["auc"],
-                "worst_attack": worst["attack"],
-                "worst_oracle": worst["oracle"],
-                "worst_eval_acc": worst["eval_acc"],
-                "worst_eval_acc_lo": worst["eval_acc_lo"],
-                "worst_eval_acc_hi": worst["eval_acc_hi"],
-                "false_security": _false_security(group),
-            }
-        )
-    return pd.DataFrame(lines)
-
-
-def _false_security(group: pd.DataFrame) -> bool | None:
-    basic, adaptive = group[group["adaptive"] == "none"], group[group["adaptive"] != "none"]
-    if basic.empty or adaptive.empty:
-        return None
-    strongest = basic.loc[basic["eval_acc"].idxmax()]
-    return bool((adaptive["eval_acc_lo"] > strongest["eval_acc_hi"]).any())
-
-
-def compare(per_image: pd.DataFrame) -> pd.DataFrame:
-    """Each defence against none, on the same images, attack and oracle: the paired change of the Eval Acc.
-
-    `left` is the share of the undefended Eval Acc that is left; below 0.5, the defence at least halves it.
-    `verdict` is 'lower' or 'higher' where the 95% interval excludes 0, else 'no difference shown'.
-    """
-    best = per_image[per_image["restart"] == "best"]
-    undefended = best[best["defence"] == "none"].set_index(["attack", "oracle", "row"]).sort_index()
-    lines = []
-    for (*point, attack, oracle), group in best.groupby([*POINT, "attack", "oracle"], sort=False):
-        if point[0] == "none" or (attack, oracle) not in undefended.index:
-            continue
-        before = undefended.loc[(attack, oracle)]["correct"].rename("undefended")
-        pairs = group.set_index("row").join(before, how="inner")
-        columns = [torch.tensor(pairs[name].to_numpy()) for name in ("correct", "undefended", "identity")]
-        change, left = paired_difference(*columns), paired_ratio(*columns)
-        verdict = "lower" if change.hi < 0 else "higher" if change.lo > 0 else "no difference shown"
-        names = {
-            **dict(zip(POINT, point, strict=True)),
-            "attack": attack,
-            "oracle": oracle,
-            "n_images": len(pairs),
-        }
-        changes = {"change": change.value, "lo": change.lo, "hi": change.hi}
-        shares = {"left": left.value, "left_lo": left.lo, "left_hi": left.hi}
-        lines.append({**names, **changes, **shares, "verdict": verdict})
-    return pd.DataFrame(lines)
-
-
-@dataclass(frozen=True)
-class Check:
-    """Something that has to hold before what one oracle says means anything."""
-
-    oracle: str
-    text: str
-    passed: bool
-
-
-def check(rows: pd.DataFrame) -> list[Check]:
-    """Whether the undefended attacks succeed, and whether the oracles know the clean images."""
-    checks = []
-    for oracle, group in rows.groupby("oracle", sort=False):
-        undefended = group[group["defence"] == "none"]
-        if undefended.empty:
-            text = f"no attack on undefended images was judged by {oracle} yet"
-            checks.append(Check(oracle, text, False))
-            continue
-        white_box = undefended[undefended["access"] == "white"]
-        checks += [_succeeds(undefended.loc[undefended["eval_acc_lo"].idxmax()], BETTER_ATTACK)]
-        checks += [_succeeds(row, WHITE_BOX) for _, row in white_box.iterrows()]
-        clean, worst = group["clean_acc"].iloc[0], group["eval_acc_lo"].max()
-        text = f"{oracle} identifies {percent(clean)} of the clean images; no attack is shown to exceed that"
-        checks.append(Check(oracle, text, bool(clean >= worst)))
-    return checks
-
-
-def _succeeds(row: pd.Series, factor: float) -> Check:
-    chance = 1 / row["n_identities"]
-    times = row["eval_acc_lo"] / chance
-    text = (
-        f"{row['attack']} judged by {row['oracle']} identifies {percent(row['eval_acc'])} of the undefended "
-        f"images; the lower bound is {times:.1f} times chance, needed are {factor:g}"
-    )
-    return Check(row["oracle"], text, bool(times >= factor))
+def _per_image(output: Path, stage: dict[str, Any]) -> pd.DataFrame:
+    """What a stage found on each image; nothing where the defence gives nothing away to attack."""
+    columns = ["oracle", "restart", "row", "identity", "correct"]
+    path, labels = output / stage["folder"] / "per_image.csv", stage["labels"]
+    lines = pd.read_csv(path, dtype={"restart": str}) if path.is_file() else pd.DataFrame(columns=columns)
+    names = {name: labels[name] for name in (*POINT, "attack")}
+    return lines.loc[lines["restart"] == "best", columns].assign(**names, trial=trial(labels))
 
 
 def percent(value: float) -> str:
     """0.0859 -> '8.6%'."""
     return f"{100 * value:.1f}%"
+
+
+def name_of(line: pd.Series | dict[str, str]) -> str:
+    """A defence and its strength as people read them."""
+    defence = "undefended" if line["defence"] == "none" else line["defence"]
+    return f"{defence} {line['strength']}".strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,49 +28,182 @@ LEAK = {"": 0.6, "beta=0.5": 0.1, "beta=1": 0.12, "beta=2": 0.3, "beta=4": 0.5}
 AUC = {"": 0.9, "beta=0.5": 0.84, "beta=1": 0.862, "beta=2": 0.866, "beta=4": 0.885}
 ATTACKS = {"white_box": 0.8, "black_box": 1.0}
 ORACLES = {"classifier": 0.9, "embedding": 0.5}
+DISCO_LEAK, DISCO_AUC = {"ratio=0.6": 0.35, "ratio=0.9": 0.05}, {"ratio=0.6": 0.867, "ratio=0.9": 0.858}
+COLLAPSE = {"none": {0: 1.0, 5: 1.0}, "crafter": {0: 1.0, 5: 1.05}, "disco": {0: 1.0, 5: 1.6}}
+"""What training on protected features multiplies the leak of the black box by, epoch by epoch."""
+AVERAGES = {"a3_average": (1.6, 0.1, 1.0), "a3_matched": (1.6, 1.5, 1.0)}
+"""What averaging multiplies it by, under the countermeasures none, shuffle and record."""
+ATTRIBUTES = {"Bald": 0.99, "Smiling": 0.6}
 
 
 def write_study(folder: Path, cache: Path) -> Path:
-    """Write everything that experiments.report reads into `folder`."""
-    data = SyntheticFaces(**DATA["init_args"] | {"cache_dir": str(cache)})
-    data.prepare_data()
-    data.setup("test")
-    faces = data.faces("private_test")
-    config = {
-        "name": "made-up",
-        "seed": 0,
-        "data": {**DATA, "init_args": DATA["init_args"] | {"cache_dir": str(cache)}},
-        "attacks": {attack: {} for attack in ATTACKS},
-    }
-    stages = []
+    """Write everything that experiments.report reads into `folder`: one defence, basic attacks."""
+    study = MadeUpStudy(folder, cache)
     for strength in LEAK:
         for attack in ATTACKS:
-            name = f"{'crafter' if strength else 'none'}{'.' * bool(strength)}{strength}.{attack}"
-            labels = {"defence": "crafter" if strength else "none", "strength": strength, "attack": attack}
-            stages += [_stage(name, "attack", None), _stage(f"{name}.measure", "measure", labels)]
-            _finish(folder, stages[-2:])
-            _reconstruct(folder / stages[-2]["folder"] / "reconstructions", faces, LEAK[strength])
-            _measure(folder / stages[-1]["folder"], labels, faces)
-    (folder / "study.yaml").write_text(yaml.safe_dump(config))
-    (folder / "plan.json").write_text(json.dumps(stages))
+            study.attack(
+                "crafter" if strength else "none", strength, attack, LEAK[strength] * ATTACKS[attack]
+            )
+    study.finish()
     return folder
 
 
-def _stage(name: str, command: str, labels: dict[str, str] | None) -> dict[str, Any]:
+def write_rich_study(folder: Path, cache: Path) -> Path:
+    """Write a study with every kind of row: a second defence, adaptive attacks, a defence left alone."""
+    study = MadeUpStudy(folder, cache, {"classifier": ORACLES["classifier"]})
+    points = [("crafter" if strength else "none", strength, leak) for strength, leak in LEAK.items()]
+    points += [("disco", strength, leak) for strength, leak in DISCO_LEAK.items()]
+    for defence, strength, leak in points:
+        for attack, factor in ATTACKS.items():
+            study.attack(defence, strength, attack, leak * factor)
+        for epoch, factor in COLLAPSE[defence].items():
+            study.attack(defence, strength, "a1_black_box", leak * factor, adaptive="A1", epoch=epoch)
+        study.identify(defence, strength, leak / 2)
+        study.protect(defence, strength)
+    for attack, factors in AVERAGES.items():
+        for countermeasure, factor in zip(("none", "shuffle", "record"), factors, strict=True):
+            leak = LEAK["beta=0.5"] * factor
+            labels = {"adaptive": "A3", "countermeasure": countermeasure}
+            study.attack("crafter", "beta=0.5", attack, leak, **labels)
+    study.leave_alone("public_only", 0.8)
+    study.write_data()
+    study.finish()
+    return folder
+
+
+class MadeUpStudy:
+    """Writes one stage after the other."""
+
+    def __init__(self, folder: Path, cache: Path, oracles: dict[str, float] = ORACLES) -> None:
+        self.folder, self.cache, self.oracles = folder, cache, oracles
+        self.data = SyntheticFaces(**DATA["init_args"] | {"cache_dir": str(cache)})
+        self.data.prepare_data()
+        self.data.setup("test")
+        self.faces = self.data.faces("private_test")
+        self.stages: list[dict[str, Any]] = []
+
+    def finish(self) -> None:
+        config = {
+            "name": "made-up",
+            "seed": 0,
+            "data": {**DATA, "init_args": DATA["init_args"] | {"cache_dir": str(self.cache)}},
+            "attacks": {attack: {} for attack in ATTACKS},
+        }
+        (self.folder / "study.yaml").write_text(yaml.safe_dump(config))
+        (self.folder / "plan.json").write_text(json.dumps(self.stages))
+
+    def attack(self, defence: str, strength: str, attack: str, leak: float, **labels: Any) -> None:
+        """An attack that identifies a share `leak` of the images, and its measurement."""
+        labels = _labels(defence, strength, attack) | labels
+        parts = [defence, strength, attack, labels["countermeasure"].replace("none", "")]
+        parts.append("" if labels["epoch"] is None else f"epoch={labels['epoch']}")
+        name = ".".join(filter(None, parts))
+        made = self._stage(name, "attack") / "reconstructions"
+        measured = self._stage(f"{name}.measure", "measure", labels, [name])
+        _reconstruct(made, self.faces, leak)
+        rows = [
+            self._row(labels, oracle, leak * clean, clean) | _likeness(leak)
+            for oracle, clean in self.oracles.items()
+        ]
+        _write_results(measured, rows)
+        self._write_images(measured, rows)
+        _write_lines(measured / "attributes.csv", "attribute,images,auc,auc_lo,auc_hi", [
+            f"{name},50,{auc - leak / 10},{auc - 0.1},{min(1, auc + 0.1)}" for name, auc in ATTRIBUTES.items()
+        ])  # fmt: skip
+        lines = [f"{n},{0.02 - n / 1e5 + leak / 100},{0.02 - n / 1e5}" for n in (25, 50, 100)]
+        _write_lines(measured / "epsilon.csv", "n,epsilon,null", lines)
+
+    def identify(self, defence: str, strength: str, leak: float) -> None:
+        """Identities read from the features."""
+        labels = _labels(defence, strength, "exposure_features") | {"adaptive": "exposure"}
+        name = ".".join(filter(None, (defence, strength, "exposure_features")))
+        measured = self._stage(name, "identify", labels)
+        rows = [self._row(labels, "itself", leak, 0.3)]
+        _write_results(measured, rows)
+        self._write_images(measured, rows)
+
+    def protect(self, defence: str, strength: str) -> None:
+        """The log of a defence that iterates. The second of its checks is a bad one."""
+        folder = self._stage(".".join(filter(None, (defence, strength))), "fit")
+        if defence == "crafter":
+            (folder / "logs").mkdir()
+            _write_lines(folder / "logs" / "iterations-rank0.csv", LOG, [
+                "0,1,2,-0.5,0.0,90,0.01,0.99,0.01,0.02,1500", "0,2,2,-0.8,0.3,60,0.02,0.9,0.2,0.04,1700"
+            ])  # fmt: skip
+
+    def leave_alone(self, defence: str, auc: float) -> None:
+        """A defence of which nothing leaves the device: its utility is all there is to measure."""
+        labels = _labels(defence, "", "none") | {"access": "none"}
+        folder = self._stage(f"{defence}.measure", "measure", labels)
+        common = {"restart": "best", "n_images": len(self.faces), "n_identities": 100}
+        utility = {"auc": auc, "auc_lo": auc - 0.01, "auc_hi": auc + 0.01}
+        _write_results(folder, [labels | common | utility | {"oracle": "none"}])
+
+    def write_data(self) -> None:
+        """The table of pictures and people."""
+        self.data.write_splits(self._stage("data", "prepare") / "splits.csv")
+
+    def _stage(
+        self, name: str, command: str, labels: dict[str, Any] | None = None, inputs: Sequence[str] = ()
+    ) -> Path:
+        stage = {"name": name, "command": command, "folder": f"artifacts/{name}-0"}
+        self.stages.append({**stage, "inputs": list(inputs), "labels": labels})
+        folder = self.folder / stage["folder"]
+        folder.mkdir(parents=True)
+        marker = {"stage": name, "key": "0" * 64, "seconds": 12.5, "megabytes": 3.0, "finished": ""}
+        (folder / "stage.json").write_text(json.dumps(marker))
+        return folder
+
+    def _row(self, labels: dict[str, Any], oracle: str, leak: float, clean: float) -> dict[str, Any]:
+        n = len(self.faces)
+        share, auc = wilson(round(n * leak), n), (AUC | DISCO_AUC)[labels["strength"]]
+        return {
+            **labels,
+            "oracle": oracle,
+            "restart": "best",
+            "clean_acc": clean,
+            "n_images": n,
+            "n_identities": DATA["init_args"]["private_identities"],
+            "seed": 0,
+            "auc": auc,
+            "auc_lo": auc - 0.01,
+            "auc_hi": auc + 0.01,
+            "eval_acc": share.value,
+            "eval_acc_lo": share.lo,
+            "eval_acc_hi": share.hi,
+            "top5": min(1.0, 1.5 * share.value),
+        }
+
+    def _write_images(self, folder: Path, rows: list[dict[str, Any]]) -> None:
+        """Of n images, the first ones are identified."""
+        lines = []
+        for row in rows:
+            hits = round(row["eval_acc"] * len(self.faces))
+            pairs = zip(self.faces.rows.tolist(), self.faces.identities.tolist(), strict=True)
+            lines += [f"{line},{person},best,{row['oracle']},{int(i < hits)},0.5,0.4"
+                      for i, (line, person) in enumerate(pairs)]  # fmt: skip
+        _write_lines(folder / "per_image.csv", "row,identity,restart,oracle,correct,fsim,ssim", lines)
+
+
+LOG = (
+    "batch,iteration,iterations,privacy_loss,utility_loss,stationarity,solver_residual,implicit_cosine,"
+    "implicit_error,inner_gap,largest_eigenvalue"
+)
+
+
+def _likeness(leak: float) -> dict[str, float | None]:
     return {
-        "name": name,
-        "command": command,
-        "folder": f"artifacts/{name}-0",
-        "inputs": [],
-        "labels": labels,
+        **{"tar_at_far_1": 0.3, "tar_at_far_1_lo": 0.2, "tar_at_far_1_hi": 0.4},
+        **{"fsim": 0.3 + leak / 2, "ssim": 0.4, "ms_ssim": 0.45, "psnr": 18.0, "lpips": None, "frechet": 0.2},
+        **{"epsilon": 0.008 + leak / 100, "epsilon_null": 0.008},
     }
 
 
-def _finish(folder: Path, stages: list[dict[str, Any]]) -> None:
-    for stage in stages:
-        (folder / stage["folder"]).mkdir(parents=True)
-        marker = {"stage": stage["name"], "seconds": 12.5, "megabytes": 3.0, "finished": ""}
-        (folder / stage["folder"] / "stage.json").write_text(json.dumps(marker))
+def _labels(defence: str, strength: str, attack: str) -> dict[str, Any]:
+    study = {"dataset": "made-up", "scenario": "deployment", "network": "none"}
+    point = {"defence": defence, "strength": strength, "attack": attack}
+    how = {"access": "white" if attack.startswith("white") else "black", "adaptive": "none"}
+    return study | point | how | {"countermeasure": "none", "epoch": None}
 
 
 def _reconstruct(path: Path, faces: Any, leak: float) -> None:
@@ -82,45 +216,9 @@ def _reconstruct(path: Path, faces: Any, leak: float) -> None:
     store.write(0, row=rows, images=blurred[:, None], losses=torch.zeros(len(rows), 1))
 
 
-def _measure(folder: Path, labels: dict[str, str], faces: Any) -> None:
-    rows, lines = [], ["row,identity,restart,oracle,correct,fsim,ssim"]
-    n, auc = len(faces), AUC[labels["strength"]]
-    for oracle, clean in ORACLES.items():
-        hits = round(n * LEAK[labels["strength"]] * ATTACKS[labels["attack"]] * clean)
-        share = wilson(hits, n)
-        rows.append(
-            {
-                **labels,
-                "access": labels["attack"].partition("_")[0],
-                "adaptive": "none",
-                "oracle": oracle,
-                "restart": "best",
-                "clean_acc": clean,
-                "n_images": n,
-                "n_identities": DATA["init_args"]["private_identities"],
-                "auc": auc,
-                "auc_lo": auc - 0.01,
-                "auc_hi": auc + 0.01,
-                "eval_acc": share.value,
-                "eval_acc_lo": share.lo,
-                "eval_acc_hi": share.hi,
-                "top5": min(1.0, 1.5 * share.value),
-                "tar_at_far_1": 0.3,
-                "tar_at_far_1_lo": 0.2,
-                "tar_at_far_1_hi": 0.4,
-                "fsim": 0.5,
-                "ssim": 0.4,
-                "ms_ssim": 0.45,
-                "psnr": 18.0,
-                "lpips": None,
-                "frechet": 0.2,
-                "epsilon": 0.01,
-                "epsilon_null": 0.008,
-            }
-        )
-        pairs = zip(faces.rows.tolist(), faces.identities.tolist(), strict=True)
-        lines += [
-            f"{row},{person},best,{oracle},{int(i < hits)},0.5,0.4" for i, (row, person) in enumerate(pairs)
-        ]
+def _write_results(folder: Path, rows: list[dict[str, Any]]) -> None:
     (folder / "results.json").write_text(json.dumps(rows))
-    (folder / "per_image.csv").write_text("\n".join(lines) + "\n")
+
+
+def _write_lines(path: Path, header: str, lines: list[str]) -> None:
+    path.write_text("\n".join([header, *lines]) + "\n")

@@ -14,7 +14,7 @@ from experiments.seeds import combine
 
 def row(seed: int, defence: str, eval_acc: float | None, **other: Any) -> dict[str, Any]:
     setting = {"dataset": "synthetic", "scenario": "deployment", "network": "resnet18", "strength": ""}
-    setting |= {"attack": "white_box", "countermeasure": "none", "oracle": "classifier"}
+    setting |= {"attack": "white_box", "epoch": None, "countermeasure": "none", "oracle": "classifier"}
     return setting | {"defence": defence, "seed": seed, "eval_acc": eval_acc, **other}
 
 

@@ -1,0 +1,129 @@
+"""Which defence leaks less: worst case against worst case, at equal utility, on the same images."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+import pandas as pd
+
+from experiments.outcomes import NO_DIFFERENCE, Outcomes, together
+from experiments.tables import POINT, name_of
+from experiments.worst_case import worst_key
+
+CLOSE = 0.005
+"""A difference of mean AUC that decides nothing."""
+Pair = tuple[pd.Series, pd.Series]
+
+
+def attacked(summary: pd.DataFrame) -> pd.DataFrame:
+    """Of the summary, the points that have a worst case."""
+    return summary[summary["worst_attack"].notna()]
+
+
+def versus(pairs: Iterable[Pair], outcomes: Outcomes) -> pd.DataFrame:
+    """Pairs of lines of the summary, worst case against worst case, as one family of tests (Holm).
+
+    `verdict` says of the first of each pair: its leak is 'lower', 'higher', or 'no difference shown'.
+    """
+    pairs = list(pairs)
+    shown = [_side(first) | {f"other_{name}": value for name, value in _side(second).items()}
+             for first, second in pairs]  # fmt: skip
+    tests = together([outcomes.difference(worst_key(first), worst_key(second)) for first, second in pairs])
+    return pd.concat([pd.DataFrame(shown), tests], axis=1)
+
+
+def _side(line: pd.Series) -> dict[str, object]:
+    return {name: line[name] for name in (*POINT, "auc", "worst_attack", "worst_oracle", "worst_eval_acc")}
+
+
+def at_equal_utility(summary: pd.DataFrame) -> Iterator[Pair]:
+    """Points of two defences of which each has its AUC within the other's interval."""
+    lines = [line for _, line in attacked(summary).iterrows()]
+    for first, second in itertools.combinations(lines, 2):
+        if first["defence"] != second["defence"] and _within(first, second) and _within(second, first):
+            yield first, second
+
+
+def _within(first: pd.Series, second: pd.Series) -> bool:
+    return bool(second["auc_lo"] <= first["auc"] <= second["auc_hi"])
+
+
+def ranking(summary: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
+    """Every two defences at equal utility; see `versus`."""
+    return versus(at_equal_utility(summary), outcomes)
+
+
+def standings(table: pd.DataFrame) -> list[str]:
+    """Of a ranking, a sentence for every two defences.
+
+    One is called better only for a point that leaks less at an AUC no smaller than the other's (by `CLOSE`):
+    within the intervals, one that leaks less may also be the less useful.
+    """
+    if table.empty:
+        return []
+    return [
+        _standing(str(first), str(second), lines)
+        for (first, second), lines in table.groupby(["defence", "other_defence"], sort=False)
+    ]
+
+
+def _standing(first: str, second: str, lines: pd.DataFrame) -> str:
+    names = [name_of({"defence": name, "strength": ""}) for name in (first, second)]
+    less, more = lines["verdict"] == "lower", lines["verdict"] == "higher"
+    gain = lines["auc"] - lines["other_auc"]
+    better, worse = bool((less & (gain >= -CLOSE)).any()), bool((more & (gain <= CLOSE)).any())
+    counts = [f"{name} leaks less in {found.sum()}" for name, found in zip(names, (less, more), strict=True)]
+    same = f"{NO_DIFFERENCE} in {(~less & ~more).sum()}"
+    winner = "neither" if better == worse else names[0] if better else names[1]
+    pairs = "1 pair" if len(lines) == 1 else f"{len(lines)} pairs"
+    start = f"{' and '.join(names)}: {winner} is better."
+    return f"{start} Of {pairs} at equal utility, {', '.join([*counts, same])}."
+
+
+def strengths(summary: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
+    """Every two strengths of one defence, weaker before stronger as configured; Holm within the defence."""
+    tables = []
+    for _, lines in attacked(summary).groupby("defence", sort=False):
+        pairs = list(itertools.combinations([line for _, line in lines.iterrows()], 2))
+        if pairs:
+            tables.append(versus(pairs, outcomes))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def orders(table: pd.DataFrame) -> list[str]:
+    """Of `strengths`, a sentence for each defence: do its strengths order privacy?"""
+    if table.empty:
+        return []
+    return [_order(str(defence), lines) for defence, lines in table.groupby("defence", sort=False)]
+
+
+def _order(defence: str, lines: pd.DataFrame) -> str:
+    names = list(dict.fromkeys([*lines["strength"], *lines["other_strength"]]))
+    shown = {
+        (line["strength"], line["other_strength"]): "rises" if line["verdict"] == "lower" else "falls"
+        for line in lines.to_dict("records")
+        if line["verdict"] != NO_DIFFERENCE
+    }
+    if not shown:
+        return f"{defence}: no difference is shown between any two of {', '.join(names)}."
+    if len(directions := set(shown.values())) > 1:
+        pairs = [f"{way} from {one} to {other}" for (one, other), way in shown.items()]
+        return f"{defence}: its strengths do not order privacy: the leak {', '.join(pairs)}."
+    way, unclear = directions.pop(), [pair for pair in itertools.pairwise(names) if pair not in shown]
+    if not unclear:
+        return f"{defence}: its strengths order privacy: the leak {way} at every step of {', '.join(names)}."
+    gaps = "; ".join(f"{one} and {other}" for one, other in unclear)
+    return (
+        f"{defence}: the leak {way} from {names[0]} to {names[-1]} in part only: "
+        f"{NO_DIFFERENCE} between {gaps}."
+    )
+
+
+def alike(chosen: pd.Series, others: pd.DataFrame, outcomes: Outcomes) -> list[str]:
+    """Names of the points whose worst case is not shown to differ from the chosen one's."""
+    rest = others[(others[POINT] != chosen[POINT]).any(axis=1)]
+    table = versus([(line, chosen) for _, line in rest.iterrows()], outcomes)
+    if table.empty:
+        return []
+    return [name_of(line) for _, line in table[table["verdict"] == NO_DIFFERENCE].iterrows()]

@@ -1,0 +1,78 @@
+"""Figures that have to be read on white and on black, by everybody."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from experiments.document import Figures, Text
+from experiments.figures import COLOURS, INK, PAPER, Figure, drawing, styles
+from experiments.page import html
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2)."""
+    shares = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [share / 12.92 if share <= 0.03928 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("paper", ["#ffffff", "#121212"])
+def test_every_colour_stands_out_on_white_and_on_black(colour: str, paper: str) -> None:
+    """WCAG 2 asks for a contrast of 3 to 1 of what is needed to understand a graphic."""
+    bright, dark = sorted([luminance(colour), luminance(paper)], reverse=True)
+    assert (bright + 0.05) / (dark + 0.05) >= 3
+
+
+def test_styles_differ_without_their_colours() -> None:
+    """For whoever sees no colours, a marker or a dash has to tell any two defences apart."""
+    names = [f"defence{number}" for number in range(12)]
+    found = styles(["none", *names])
+    for first, second in itertools.combinations(found.values(), 2):
+        assert (first["marker"], first["linestyle"]) != (second["marker"], second["linestyle"])
+
+
+def test_a_name_keeps_its_style_whatever_is_drawn_beside_none() -> None:
+    assert styles(["none", "a", "b"]) == styles(["a", "none", "b"])
+
+
+@pytest.fixture
+def figure(tmp_path: Path) -> Figure:
+    path = tmp_path / "a-drawing.svg"
+    with drawing(path) as axes:
+        axes.plot([0, 1], [0, 1], marker="o", color=INK)
+        axes.text(0.5, 0.5, "words", color=PAPER)
+    return Figure(path, "A line.", 'It rises from "0" to 1.')
+
+
+def test_a_page_draws_in_the_readers_colours(figure: Figure) -> None:
+    drawn = html(Figures([figure]))
+    assert "currentColor" in drawn
+    assert "Canvas" in drawn
+    assert INK not in drawn
+    assert 'aria-label="It rises from &quot;0&quot; to 1."' in drawn
+    assert ">words</text>" in drawn
+
+
+def test_a_drawing_keeps_its_links_under_its_own_name(figure: Figure) -> None:
+    drawn = html(Figures([figure]))
+    assert 'href="#a-drawing-' in drawn
+    assert 'id="figure_1"' not in drawn
+    assert "<style" not in drawn
+
+
+def test_the_same_drawing_is_the_same_file(figure: Figure, tmp_path: Path) -> None:
+    """Else every report would look changed to whoever keeps them under version control."""
+    before = figure.path.read_bytes()
+    with drawing(figure.path) as axes:
+        axes.plot([0, 1], [0, 1], marker="o", color=INK)
+        axes.text(0.5, 0.5, "words", color=PAPER)
+    assert figure.path.read_bytes() == before
+    assert (tmp_path / "a-drawing.png").is_file()
+
+
+def test_text_is_text() -> None:
+    assert html(Text("a < b & c", answer=True)) == '<p class="answer">a &lt; b &amp; c</p>'

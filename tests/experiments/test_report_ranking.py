@@ -1,0 +1,163 @@
+"""Who leaks less at equal utility, from worst cases made up by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from experiments.checks import Check
+from experiments.findings import against_none, answer
+from experiments.outcomes import Outcomes
+from experiments.ranking import orders, ranking, standings, strengths
+
+N = 40
+PASSED = [Check("classifier", "", True)]
+
+
+def point(defence: str, strength: str, auc: float, hits: int, **other: Any) -> dict[str, Any]:
+    """A line of the summary, whose worst attack finds the first `hits` of 40 people."""
+    bounds = {"auc_lo": auc - 0.01, "auc_hi": auc + 0.01}
+    share = hits / N
+    worst = {"worst_attack": "white_box", "worst_oracle": "classifier", "worst_epoch": math.nan}
+    leak = {"worst_eval_acc": share, "worst_eval_acc_lo": share - 0.1, "worst_eval_acc_hi": share + 0.1}
+    names = {"defence": defence, "strength": strength, "auc": auc, "false_security": None, "hits": hits}
+    return names | bounds | worst | leak | other
+
+
+def tables(*points: dict[str, Any]) -> tuple[pd.DataFrame, Outcomes]:
+    lines = [
+        {"defence": p["defence"], "strength": p["strength"], "trial": "white_box", "oracle": "classifier"}
+        | {"row": image, "identity": image, "correct": int(image < p["hits"])}
+        for p in points
+        for image in range(N)
+    ]
+    return pd.DataFrame(list(points)), Outcomes(pd.DataFrame(lines))
+
+
+def found(*points: dict[str, Any]) -> str:
+    summary, outcomes = tables(*points)
+    return answer(summary, against_none(summary, outcomes), outcomes, PASSED)
+
+
+def test_only_points_of_equal_utility_are_compared() -> None:
+    """Each AUC has to be in the other's interval: overlap alone would compare 0.80 with 0.815."""
+    summary, outcomes = tables(
+        point("a", "s=1", 0.80, 5),
+        point("b", "s=1", 0.81, 20),
+        point("b", "s=2", 0.815, 20),
+        point("a", "s=2", 0.80, 20),
+    )
+    pairs = ranking(summary, outcomes)
+    assert pairs[["strength", "other_strength"]].to_numpy().tolist() == [["s=1", "s=1"], ["s=1", "s=2"]]
+
+
+def test_of_two_pairs_one_is_told_apart() -> None:
+    """5 against 20 of 40: fifteen people, all one way, p = 2/2^15; 19 against 20: one person, p = 1."""
+    summary, outcomes = tables(
+        point("a", "s=1", 0.80, 5), point("a", "s=2", 0.81, 19), point("b", "", 0.805, 20)
+    )
+    table = ranking(summary, outcomes)
+    assert table["verdict"].tolist() == ["lower", "no difference shown"]
+    assert table["p"].tolist() == pytest.approx([2 / 2**15, 1.0])
+    assert table["p_holm"].tolist() == pytest.approx([4 / 2**15, 1.0])
+    assert table["change"].tolist() == pytest.approx([-15 / 40, -1 / 40])
+
+
+@pytest.mark.strict
+def test_holm_takes_away_what_many_comparisons_gave() -> None:
+    """Seven people more is p = 2/2^7 = 0.016 alone, but 0.094 as the least of six."""
+    alone = ranking(*tables(point("a", "", 0.8, 5), point("b", "", 0.8, 12)))
+    assert alone["verdict"].tolist() == ["lower"]
+    many = ranking(
+        *tables(*(point(name, "", 0.8, hits) for name, hits in zip("abcd", (5, 12, 5, 12), strict=True)))
+    )
+    assert set(many["verdict"]) == {"no difference shown"}
+    assert many["p_holm"].min() == pytest.approx(6 * 2 / 2**7)
+
+
+def test_a_point_that_is_not_attacked_is_not_ranked() -> None:
+    nothing = {"worst_attack": None, "worst_eval_acc": math.nan}
+    assert ranking(*tables(point("a", "", 0.8, 5), point("b", "", 0.8, 20, **nothing))).empty
+
+
+@pytest.mark.parametrize(("auc", "winner"), [(0.805, "a"), (0.80, "a"), (0.796, "a"), (0.792, "neither")])
+def test_less_leak_at_less_utility_is_not_better(auc: float, winner: str) -> None:
+    summary, outcomes = tables(point("a", "", auc, 5), point("b", "", 0.8, 25))
+    (sentence,) = standings(ranking(summary, outcomes))
+    assert sentence.startswith(
+        f"a and b: {winner} is better. Of 1 pair at equal utility, a leaks less in 1, "
+    )
+
+
+def test_what_overlaps_is_not_ranked() -> None:
+    (sentence,) = standings(ranking(*tables(point("a", "", 0.8, 5), point("none", "", 0.8, 7))))
+    assert sentence == (
+        "a and undefended: neither is better. Of 1 pair at equal utility, a leaks less in 0, "
+        "undefended leaks less in 0, no difference shown in 1."
+    )
+
+
+@pytest.mark.parametrize(
+    ("hits", "sentence"),
+    [
+        ((5, 15, 30), "order privacy: the leak rises at every step of s=0, s=1, s=2"),
+        ((30, 15, 5), "order privacy: the leak falls at every step of s=0, s=1, s=2"),
+        ((5, 6, 30), "the leak rises from s=0 to s=2 in part only: no difference shown between s=0 and s=1"),
+        ((5, 30, 5), "do not order privacy: the leak rises from s=0 to s=1, falls from s=1 to s=2"),
+        ((5, 6, 7), "no difference is shown between any two of s=0, s=1, s=2"),
+    ],
+)
+def test_whether_the_strengths_order_privacy(hits: tuple[int, ...], sentence: str) -> None:
+    points = [point("a", f"s={number}", 0.8, hit) for number, hit in enumerate(hits)]
+    (line,) = orders(strengths(*tables(*points)))
+    assert sentence in line
+
+
+def test_one_strength_has_no_order() -> None:
+    assert orders(strengths(*tables(point("a", "", 0.8, 5)))) == []
+
+
+def test_the_answer_names_what_it_cannot_tell_apart() -> None:
+    """Both are shown to help, and 5 of 40 against 6 is no reason to prefer either."""
+    text = found(point("none", "", 0.82, 35), point("a", "", 0.80, 5), point("b", "s=1", 0.81, 6))
+    assert "under a the strongest one" in text
+    assert "No difference is shown between its leak and that of b s=1." in text
+
+
+def test_the_answer_prefers_what_is_affordable() -> None:
+    text = found(point("none", "", 0.90, 35), point("a", "", 0.80, 2), point("b", "", 0.86, 12))
+    assert "under b the strongest one" in text
+    assert "No difference" not in text
+
+
+def test_the_answer_says_when_only_dear_points_help() -> None:
+    text = found(point("none", "", 0.90, 35), point("a", "", 0.80, 2))
+    assert "no point that costs less than 0.05 was shown to help" in text
+
+
+def test_the_answer_claims_nothing_that_is_not_shown() -> None:
+    text = found(point("none", "", 0.82, 20), point("a", "", 0.80, 18))
+    assert "no defence was shown to lower that" in text
+
+
+@pytest.mark.parametrize(
+    ("false_security", "words"),
+    [
+        (None, "No attacker adapted"),
+        (False, "No adaptive attack was shown to find more"),
+        (True, "would have given false security for a"),
+    ],
+)
+def test_the_answer_says_how_far_the_attacks_went(false_security: bool | None, words: str) -> None:
+    assert words in found(point("none", "", 0.82, 35), point("a", "", 0.80, 5, false_security=false_security))
+
+
+def test_a_failed_check_is_the_answer() -> None:
+    summary, outcomes = tables(point("none", "", 0.82, 35))
+    failed = [Check("classifier", "", True), Check("classifier", "", False)]
+    assert "means nothing yet: 1 of 2 checks failed" in answer(
+        summary, against_none(summary, outcomes), outcomes, failed
+    )

@@ -1,0 +1,145 @@
+"""The worst case and false security, from results made up by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from experiments.outcomes import Outcomes
+from experiments.tables import trial
+from experiments.worst_case import adaptive_gains, compare, summarise
+
+N = 40
+
+
+def row(attack: str, hits: int, **other: Any) -> dict[str, Any]:
+    """A result in which the first `hits` of 40 images are identified."""
+    labels = {
+        "defence": "crafter",
+        "strength": "beta=1",
+        "attack": attack,
+        "adaptive": "none",
+        "countermeasure": "none",
+        "epoch": None,
+        "oracle": "classifier",
+        **other,
+    }
+    share = {"eval_acc": hits / N, "eval_acc_lo": hits / N - 0.05, "eval_acc_hi": hits / N + 0.05}
+    return {
+        "auc": 0.9,
+        "auc_lo": 0.88,
+        "auc_hi": 0.92,
+        **share,
+        **labels,
+        "trial": trial(labels),
+        "hits": hits,
+    }
+
+
+def outcomes(rows: list[dict[str, Any]]) -> Outcomes:
+    """Image by image; every person has two."""
+    lines = [
+        row | {"row": image, "identity": image // 2, "correct": int(image < row["hits"])}
+        for row in rows
+        for image in range(N)
+    ]
+    return Outcomes(pd.DataFrame(lines))
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    table = pd.DataFrame(rows)
+    (line,) = summarise(table, adaptive_gains(table, outcomes(rows))).to_dict("records")
+    return line
+
+
+def test_the_worst_case_is_the_attack_and_the_judge_that_find_most() -> None:
+    line = summary([row("white_box", 4), row("black_box", 12), row("black_box", 6, oracle="embedding")])
+    assert (line["worst_attack"], line["worst_oracle"]) == ("black_box", "classifier")
+    assert line["worst_eval_acc"] == 0.3
+    assert line["worst_eval_acc_hi"] == pytest.approx(0.35)
+
+
+def test_without_an_adaptive_attack_nothing_is_said_of_false_security() -> None:
+    assert summary([row("white_box", 4)])["false_security"] is None
+
+
+@pytest.mark.parametrize(("hits", "expected"), [(5, False), (24, True)])
+def test_false_security_is_tested_on_the_same_images(hits: int, expected: bool) -> None:
+    """4 of 40 against 5 may be chance; against 24, ten more people are found and none is lost."""
+    rows = [row("black_box", 4), row("a1_black_box", hits, adaptive="A1", epoch=5)]
+    line = summary(rows)
+    assert line["false_security"] is expected
+    assert (line["worst_attack"], line["worst_epoch"]) == ("a1_black_box", 5)
+
+
+@pytest.mark.strict
+def test_intervals_that_overlap_can_still_be_told_apart() -> None:
+    """10 against 24 of 40: seven people are found in addition, and none is lost."""
+    rows = [row("black_box", 10), row("a1_black_box", 24, adaptive="A1", epoch=5)]
+    rows[0] |= {"eval_acc_hi": 0.6}
+    assert summary(rows)["false_security"] is True
+
+
+def test_epoch_0_is_the_basic_attack() -> None:
+    """It is where training on protected features starts, so it is no gain of adapting."""
+    rows = [row("white_box", 4), row("a1_black_box", 30, adaptive="A1", epoch=0)]
+    assert summary(rows)["false_security"] is None
+    rows.append(row("a1_black_box", 31, adaptive="A1", epoch=5))
+    line = summary(rows)
+    assert line["false_security"] is False
+    assert line["worst_epoch"] == 5
+
+
+def test_the_best_epoch_counts() -> None:
+    rows = [
+        row("a1_black_box", hits, adaptive="A1", epoch=epoch) for epoch, hits in ((0, 4), (5, 20), (9, 8))
+    ]
+    assert summary(rows)["worst_epoch"] == 5
+
+
+@pytest.mark.strict
+def test_a_countermeasure_belongs_to_the_defence() -> None:
+    """What averaging finds among shuffled features says nothing of a defence that does not shuffle."""
+    rows = [row("black_box", 4), row("a3_average", 30, adaptive="A3", countermeasure="shuffle")]
+    line = summary(rows)
+    assert line["worst_attack"] == "black_box"
+    assert line["false_security"] is None
+
+
+def test_many_adaptive_attacks_are_corrected_for_their_number() -> None:
+    """Six people more and none less: p = 2/2^6 = 0.031; among two such attacks Holm makes it 0.0625."""
+    alone = [row("black_box", 4), row("a1_black_box", 16, adaptive="A1", epoch=5)]
+    assert summary(alone)["false_security"] is True
+    both = [*alone, row("a2_generator2", 16, adaptive="A2")]
+    gains = adaptive_gains(pd.DataFrame(both), outcomes(both))
+    assert gains["p"].tolist() == pytest.approx([2 / 2**6] * 2)
+    assert gains["p_holm"].tolist() == pytest.approx([4 / 2**6] * 2)
+    assert summary(both)["false_security"] is False
+
+
+def test_a_defence_that_is_left_alone_has_a_utility_only() -> None:
+    alone = row("none", 0, oracle="none", defence="public_only", eval_acc=None)
+    rows = [row("white_box", 4), alone]
+    table = summarise(pd.DataFrame(rows), adaptive_gains(pd.DataFrame(rows), outcomes(rows[:1])))
+    line = table.set_index("defence").loc["public_only"]
+    assert line["auc"] == 0.9
+    assert line[["worst_attack", "worst_eval_acc", "false_security"]].isna().all()
+
+
+def test_each_attack_against_none_on_the_same_images() -> None:
+    rows = [row("white_box", 20, defence="none", strength="")]
+    rows += [row("white_box", 20, strength="beta=9"), row("white_box", 2), row("hybrid", 2)]
+    table = compare(pd.DataFrame(rows), outcomes(rows)).set_index("strength")
+    assert len(table) == 2, "hybrid was not run where nothing is defended"
+    assert table.loc["beta=9", "verdict"] == "no difference shown"
+    assert table.loc["beta=1", "verdict"] == "lower"
+    assert table.loc["beta=1", "change"] == pytest.approx(-18 / 40)
+    assert table.loc["beta=1", "left"] == pytest.approx(0.1)
+    assert table.loc["beta=1", "p_holm"] == pytest.approx(2 * 2 / 2**9), "nine people, two lines"
+
+
+def test_nothing_to_compare_is_an_empty_table() -> None:
+    rows = [row("white_box", 20, defence="none", strength="")]
+    assert compare(pd.DataFrame(rows), outcomes(rows)).empty

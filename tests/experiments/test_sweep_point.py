@@ -1,0 +1,160 @@
+"""One point of a sweep, as `wandb agent` runs it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import wandb
+import yaml
+from conftest import ROOT
+from tiny_study import tiny_study, write
+
+from experiments import study, sweep_point
+from experiments.plan import Plan
+from experiments.study_config import load, parse
+from experiments.sweep_point import AGENTS, at, figures, settings
+
+SWEEP: dict[str, Any] = yaml.safe_load((ROOT / "experiments" / "configs" / "sweep.yaml").read_text())
+FIRST = {name: choice["values"][0] for name, choice in SWEEP["parameters"].items()}
+SUMMARY = pd.DataFrame(
+    {
+        "defence": ["none", "noise"],
+        "auc": [0.9, 0.88],
+        "worst_eval_acc": [0.7, 0.2],
+        "worst_eval_acc_lo": [0.6, 0.1],
+        "worst_eval_acc_hi": [0.8, 0.3],
+    }
+)
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """The command's answer to SIGTERM is not for the other tests."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def agents_line(arguments: list[str], **options: object) -> list[str]:
+    """What the agent makes of sweep.yaml's command, with other options than its own."""
+    known = {"${env}": ["/usr/bin/env"], "${args}": arguments}
+    line = [word for part in SWEEP["command"] for word in known.get(part, [part])]
+    for name, value in options.items():
+        (place,) = [i for i, word in enumerate(line) if word.startswith(f"--{name}=")]
+        line[place] = f"--{name}={value}"
+    return line
+
+
+def test_the_sweep_sets_arguments_that_crafter_has() -> None:
+    """A name that Crafter does not know would fail every point, after the agent has started."""
+    demo = load(ROOT / "experiments" / "configs" / "demo.yaml")
+    stages = Plan(parse(at(demo, "crafter", FIRST), "the point")).stages
+    crafter = stages["crafter"].config["model"]["init_args"]
+    damping = crafter["solver"]["init_args"]["damping"]
+    found = {"beta": crafter["beta"], "iterations": crafter["iterations"]}
+    assert found | {"solver.init_args.damping": damping} == FIRST
+    kept = demo.defences["crafter"].model["init_args"]["solver"]["init_args"]["steps"]
+    assert crafter["solver"]["init_args"]["steps"] == kept, "what is not swept stays as it was"
+
+
+def test_values_are_read_as_the_agent_writes_them() -> None:
+    line = ["--beta=1e-05", "--iterations=24", "--solver=None", "--smooth=True", "--kind=low", "--a=x=1"]
+    assert settings(line) == {
+        "beta": 1e-05,
+        "iterations": 24,
+        "solver": "None",
+        "smooth": True,
+        "kind": "low",
+        "a": "x=1",
+    }
+
+
+def test_a_point_is_one_defence_at_one_setting() -> None:
+    content = at(parse(tiny_study(), "tiny"), "noise", settings(["--sigma=0.5"]))
+    assert set(content["defences"]) == {"none", "noise"}
+    assert content["defences"]["noise"]["model"]["init_args"] == {"target": "${target}", "sigma": 0.5}
+    assert content["defences"]["noise"]["strengths"] == {}
+
+
+def test_what_cannot_be_set_is_named_before_anything_runs(tmp_path: Path) -> None:
+    config = write(tiny_study(), tmp_path / "tiny.yaml")
+    line = ["--config", str(config), "--output", str(tmp_path / "sweep")]
+    with pytest.raises(SystemExit, match=r"sigma: set an init arg of the defence as --NAME=VALUE"):
+        sweep_point.main([*line, "--defence=noise", "sigma"])
+    for defence in ("crafter", "none"):
+        with pytest.raises(
+            SystemExit, match=rf"--defence {defence}: the study's are \['blur', 'mask', 'noise'\]"
+        ):
+            sweep_point.main([*line, f"--defence={defence}", "--beta=1"])
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize(("auc", "affordable"), [(0.86, 0.2), (0.84, 1.0)])
+def test_a_leak_that_utility_pays_for_is_no_success(auc: float, affordable: float) -> None:
+    """Else a search would end at features that are of use to nobody."""
+    assert figures(SUMMARY.replace(0.88, auc), "noise") == {
+        "worst_eval_acc": 0.2,
+        "worst_eval_acc_lo": 0.1,
+        "worst_eval_acc_hi": 0.3,
+        "auc": auc,
+        "auc_loss": pytest.approx(0.9 - auc),
+        "affordable_eval_acc": affordable,
+    }
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[argparse.Namespace]]:
+    """An agent's environment, and what the study is asked for: it is not run but has these results."""
+    chosen = tmp_path / "chosen.yaml"
+    chosen.write_text(yaml.safe_dump({"sigma": {"value": 0.5}}))
+    for name, value in zip(AGENTS, ("sweep7", str(chosen), "point7"), strict=True):
+        monkeypatch.setenv(name, value)
+    wandb.teardown()  # another test's wandb has read its environment already
+    asked = []
+
+    def run(options: argparse.Namespace) -> int:
+        assert not set(AGENTS) & os.environ.keys(), "a stage's run would take the point's id"
+        asked.append(options)
+        SUMMARY.to_csv(options.output / "summary.csv", index=False)
+        return 0
+
+    monkeypatch.setattr(study, "run", run)
+    yield asked
+    wandb.teardown()  # and this one's is not for another test
+
+
+def test_the_agents_command_reports_one_run(told: list[argparse.Namespace], tmp_path: Path) -> None:
+    config, output = write(tiny_study(), tmp_path / "tiny.yaml"), tmp_path / "sweep"
+    line = agents_line(["--sigma=0.5"], config=config, defence="noise", output=output)
+    assert line[:4] == ["/usr/bin/env", "python", "-m", "experiments.sweep_point"]
+    sweep_point.main(line[4:])
+    (asked,) = told
+    assert asked.output == output
+    assert load(asked.config).defences["noise"].model["init_args"]["sigma"] == 0.5
+    (point,) = (output / "wandb").glob("offline-run-*/run-point7.wandb")
+    content = point.read_bytes()
+    assert all(name.encode() in content for name in ("sweep7", "sigma", "worst_eval_acc", "auc_loss"))
+    assert str(output).encode() not in content
+
+
+def test_a_point_whose_study_fails_is_no_result(
+    told: list[argparse.Namespace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The summary of the point before is still in the folder."""
+    config, output = write(tiny_study(), tmp_path / "tiny.yaml"), tmp_path / "sweep"
+    output.mkdir()
+    SUMMARY.to_csv(output / "summary.csv", index=False)
+    monkeypatch.setattr(study, "run", lambda _: 1)
+    line = agents_line(["--sigma=0.5"], config=config, defence="noise", output=output)
+    with pytest.raises(SystemExit) as end:
+        sweep_point.main(line[4:])
+    assert end.value.code == 1
+    (point,) = (output / "wandb").glob("offline-run-*/run-point7.wandb")
+    assert b"worst_eval_acc" not in point.read_bytes()
