@@ -136,10 +136,13 @@ def _shown_lower(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFram
 
 def _equals(point: pd.Series, others: pd.DataFrame, outcomes: Outcomes) -> str:
     """Refuses to call a point the best of those that overlap."""
-    names = alike(point, others, outcomes)
-    if not names:
+    equals = alike(point, others, outcomes)
+    if equals.empty:
         return ""
-    shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+    useful = equals.loc[equals["auc"].idxmax()]
+    shown = f"{name_of(useful)} ({percent(useful['worst_eval_acc'])} at a mean AUC of {useful['auc']:.3f})"
+    if len(equals) > 1:
+        shown = f"{len(equals)} other points, of which {shown} is the most useful"
     return f"No difference is shown between its leak and that of {shown}. "
 
 
@@ -149,16 +152,17 @@ def _scope(summary: pd.DataFrame) -> str:
     if not tried.any():
         return "No attacker adapted to a defence here; one who does may find more."
     deceived = [name_of(line) for _, line in summary[summary["false_security"].eq(True)].iterrows()]
-    if deceived:
-        return f"Basic attacks alone would have given false security for {', '.join(deceived)}."
-    return "No adaptive attack was shown to find more than the basic ones."
+    if not deceived:
+        return "No adaptive attack was shown to find more than the basic ones."
+    more = f" and {len(deceived) - NAMED} more" if len(deceived) > NAMED else ""
+    return f"Basic attacks alone would have given false security for {', '.join(deceived[:NAMED])}{more}."
 
 
 def without_folders(config: Any) -> Any:
-    """A configuration with absolute paths cut down to their last part: folders are nobody else's business."""
+    """A configuration with paths cut down to their last part: folders are nobody else's business."""
     if isinstance(config, dict):
         return {name: without_folders(value) for name, value in config.items()}
     if isinstance(config, list):
         return [without_folders(value) for value in config]
-    is_path = isinstance(config, str) and Path(config).is_absolute()
+    is_path = isinstance(config, str) and "/" in config and not config.startswith("${")
     return Path(config).name if is_path else config

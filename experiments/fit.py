@@ -29,6 +29,8 @@ from lightning_modules.defence import Defence
 # A rank with fewer batches waits for the others when it is done: crafting a batch may take hours.
 PATIENCE = timedelta(days=7)
 DDP_STRATEGIES = {"ddp": {}, "ddp_find_unused_parameters_true": {"find_unused_parameters": True}}
+# What W&B would note of a run beside what is logged: paths, host, git, console output.
+PRIVATE = {"WANDB_CONSOLE": "off", "WANDB_DISABLE_GIT": "true", "WANDB__DISABLE_META": "true"}
 LOGGERS = [
     # The first logger decides where Lightning puts what it logs.
     {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": ".", "name": "logs"}},
@@ -67,7 +69,8 @@ class FitCLI(LightningCLI):
         for logger in self.config.trainer.logger or []:
             logger.init_args.save_dir = str(output)
         # A resumed run is a new run of the same group.
-        os.environ.setdefault("WANDB_RUN_GROUP", output.name)
+        for name, value in {"WANDB_RUN_GROUP": output.name, **PRIVATE}.items():
+            os.environ.setdefault(name, value)
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
 

@@ -8,11 +8,9 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from experiments.outcomes import NO_DIFFERENCE, Outcomes, together
-from experiments.tables import POINT, name_of
+from experiments.tables import POINT
 from experiments.worst_case import worst_key
 
-CLOSE = 0.005
-"""A difference of mean AUC that decides nothing."""
 Pair = tuple[pd.Series, pd.Series]
 
 
@@ -54,35 +52,29 @@ def ranking(summary: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
     return versus(at_equal_utility(summary), outcomes)
 
 
-def standings(table: pd.DataFrame) -> list[str]:
-    """Of a ranking, a sentence for every two defences.
+def standings(table: pd.DataFrame) -> pd.DataFrame:
+    """Of a ranking, a line for every two defences: how many pairs, and in how many each leaks less.
 
-    One is called better only for a point that leaks less at an AUC no smaller than the other's (by `CLOSE`):
-    within the intervals, one that leaks less may also be the less useful.
+    One is `better` only by a pair in which it leaks less at an AUC at least as high, and if the other has no
+    such pair: within the intervals, what leaks less may also be the less useful. Else it is empty.
     """
     if table.empty:
-        return []
-    return [
-        _standing(str(first), str(second), lines)
-        for (first, second), lines in table.groupby(["defence", "other_defence"], sort=False)
-    ]
+        return pd.DataFrame()
+    groups = table.groupby(["defence", "other_defence"], sort=False)
+    return pd.DataFrame([_standing(first, second, lines) for (first, second), lines in groups])
 
 
-def _standing(first: str, second: str, lines: pd.DataFrame) -> str:
-    names = [name_of({"defence": name, "strength": ""}) for name in (first, second)]
+def _standing(first: str, second: str, lines: pd.DataFrame) -> dict[str, object]:
     less, more = lines["verdict"] == "lower", lines["verdict"] == "higher"
-    gain = lines["auc"] - lines["other_auc"]
-    better, worse = bool((less & (gain >= -CLOSE)).any()), bool((more & (gain <= CLOSE)).any())
-    counts = [f"{name} leaks less in {found.sum()}" for name, found in zip(names, (less, more), strict=True)]
-    same = f"{NO_DIFFERENCE} in {(~less & ~more).sum()}"
-    winner = "neither" if better == worse else names[0] if better else names[1]
-    pairs = "1 pair" if len(lines) == 1 else f"{len(lines)} pairs"
-    start = f"{' and '.join(names)}: {winner} is better."
-    return f"{start} Of {pairs} at equal utility, {', '.join([*counts, same])}."
+    better = bool((less & (lines["auc"] >= lines["other_auc"])).any())
+    worse = bool((more & (lines["auc"] <= lines["other_auc"])).any())
+    counts = {"pairs": len(lines), "less": int(less.sum()), "more": int(more.sum())}
+    winner = "" if better == worse else first if better else second
+    return {"defence": first, "other_defence": second, **counts, "better": winner}
 
 
 def strengths(summary: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
-    """Every two strengths of one defence, weaker before stronger as configured; Holm within the defence."""
+    """Every two strengths of one defence, in the order of the study; Holm within the defence."""
     tables = []
     for _, lines in attacked(summary).groupby("defence", sort=False):
         pairs = list(itertools.combinations([line for _, line in lines.iterrows()], 2))
@@ -120,10 +112,8 @@ def _order(defence: str, lines: pd.DataFrame) -> str:
     )
 
 
-def alike(chosen: pd.Series, others: pd.DataFrame, outcomes: Outcomes) -> list[str]:
-    """Names of the points whose worst case is not shown to differ from the chosen one's."""
+def alike(chosen: pd.Series, others: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
+    """Of the other points, those whose worst case is not shown to differ from the chosen one's."""
     rest = others[(others[POINT] != chosen[POINT]).any(axis=1)]
     table = versus([(line, chosen) for _, line in rest.iterrows()], outcomes)
-    if table.empty:
-        return []
-    return [name_of(line) for _, line in table[table["verdict"] == NO_DIFFERENCE].iterrows()]
+    return rest[(table["verdict"] == NO_DIFFERENCE).to_numpy()]

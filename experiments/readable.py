@@ -79,7 +79,24 @@ def ladder(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def standings(table: pd.DataFrame) -> pd.DataFrame:
-    """Of `ranking.csv`: two points at equal utility in a line."""
+    """Of `ranking.standings`."""
+    names = [table[column].replace("none", "undefended") for column in ("defence", "other_defence")]
+    undecided = table["pairs"] - table["less"] - table["more"]
+    return pd.DataFrame(
+        {
+            "defence": names[0],
+            "and": names[1],
+            "pairs at equal utility": table["pairs"],
+            "the first leaks less in": table["less"],
+            "the second in": table["more"],
+            "no difference shown in": undecided,
+            "shown to be better": table["better"].replace({"": "neither", "none": "undefended"}),
+        }
+    )
+
+
+def pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """Of `ranking.versus`: two points in a line."""
     other = table[["other_defence", "other_strength"]].set_axis(["defence", "strength"], axis=1)
     return _points(table).assign(
         **{

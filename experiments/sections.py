@@ -10,7 +10,7 @@ from experiments.evidence import ladder
 from experiments.figures_faces import contact_sheets
 from experiments.figures_tradeoff import curves, worst_case
 from experiments.material import Material
-from experiments.ranking import CLOSE, orders, standings
+from experiments.ranking import orders, standings
 
 QUESTION = (
     "How often can an attacker who intercepts the features tell who is in the picture, and what does "
@@ -41,8 +41,12 @@ RANKING = (
     "overlaps is not ranked."
 )
 BETTER = (
-    "A defence is called better where it leaks less at a mean AUC that is no more than "
-    f"{CLOSE} below the other's: what leaks less may also be the less useful."
+    "A defence is called better than another only by a pair in which it leaks less at a mean AUC at least as "
+    "high: within the intervals, what leaks less may also be the less useful."
+)
+ORDER = (
+    "Whether the strengths of a defence order its privacy, each against each, corrected (Holm) within the "
+    "defence:"
 )
 CURVES = (
     "Each point is one strength of a defence, with 95% intervals; the ideal corner is bottom right. "
@@ -58,6 +62,8 @@ PAIRED = (
     "undefended Eval Acc that is left, with 95% intervals over people. The verdicts are corrected for the "
     "number of lines (Holm)."
 )
+SHORT = 12
+"""Lines of a table that are read through; a longer one is folded."""
 COLUMNS = (
     "Top 5: the right person is among the judge's first five. Verified: share of the reconstructions that "
     "pass for their own person at a threshold that lets 1% of the wrong ones pass; without knowledge it "
@@ -100,17 +106,18 @@ def _worst_case(material: Material) -> Iterator[Block]:
 
 def _ranking(material: Material) -> Iterator[Block]:
     ranking, strengths = material.findings.ranking, material.findings.strengths
-    lines = [*standings(ranking), *orders(strengths)]
-    if not lines:
-        return
-    yield Text(f"{RANKING} {BETTER}")
-    yield Items(lines)
     if len(ranking):
-        table = Table(readable.standings(ranking), "ranking", ranking)
-        yield Folded(f"All {len(ranking)} pairs at equal utility", [table])
+        results = standings(ranking)
+        yield Text(RANKING)
+        yield Table(readable.standings(results), "standings", results)
+        yield Text(BETTER)
+        pairs = Table(readable.pairs(ranking), "ranking", ranking)
+        yield Folded(f"All {len(ranking)} pairs at equal utility", [pairs])
     if len(strengths):
-        table = Table(readable.standings(strengths), "strengths", strengths)
-        yield Folded("The strengths of each defence against each other", [table])
+        pairs = Table(readable.pairs(strengths), "strengths", strengths)
+        yield Text(ORDER)
+        yield Items(orders(strengths))
+        yield Folded("The strengths of each defence against each other", [pairs])
 
 
 def _curves(material: Material) -> Iterator[Block]:
@@ -133,8 +140,9 @@ def _faces(material: Material) -> Iterator[Block]:
 def _against_none(material: Material) -> Iterator[Block]:
     comparison = material.findings.comparison
     if len(comparison):
+        table = Table(readable.changes(comparison), "comparison", comparison)
         yield Text(PAIRED)
-        yield Table(readable.changes(comparison), "comparison", comparison)
+        yield table if len(comparison) <= SHORT else Folded(f"All {len(comparison)} lines", [table])
 
 
 def _every_attack(material: Material) -> Iterator[Block]:

@@ -58,12 +58,9 @@ def epsilon(material: Material) -> Iterator[Block]:
         yield Figures(consistency_plots(points, relations, judge, folder))
     curves = evidence.epsilon_curves(material.results)
     if len(curves):
-        yield Text(SAMPLE_SIZE)
-        yield Figures(sample_size_plots(of_one_attack(curves), folder))
-        yield Folded(
-            "ε over the number of images, every attack",
-            [Table(readable.sample_sizes(curves), "epsilon", curves)],
-        )
+        drawn = Figures(sample_size_plots(of_one_attack(curves), folder))
+        table = Table(readable.sample_sizes(curves), "epsilon", curves)
+        yield Folded("ε over the number of images", [Text(SAMPLE_SIZE), drawn, table])
 
 
 def health(material: Material) -> Iterator[Block]:

@@ -83,21 +83,26 @@ def test_a_point_that_is_not_attacked_is_not_ranked() -> None:
     assert ranking(*tables(point("a", "", 0.8, 5), point("b", "", 0.8, 20, **nothing))).empty
 
 
-@pytest.mark.parametrize(("auc", "winner"), [(0.805, "a"), (0.80, "a"), (0.796, "a"), (0.792, "neither")])
-def test_less_leak_at_less_utility_is_not_better(auc: float, winner: str) -> None:
+@pytest.mark.parametrize(("auc", "better"), [(0.805, "a"), (0.8, "a"), (0.799, "")])
+def test_less_leak_at_less_utility_is_not_better(auc: float, better: str) -> None:
     summary, outcomes = tables(point("a", "", auc, 5), point("b", "", 0.8, 25))
-    (sentence,) = standings(ranking(summary, outcomes))
-    assert sentence.startswith(
-        f"a and b: {winner} is better. Of 1 pair at equal utility, a leaks less in 1, "
-    )
+    (line,) = standings(ranking(summary, outcomes)).to_dict("records")
+    counts = {"pairs": 1, "less": 1, "more": 0}
+    assert line == {"defence": "a", "other_defence": "b", **counts, "better": better}
 
 
 def test_what_overlaps_is_not_ranked() -> None:
-    (sentence,) = standings(ranking(*tables(point("a", "", 0.8, 5), point("none", "", 0.8, 7))))
-    assert sentence == (
-        "a and undefended: neither is better. Of 1 pair at equal utility, a leaks less in 0, "
-        "undefended leaks less in 0, no difference shown in 1."
+    (line,) = standings(ranking(*tables(point("a", "", 0.8, 5), point("none", "", 0.8, 7)))).to_dict(
+        "records"
     )
+    assert (line["less"], line["more"], line["better"]) == (0, 0, "")
+
+
+def test_two_that_each_win_once_are_not_ranked() -> None:
+    points = [point("a", "s=1", 0.80, 5), point("b", "s=1", 0.80, 25)]
+    points += [point("a", "s=2", 0.90, 35), point("b", "s=2", 0.90, 10)]
+    (line,) = standings(ranking(*tables(*points))).to_dict("records")
+    assert (line["less"], line["more"], line["better"]) == (1, 1, "")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +129,15 @@ def test_the_answer_names_what_it_cannot_tell_apart() -> None:
     """Both are shown to help, and 5 of 40 against 6 is no reason to prefer either."""
     text = found(point("none", "", 0.82, 35), point("a", "", 0.80, 5), point("b", "s=1", 0.81, 6))
     assert "under a the strongest one" in text
-    assert "No difference is shown between its leak and that of b s=1." in text
+    assert "No difference is shown between its leak and that of b s=1 (15.0% at a mean AUC of 0.810)." in text
+
+
+def test_of_many_equals_the_answer_names_the_most_useful() -> None:
+    points = [
+        point(name, "", 0.80 + hits / 1000, hits) for name, hits in zip("abcd", (5, 6, 7, 8), strict=True)
+    ]
+    text = found(point("none", "", 0.82, 35), *points)
+    assert "that of 3 other points, of which d (20.0% at a mean AUC of 0.808) is the most useful" in text
 
 
 def test_the_answer_prefers_what_is_affordable() -> None:
