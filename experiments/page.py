@@ -112,12 +112,17 @@ def _embedded(figure: Figure) -> str:
     return f'<img alt="{escape(figure.alt)}" src="data:image/jpeg;base64,{data}">'
 
 
+def _shorter(tag: re.Match[str]) -> str:
+    """A tag with its coordinates cut to a hundredth of a point; the text between tags keeps its digits."""
+    return re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0])
+
+
 def _inline(figure: Figure) -> str:
     """The drawing as part of the page, in the reader's colours, and with names that no other drawing has."""
     drawing = figure.path.read_text()
     drawing = drawing[drawing.index("<svg") :]
     drawing = re.sub(r"<style.*?</style>", "", drawing, flags=re.DOTALL)  # it would style the whole page
-    drawing = re.sub(r"(\d\.\d\d)\d+", r"\1", drawing)  # a hundredth of a point is small enough
+    drawing = re.sub(r"<[^>]+>", _shorter, drawing)
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', drawing))
     prefix = f"{figure.path.stem}-"
     drawing = re.sub(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def figure(tmp_path: Path) -> Figure:
     path = tmp_path / "a-drawing.svg"
     with drawing(path) as axes:
         axes.plot([0, 1], [0, 1], marker="o", color=INK)
-        axes.text(0.5, 0.5, "words", color=PAPER)
+        axes.text(0.5, 0.5, "0.00125", color=PAPER)
     return Figure(path, "A line.", 'It rises from "0" to 1.')
 
 
@@ -54,7 +55,14 @@ def test_a_page_draws_in_the_readers_colours(figure: Figure) -> None:
     assert "Canvas" in drawn
     assert INK not in drawn
     assert 'aria-label="It rises from &quot;0&quot; to 1."' in drawn
-    assert ">words</text>" in drawn
+
+
+def test_numbers_that_are_read_keep_their_digits(figure: Figure) -> None:
+    """Coordinates are shortened, and a label of 0.00125 would be a wrong number as 0.00."""
+    drawn = html(Figures([figure]))
+    assert ">0.00125</text>" in drawn
+    assert not re.search(r'd="[^"]*\d\.\d{3}', drawn)
+    assert len(drawn) < len(figure.path.read_text())
 
 
 def test_a_drawing_keeps_its_links_under_its_own_name(figure: Figure) -> None:
@@ -69,7 +77,7 @@ def test_the_same_drawing_is_the_same_file(figure: Figure, tmp_path: Path) -> No
     before = figure.path.read_bytes()
     with drawing(figure.path) as axes:
         axes.plot([0, 1], [0, 1], marker="o", color=INK)
-        axes.text(0.5, 0.5, "words", color=PAPER)
+        axes.text(0.5, 0.5, "0.00125", color=PAPER)
     assert figure.path.read_bytes() == before
     assert (tmp_path / "a-drawing.png").is_file()
 

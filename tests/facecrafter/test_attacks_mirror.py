@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from facecrafter.attacks import Mirror, MirrorGenetic
 from facecrafter.attacks.mirror import ramp
-from facecrafter.attacks.p_space import PSpace, best_starts, to_p, to_w
+from facecrafter.attacks.p_space import PSpace, to_p, to_w
+from facecrafter.attacks.style_model import StyleModel, best_starts
 from facecrafter.inversion import squared_distance
 from facecrafter.nets.stylegan2 import StyleGenerator
 
@@ -55,13 +56,22 @@ def white(**options) -> Mirror:
 
 def black(**options) -> MirrorGenetic:
     numbers = {"queries": 600, "starts": 60, "population": 10, "truncation": 1.0, "samples": SAMPLES}
-    return MirrorGenetic(*toy(), **{**numbers, **options})
+    return MirrorGenetic(*toy(), **{**numbers, "precision": "32", **options})
 
 
-def faces(space: PSpace, count: int = 3) -> tuple[Tensor, Tensor]:
-    """Styles within the bound, and the features of their images."""
+def box(bound: float = 1.0) -> PSpace:
+    return PSpace(toy()[1].requires_grad_(False).mapping, bound, SAMPLES)
+
+
+def model() -> StyleModel:
+    return StyleModel(*toy(), truncation=1.0, precision="32")
+
+
+def faces(count: int = 3) -> tuple[Tensor, Tensor]:
+    """Images of styles within the box, and their features."""
+    space, attacker = box(), model()
     w = to_w(space.clip(to_p(space.draw(count, seeded(7)))))
-    return w, toy()[0](space.show(w)).detach()
+    return attacker.show(w), attacker.features(w)
 
 
 def counted(network: nn.Module) -> list[int]:
@@ -80,7 +90,7 @@ def test_p_is_what_the_mappings_last_activation_was_made_of() -> None:
 
 
 def test_the_statistics_are_those_of_all_samples_at_once() -> None:
-    space = PSpace(toy()[1], 0.7, 1.0, SAMPLES)
+    space = box()
     p = to_p(space.draw(SAMPLES, seeded())).numpy()
     np.testing.assert_allclose(space.mean, p.mean(axis=0), atol=1e-9)
     np.testing.assert_allclose(space.deviation, p.std(axis=0), rtol=1e-9)
@@ -88,7 +98,7 @@ def test_the_statistics_are_those_of_all_samples_at_once() -> None:
 
 @pytest.mark.parametrize("bound", [0.5, 1.0])
 def test_the_clip_is_exact_in_every_coordinate(bound: float) -> None:
-    space = PSpace(toy()[1], 0.7, bound, SAMPLES)
+    space = box(bound)
     p = to_p(3 * space.draw(200, seeded(1)))
     low, high = (space.mean + sign * bound * space.deviation for sign in (-1, 1))
     for coordinate in range(STYLE):
@@ -102,20 +112,19 @@ def test_truncation_draws_the_eight_coarse_layers_towards_the_mean_style() -> No
     torch.manual_seed(0)
     generator = StyleGenerator(64, STYLE, STYLE, 2, channel_base=64, channel_max=4).double()
     generator.mapping.w_avg.normal_()
-    space = PSpace(generator, 0.7, 1.0, 100)
-    w = space.draw(2, seeded())
+    w = generator.mapping(torch.randn(2, STYLE, generator=seeded()).double()).detach()
     ws = torch.stack([0.7 * w + 0.3 * generator.mapping.w_avg] * 8 + [w] * 2, dim=1)
-    torch.testing.assert_close(space.show(w), generator.show(ws).detach())
+    attacker = StyleModel(toy()[0], generator, truncation=0.7, precision="32")
+    torch.testing.assert_close(attacker.show(w), generator.show(ws).detach())
 
 
 def test_of_many_random_styles_the_nearest_are_the_start() -> None:
-    space = PSpace(toy()[1], 1.0, 1.0, SAMPLES)
-    encoder, (_, features) = toy()[0], faces(space)
-    w, losses = best_starts(space, encoder, features, starts=250, keep=3, seed=5)
+    attacker, space, (_, features) = model(), box(), faces()
+    w, losses = best_starts(attacker, space, features, starts=250, keep=3, seed=5)
     random = seeded(5)
     pool = torch.cat([space.draw(count, random) for count in (100, 100, 50)])
     for feature, styles, found in zip(features, w, losses, strict=True):
-        distances = [(feature - encoder(space.show(each[None]))[0]).square().sum().item() for each in pool]
+        distances = [(feature - attacker.features(each[None])[0]).square().sum().item() for each in pool]
         order = np.argsort(distances)[:3]
         np.testing.assert_allclose(found, np.array(distances)[order], rtol=1e-9)
         torch.testing.assert_close(styles, pool[order])
@@ -132,23 +141,23 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 def test_the_style_behind_a_feature_is_recovered() -> None:
     attack = white(iterations=300)
-    w, features = faces(attack.space)
+    images, features = faces()
     result = attack.reconstruct(features, seeded())
     assert result.images.shape == (3, 1, 3, 16, 16)
     assert result.images.dtype == result.losses.dtype == torch.float32
     assert (result.losses < 1e-6).all()
-    torch.testing.assert_close(result.best(), attack.space.show(w).float(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(result.best(), images.float(), atol=1e-3, rtol=0)
 
 
 def test_the_search_stays_where_faces_are() -> None:
     """A feature of no face pulls as far as it may: all coordinates end on the bound or within."""
     attack = white(iterations=50, starts=2, bound=0.5)
     seen: list[Tensor] = []
-    show = attack.space.show
-    attack.space.show = lambda w: (seen.append(to_p(w.detach().clone())), show(w))[1]
+    show = attack.model.show
+    attack.model.show = lambda w: (seen.append(to_p(w.detach().clone())), show(w))[1]
     far = 100 * torch.randn(2, 12, 8, 8, generator=seeded(), dtype=torch.float64)
     attack.reconstruct(far, seeded())
-    space, clipped = attack.space, torch.cat(seen[2:-1])  # the random styles, and the start, may be outside
+    space, clipped = attack.space, torch.cat(seen[2:])  # the random styles, and the start, may be outside
     reach = (clipped - space.mean).abs() / space.deviation
     assert reach.max() == pytest.approx(0.5, abs=1e-9)
 
@@ -165,13 +174,13 @@ def test_the_loss_is_that_of_the_image_returned() -> None:
 def test_the_best_of_the_path_is_kept() -> None:
     """Steps far too long lead away: what is shown must be no worse than the start."""
     attack = white(iterations=5, learning_rate=50.0)
-    _, features = faces(attack.space)
-    _, start = best_starts(attack.space, attack.encoder, features, 20, 1, seed=0)
+    _, features = faces()
+    _, start = best_starts(attack.model, attack.space, features, 20, 1, seed=0)
     assert (attack.reconstruct(features, seeded()).losses <= start * (1 + 1e-6)).all()
 
 
 def test_more_restarts_keep_the_first_ones() -> None:
-    features = faces(white().space)[1]
+    features = faces()[1]
     few = white(iterations=5, restarts=1).reconstruct(features, seeded())
     many = white(iterations=5, restarts=3).reconstruct(features, seeded())
     torch.testing.assert_close(few.images[:, 0], many.images[:, 0])
@@ -189,20 +198,20 @@ def test_an_image_alone_gives_what_it_gives_in_a_batch(make) -> None:
 
 def test_the_white_box_budget_is_honoured_and_reported() -> None:
     attack = white(iterations=4, starts=150, restarts=2)
-    calls, seen = counted(attack.encoder), []
-    attack.reconstruct(faces(attack.space, 3)[1], seeded(), lambda done, total: seen.append((done, total)))
-    assert calls == [100, 50, *[6] * 4, 6, 6], "starts, steps, the last point, and the loss of what is shown"
+    calls, seen = counted(attack.model.encoder), []
+    attack.reconstruct(faces(3)[1], seeded(), lambda done, total: seen.append((done, total)))
+    assert calls == [100, 50, *[6] * 4, 6, 6], "starts, steps, the last point, and what is shown"
     assert seen == [(step, 4) for step in range(1, 5)]
 
 
 def test_some_steps_mirror_the_image_and_none_of_them_is_judged() -> None:
     attack = white(iterations=40, flips=True)
-    _, features = faces(attack.space)
+    _, features = faces()
     shown: list[Tensor] = []
     encoded: list[Tensor] = []
-    show = attack.space.show
-    attack.space.show = lambda w: (shown.append(show(w)), shown[-1])[1]
-    attack.encoder.register_forward_pre_hook(lambda _, inputs: encoded.append(inputs[0]))
+    show = attack.model.show
+    attack.model.show = lambda w: (shown.append(show(w)), shown[-1])[1]
+    attack.model.encoder.register_forward_pre_hook(lambda _, inputs: encoded.append(inputs[0]))
     result = attack.reconstruct(features, seeded())
     flipped = [not torch.equal(*pair) for pair in zip(shown, encoded, strict=True)]
     assert 10 < sum(flipped) < 30
@@ -216,13 +225,15 @@ def test_reduced_precision_finds_what_full_precision_finds() -> None:
     features = toy()[0].float()(generator(torch.randn(2, STYLE, generator=seeded(3)))).detach()
     for precision in ("32", "bf16"):
         attack = Mirror(encoder, generator, 200, 1, 20, truncation=1.0, bound=3.0, precision=precision)
-        loss = attack.reconstruct(features, seeded()).losses[:, 0]
-        assert (loss / features.square().flatten(1).sum(dim=1) < 1e-4).all()
+        result = attack.reconstruct(features, seeded())
+        assert (result.losses[:, 0] / features.square().flatten(1).sum(dim=1) < 1e-4).all()
+        exact = squared_distance(features, encoder(result.best())).detach()
+        torch.testing.assert_close(result.losses[:, 0], exact, rtol=1e-4, atol=1e-9)
 
 
 def test_the_elite_of_a_generation_is_never_lost() -> None:
-    _, features = faces(black().space)
-    budgets = [60 + 9 * generations for generations in (1, 2, 5, 20, 60)]
+    _, features = faces()
+    budgets = [61 + 9 * generations for generations in (1, 2, 5, 20, 60)]
     losses = torch.cat(
         [black(queries=each).reconstruct(features, seeded()).losses for each in budgets], dim=1
     )
@@ -232,8 +243,8 @@ def test_the_elite_of_a_generation_is_never_lost() -> None:
 
 def test_generations_come_near_a_face() -> None:
     attack = black(queries=5000, population=50)
-    _, features = faces(attack.space)
-    _, start = best_starts(attack.space, attack.encoder, features, 60, 1, seed=0)
+    _, features = faces()
+    _, start = best_starts(attack.model, attack.space, features, 60, 1, seed=0)
     result = attack.reconstruct(features, seeded())
     assert (result.losses < start / 20).all()
     again = squared_distance(features, toy()[0](result.best().double())).detach()
@@ -243,12 +254,12 @@ def test_generations_come_near_a_face() -> None:
 def test_the_black_box_attack_asks_for_features_alone() -> None:
     """Within its budget, image by image, and with gradients switched off throughout."""
     attack = black(queries=655, starts=60)
-    calls, seen = counted(attack.encoder), []
-    attack.encoder.register_forward_hook(lambda *outputs: seen.append(torch.is_grad_enabled()))
+    calls, seen = counted(attack.model.encoder), []
+    attack.model.encoder.register_forward_hook(lambda *outputs: seen.append(torch.is_grad_enabled()))
     done: list[tuple[int, int]] = []
-    attack.reconstruct(faces(attack.space, 2)[1], seeded(), lambda *progress: done.append(progress))
+    attack.reconstruct(faces(2)[1], seeded(), lambda *progress: done.append(progress))
     shared, own = calls[0], sum(calls[1:]) / 2
-    assert (shared, own) == (60, 9 * attack.generations)
+    assert (shared, own) == (60, 9 * attack.generations + 1)
     assert shared + own <= 655 < shared + own + 9
     assert done[-1] == (attack.generations, attack.generations)
     assert not any(seen)
@@ -298,7 +309,7 @@ def test_the_encoders_units_do_not_decide_how_hard_is_selected() -> None:
     with torch.no_grad():
         encoder[0].weight.mul_(8)
         encoder[0].bias.mul_(8)
-    large = MirrorGenetic(encoder, generator, 600, 60, 10, truncation=1.0, samples=SAMPLES)
+    large = MirrorGenetic(encoder, generator, 600, 60, 10, truncation=1.0, samples=SAMPLES, precision="32")
     torch.testing.assert_close(large.reconstruct(8 * features, seeded()).images, small.images)
 
 
@@ -339,7 +350,7 @@ def test_numbers_without_meaning_are_refused_white_box(numbers: dict[str, float]
 
 @pytest.mark.parametrize(
     "numbers",
-    [{"queries": 60}, {"population": 1}, {"population": 61}, {"mutation_rate": 1.5}, {"mutation": -1}],
+    [{"queries": 69}, {"population": 1}, {"population": 61}, {"mutation_rate": 1.5}, {"mutation": -1}],
 )
 def test_numbers_without_meaning_are_refused_black_box(numbers: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(numbers))):

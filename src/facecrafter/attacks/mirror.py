@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from facecrafter.attacks.descent import Descent
-from facecrafter.attacks.p_space import PSpace, best_starts, to_p, to_w
+from facecrafter.attacks.p_space import PSpace, to_p, to_w
 from facecrafter.attacks.reconstruction import Progress, Reconstruction
-from facecrafter.attacks.search import restarts_apart
+from facecrafter.attacks.style_model import StyleModel, best_starts
 from facecrafter.inversion import squared_distance
-from facecrafter.nets.folding import fold_batchnorm
-from facecrafter.precision import Precision, fast_dtype
+from facecrafter.precision import Precision
 
 _RISE, _FALL = 0.05, 0.25  # parts of the search in which the learning rate goes up and down
 
@@ -33,10 +32,11 @@ class Mirror:
         starts: random styles that these are chosen from; all images share them.
         learning_rate: of Adam, the highest (published: 0.2 to 0.25); it rises over the first 5% of the steps
             and falls along a cosine over the last 25%.
-        truncation, bound, samples: see `PSpace` (published: 0.7, 1 and 100,000).
+        truncation: ψ, see `StyleModel`.
+        bound, samples: see `PSpace`.
         flips: at random steps the image is mirrored before it is encoded, as published for a classifier,
             whose people are the same in a mirror; a picture's feature is not. Such steps are not judged.
-        precision: of the search; see `WhiteBox`. Images and losses returned are the networks' own.
+        precision: of the search; see `StyleModel`.
     """
 
     VERSION = 1
@@ -66,9 +66,8 @@ class Mirror:
         self.starts = starts
         self.learning_rate = learning_rate
         self.flips = flips
-        self.dtype = fast_dtype(precision, next(encoder.parameters()).device)
-        self.encoder = fold_batchnorm(encoder).to(memory_format=torch.channels_last)
-        self.space = PSpace(prior, truncation, bound, samples)
+        self.model = StyleModel(encoder, prior, truncation, precision)
+        self.space = PSpace(self.model.generator.mapping, bound, samples)
 
     def reconstruct(
         self,
@@ -88,16 +87,12 @@ class Mirror:
         Raises:
             ValueError: the features do not have the shape of the encoder's output on an image of the prior.
         """
-        encoder, space = self.encoder.to(features.device), self.space.on(features.device)
+        self.model.place(features.device)
         seed = generator.initial_seed()
-        with self._precision(features.device):
-            starts, _ = best_starts(space, encoder, features, self.starts, self.restarts, seed)
+        starts, _ = best_starts(self.model, self.space, features, self.starts, self.restarts, seed)
         targets = features.repeat_interleave(self.restarts, dim=0)
         found = self._search(targets, starts.flatten(0, 1), seed, progress)
-        with torch.no_grad():
-            images = space.show(found.point)
-            losses = squared_distance(targets, encoder(images))
-        return restarts_apart(images, losses, self.restarts)
+        return self.model.reconstruction(found.point.reshape(starts.shape), features)
 
     def _search(self, targets: Tensor, start: Tensor, seed: int, progress: Progress | None) -> Descent:
         """The best w of the paths from `start` (N, style_dim), and its loss in the search's precision."""
@@ -122,12 +117,8 @@ class Mirror:
 
     def _distance(self, w: Tensor, targets: Tensor, flip: bool) -> Tensor:
         """‖F − Enc(G(w))‖² (N,)."""
-        with torch.enable_grad(), self._precision(w.device):
-            images = self.space.show(w)
-            return squared_distance(targets, self.encoder(images.flip(3) if flip else images))
-
-    def _precision(self, device: torch.device) -> torch.autocast:
-        return torch.autocast(device.type, self.dtype, enabled=self.dtype is not None)
+        with torch.enable_grad():
+            return squared_distance(targets, self.model.features(w, flip))
 
 
 def ramp(iteration: int, iterations: int) -> float:

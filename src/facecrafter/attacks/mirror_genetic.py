@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facecrafter.attacks.p_space import PSpace, best_starts, to_p, to_w
+from facecrafter.attacks.p_space import PSpace, to_p, to_w
 from facecrafter.attacks.reconstruction import Progress, Reconstruction
-from facecrafter.attacks.search import restarts_apart
+from facecrafter.attacks.style_model import StyleModel, best_starts
 from facecrafter.inversion import squared_distance
-from facecrafter.nets.folding import fold_batchnorm
+from facecrafter.precision import Precision
 
 _IMAGES_AT_ONCE = 256
 
@@ -33,7 +33,9 @@ class MirrorGenetic:
         population: styles per image.
         mutation_rate: probability of each coordinate of a child to mutate.
         mutation: a mutation adds noise that is uniform within ± this many σ.
-        truncation, bound, samples: see `PSpace`.
+        truncation: ψ, see `StyleModel`.
+        bound, samples: see `PSpace`.
+        precision: of the search; see `StyleModel`.
     """
 
     VERSION = 1
@@ -51,8 +53,9 @@ class MirrorGenetic:
         truncation: float = 0.7,
         bound: float = 1.0,
         samples: int = 100_000,
+        precision: Precision = "auto",
     ) -> None:
-        self.generations = (queries - starts) // max(population - 1, 1)
+        self.generations = (queries - starts - 1) // max(population - 1, 1)  # what is shown is encoded again
         if not 2 <= population <= starts or self.generations < 1:
             raise ValueError(
                 f"queries={queries} must pay for starts={starts} and one generation of "
@@ -66,8 +69,8 @@ class MirrorGenetic:
         self.population = population
         self.mutation_rate = mutation_rate
         self.mutation = mutation
-        self.encoder = fold_batchnorm(encoder).to(memory_format=torch.channels_last)
-        self.space = PSpace(prior, truncation, bound, samples)
+        self.model = StyleModel(encoder, prior, truncation, precision)
+        self.space = PSpace(self.model.generator.mapping, bound, samples)
 
     @torch.no_grad()
     def reconstruct(
@@ -88,17 +91,17 @@ class MirrorGenetic:
         Raises:
             ValueError: the features do not have the shape of the encoder's output on an image of the prior.
         """
-        encoder, space = self.encoder.to(features.device), self.space.on(features.device)
+        self.model.place(features.device)
         seed = generator.initial_seed()
         rows = torch.arange(len(features)) if rows is None else rows
         randoms = [_generator_of(seed, row) for row in rows.tolist()]
-        w, loss = best_starts(space, encoder, features, self.starts, self.population, seed)
+        w, loss = best_starts(self.model, self.space, features, self.starts, self.population, seed)
         p = to_p(w)
         for generation in range(self.generations):
             p, loss = self._next_generation(p, loss, features, randoms)
             if progress:
                 progress(generation + 1, self.generations)
-        return restarts_apart(space.show(to_w(p[:, 0])), loss[:, 0], restarts=1)
+        return self.model.reconstruction(to_w(p[:, :1]), features)
 
     def _next_generation(
         self, p: Tensor, loss: Tensor, features: Tensor, randoms: list[torch.Generator]
@@ -122,7 +125,7 @@ class MirrorGenetic:
         total = (loss[mothers] + loss[fathers]).clamp_min(torch.finfo(loss.dtype).tiny)
         draws = torch.rand(3, len(mothers), p.shape[1], generator=random, dtype=p.dtype)
         from_mother = draws[0] < (loss[fathers] / total)[:, None]
-        noise = self.mutation * (2 * draws[2] - 1) * self.space.deviation.cpu()
+        noise = self.mutation * (2 * draws[2] - 1) * self.space.deviation.to(p)
         mutation = torch.where(draws[1] < self.mutation_rate, noise, 0)
         return torch.where(from_mother, p[mothers], p[fathers]) + mutation
 
@@ -131,9 +134,7 @@ class MirrorGenetic:
         styles = to_w(p).flatten(0, 1)
         targets = features.repeat_interleave(p.shape[1], dim=0)
         parts = (slice(begin, begin + _IMAGES_AT_ONCE) for begin in range(0, len(styles), _IMAGES_AT_ONCE))
-        losses = [
-            squared_distance(targets[part], self.encoder(self.space.show(styles[part]))) for part in parts
-        ]
+        losses = [squared_distance(targets[part], self.model.features(styles[part])) for part in parts]
         return torch.cat(losses).reshape(p.shape[:2])
 
 
