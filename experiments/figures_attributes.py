@@ -37,6 +37,7 @@ def _attributes(defence: str, lines: pd.DataFrame, undefended: pd.DataFrame, fol
             axes.plot(group["auc"], places, label=str(strength) or defence, markersize=4.5, **shown)
         axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1)
         axes.set_yticks(list(heights.values()), list(heights), fontsize=7)
+        axes.set_ylim(-1, len(heights))
         axes.set(xlabel="AUC; 0.5 is guessing", title=f"{defence}: what the cloud still reads")
         legend(axes)
     return Figure(path, f"{defence}: AUC of each attribute.", _in_words(defence, lines, undefended))

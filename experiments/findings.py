@@ -68,14 +68,15 @@ class Findings:
 
     @property
     def judge(self) -> str:
-        """The oracle that finds most undefended images, of those that may be believed if there are any."""
-        undefended = self.best[(self.best["defence"] == "none") & self.best["oracle"].isin(self.judges)]
-        rows = undefended if len(undefended) else self.best[self.best["oracle"].isin(self.judges)]
-        return str(rows.loc[rows["eval_acc"].idxmax(), "oracle"])
+        """Of the oracles that may be believed, the one that finds most undefended images."""
+        rows = self.best[self.best["oracle"].isin(self.judges)]
+        undefended = rows[rows["defence"] == "none"]
+        found = undefended if len(undefended) else rows
+        return str(found.loc[found["eval_acc"].idxmax(), "oracle"])
 
     @property
     def judges(self) -> list[str]:
-        """The oracles that may be believed; all of them where none may."""
+        """The oracles that may be believed; all of them where none may; none before anything is judged."""
         oracles = list(dict.fromkeys(item.oracle for item in self.checks))
         return [name for name in oracles if name in believed(self.checks)] or oracles
 
@@ -94,6 +95,8 @@ def answer(summary: pd.DataFrame, protection: pd.DataFrame, outcomes: Outcomes, 
 
     One oracle that passes all its checks is enough: a weak one beside it cannot lower the worst case.
     """
+    if not checks:
+        return "No attack has been judged yet."
     if not believed(checks):
         failed = sum(not item.passed for item in checks)
         return (
@@ -159,10 +162,10 @@ def _scope(summary: pd.DataFrame) -> str:
 
 
 def without_folders(config: Any) -> Any:
-    """A configuration with paths cut down to their last part: folders are nobody else's business."""
+    """A configuration with absolute paths cut down to their last part: folders are nobody else's business."""
     if isinstance(config, dict):
         return {name: without_folders(value) for name, value in config.items()}
     if isinstance(config, list):
         return [without_folders(value) for value in config]
-    is_path = isinstance(config, str) and "/" in config and not config.startswith("${")
+    is_path = isinstance(config, str) and Path(config).is_absolute()
     return Path(config).name if is_path else config

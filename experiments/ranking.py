@@ -107,8 +107,8 @@ def _order(defence: str, lines: pd.DataFrame) -> str:
         return f"{defence}: its strengths order privacy: the leak {way} at every step of {', '.join(names)}."
     gaps = "; ".join(f"{one} and {other}" for one, other in unclear)
     return (
-        f"{defence}: the leak {way} from {names[0]} to {names[-1]} in part only: "
-        f"{NO_DIFFERENCE} between {gaps}."
+        f"{defence}: its strengths order privacy in part: along {', '.join(names)} the leak {way}, shown for "
+        f"{len(shown)} of {len(lines)} pairs, but {NO_DIFFERENCE} between the neighbours {gaps}."
     )
 
 

@@ -26,6 +26,7 @@ def worst_cases(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFrame
     table = _points(summary).assign(
         **{
             "mean AUC": intervals(summary, "auc", _decimal),
+            "AUC lost": _lost(summary),
             "identified by the worst attack": intervals(summary, "worst_eval_acc", percent),
             "worst attack": [_worst(line) for line in summary.to_dict("records")],
             "judge": summary["worst_oracle"].fillna(""),
@@ -38,6 +39,18 @@ def worst_cases(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFrame
         table = table.merge(verdicts, on="defence", how="left")
     table["false security"] = summary["false_security"].map({True: "yes", False: "no"})
     return filled(table)
+
+
+def _lost(summary: pd.DataFrame) -> list[str]:
+    """What each point costs against no defence."""
+    undefended = summary.loc[summary["defence"] == "none", "auc"]
+    if undefended.empty:
+        return [""] * len(summary)
+    costs = undefended.iloc[0] - summary["auc"]
+    return [
+        _decimal(cost) if defence != "none" else ""
+        for cost, defence in zip(costs, summary["defence"], strict=True)
+    ]
 
 
 def _worst(line: dict[str, object]) -> str:
@@ -72,7 +85,7 @@ def ladder(table: pd.DataFrame) -> pd.DataFrame:
             "judge": table["oracle"],
             "identified, undefended": intervals(table, "eval_acc", percent),
             "times chance (lower bound)": table["times_chance"].map("{:.1f}".format),
-            "against white_box": table["verdict"].replace(named).fillna(""),
+            "against white_box": table["verdict"].replace(named),
         }
     )
     return filled(shown)

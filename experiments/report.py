@@ -20,12 +20,8 @@ from experiments.findings import Findings
 from experiments.material import LICENSED, Material
 from experiments.page import page
 from experiments.sections import sections
-from experiments.tables import POINT, gather
-
-SUMMARY = [
-    *(*POINT, "auc", "worst_attack", "worst_oracle", "worst_epoch"),
-    *("worst_eval_acc", "worst_eval_acc_lo", "worst_eval_acc_hi", "false_security"),
-]
+from experiments.tables import gather
+from experiments.worst_case import SUMMARY
 
 
 def write_tables(findings: Findings) -> None:

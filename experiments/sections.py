@@ -16,6 +16,14 @@ QUESTION = (
     "How often can an attacker who intercepts the features tell who is in the picture, and what does "
     "preventing that cost?"
 )
+SCENARIOS = {
+    "deployment": "Deployment: the cloud's finished network reads attributes from protected features.",
+    "development": "Development: protected features train the cloud's network, which then reads raw ones.",
+}
+DOUBTFUL = (
+    "A judge who passes is enough: one who fails beside them knows too little to lower the worst case. "
+    "The figures show those who pass."
+)
 PAINTED = (
     "The faces of this study are painted by a program, of people who do not exist: it shows how the "
     "defences and the attacks compare, not how many real people would be identified."
@@ -41,8 +49,8 @@ RANKING = (
     "overlaps is not ranked."
 )
 BETTER = (
-    "A defence is called better than another only by a pair in which it leaks less at a mean AUC at least as "
-    "high: within the intervals, what leaks less may also be the less useful."
+    "A defence is called better than another only by a pair in which it leaks less at a mean AUC at least "
+    "as high: within the intervals, what leaks less may also be the less useful."
 )
 ORDER = (
     "Whether the strengths of a defence order its privacy, each against each, corrected (Holm) within the "
@@ -84,19 +92,27 @@ def sections(material: Material) -> list[Section]:
 
 
 def _question(material: Material) -> Iterator[Block]:
+    row = material.findings.best.iloc[0]
     yield Text(QUESTION)
     yield Text(material.findings.answer, answer=True)
+    yield Text(
+        f"Measured on {row['n_images']} pictures of {row['n_identities']} people; data set {row['dataset']}, "
+        f"network {row['network']}. {SCENARIOS[row['scenario']]}"
+    )
 
 
 def _checks(material: Material) -> Iterator[Block]:
-    yield Checks(material.findings.checks)
+    checks, judges = material.findings.checks, material.findings.judges
+    yield Checks(checks)
+    if failed := sorted({item.oracle for item in checks} - set(judges)):
+        yield Text(f"{DOUBTFUL} Here they are {', '.join(judges)}, not {', '.join(failed)}.")
     if material.painted:
         yield Text(PAINTED)
 
 
 def _worst_case(material: Material) -> Iterator[Block]:
     findings = material.findings
-    if findings.summary["worst_attack"].notna().any():
+    if findings.judges:
         yield Figures([worst_case(findings, material.folder)])
     yield Table(readable.worst_cases(findings.summary, findings.protection), "summary", findings.summary)
     yield Text(WORST)
@@ -112,7 +128,7 @@ def _ranking(material: Material) -> Iterator[Block]:
         yield Table(readable.standings(results), "standings", results)
         yield Text(BETTER)
         pairs = Table(readable.pairs(ranking), "ranking", ranking)
-        yield Folded(f"All {len(ranking)} pairs at equal utility", [pairs])
+        yield Folded("Every pair at equal utility", [pairs])
     if len(strengths):
         pairs = Table(readable.pairs(strengths), "strengths", strengths)
         yield Text(ORDER)
@@ -121,8 +137,9 @@ def _ranking(material: Material) -> Iterator[Block]:
 
 
 def _curves(material: Material) -> Iterator[Block]:
-    yield Text(CURVES)
-    yield Figures(curves(material.findings, material.folder))
+    if drawn := curves(material.findings, material.folder):
+        yield Text(CURVES)
+        yield Figures(drawn)
 
 
 def _ladder(material: Material) -> Iterator[Block]:
@@ -142,7 +159,7 @@ def _against_none(material: Material) -> Iterator[Block]:
     if len(comparison):
         table = Table(readable.changes(comparison), "comparison", comparison)
         yield Text(PAIRED)
-        yield table if len(comparison) <= SHORT else Folded(f"All {len(comparison)} lines", [table])
+        yield table if len(comparison) <= SHORT else Folded("Every attack on every defence", [table])
 
 
 def _every_attack(material: Material) -> Iterator[Block]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pandas as pd
+
 from experiments import evidence, readable
 from experiments.document import Block, Figures, Folded, Items, Table, Text
 from experiments.figures_attributes import attribute_plots
@@ -21,8 +23,8 @@ ATTRIBUTES = (
 EPSILON = (
     "ε is the distance between what an attacker sees and average faces: the theory's measure of how much "
     "personal information is left. If it measures that, attacks that identify more and resemble the "
-    "originals more have a larger ε. The dashed line is what two sets of average faces give; below or "
-    "near it, ε shows nothing. Intervals are over defences and strengths."
+    "originals more have a larger ε. Intervals are over defences and strengths. The dashed line is what "
+    "two sets of average faces give; at or below it, ε finds no personal information."
 )
 SAMPLE_SIZE = (
     "ε falls with the number of images it is computed from, as the null does. Neither value means much "
@@ -49,13 +51,14 @@ def attributes(material: Material) -> Iterator[Block]:
 
 def epsilon(material: Material) -> Iterator[Block]:
     """ε against what it should go with, and over the number of images."""
-    judge, folder = material.findings.judge, material.folder
-    points = evidence.consistency(material.findings.best, judge)
+    findings, folder = material.findings, material.folder
+    points = evidence.consistency(findings.best, findings.judge) if findings.judges else pd.DataFrame()
     if len(points):
         relations = evidence.correlations(points)
-        yield Text(EPSILON)
+        above = int((points["epsilon"] > points["epsilon_null"]).sum())
+        yield Text(f"{EPSILON} Here {above} of {len(points)} points lie above it.")
         yield Table(readable.relations(relations), "epsilon-correlations", relations)
-        yield Figures(consistency_plots(points, relations, judge, folder))
+        yield Figures(consistency_plots(points, relations, findings.judge, folder))
     curves = evidence.epsilon_curves(material.results)
     if len(curves):
         drawn = Figures(sample_size_plots(of_one_attack(curves), folder))

@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 POINT = ["defence", "strength"]
+OUTCOME = ["oracle", "restart", "row", "identity", "correct"]
 MEASURING = {"measure", "identify"}
 """Commands whose stages leave results.json and per_image.csv."""
 
@@ -83,17 +84,17 @@ def gather(output: Path) -> Results:
     files = [output / stage["folder"] / "results.json" for stage in measured]
     rows = pd.DataFrame([row for file in files for row in json.loads(file.read_text())])
     rows = rows.fillna({"strength": "", "adaptive": "none", "countermeasure": "none"})
-    per_image = pd.concat([_per_image(output, stage) for stage in measured], ignore_index=True)
+    found = [_per_image(output, stage) for stage in measured]
+    per_image = pd.concat([lines for lines in found if len(lines)] or found, ignore_index=True)
     return Results(output, config, done, rows, per_image)
 
 
 def _per_image(output: Path, stage: dict[str, Any]) -> pd.DataFrame:
-    """What a stage found on each image; nothing where the defence gives nothing away to attack."""
-    columns = ["oracle", "restart", "row", "identity", "correct"]
-    path, labels = output / stage["folder"] / "per_image.csv", stage["labels"]
-    lines = pd.read_csv(path, dtype={"restart": str}) if path.is_file() else pd.DataFrame(columns=columns)
-    names = {name: labels[name] for name in (*POINT, "attack")}
-    return lines.loc[lines["restart"] == "best", columns].assign(**names, trial=trial(labels))
+    """What a stage found on each image; no line where the defence gives nothing away to attack."""
+    labels = stage["labels"]
+    lines = pd.read_csv(output / stage["folder"] / "per_image.csv", dtype={"restart": str})
+    best = lines[lines["restart"] == "best"].reindex(columns=OUTCOME)
+    return best.assign(**{name: labels[name] for name in (*POINT, "attack")}, trial=trial(labels))
 
 
 def percent(value: float) -> str:

@@ -8,6 +8,9 @@ from experiments.outcomes import Key, Outcomes, together
 from experiments.tables import POINT, trial
 
 BOUNDS = ["", "_lo", "_hi"]
+WORST = ["worst_attack", "worst_oracle", "worst_epoch", *(f"worst_eval_acc{bound}" for bound in BOUNDS)]
+SUMMARY = [*POINT, "auc", *WORST, "false_security"]
+"""The columns of summary.csv."""
 
 
 def summarise(best: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
@@ -28,13 +31,12 @@ def _summary(group: pd.DataFrame, gains: pd.DataFrame) -> dict[str, object]:
     first, found = group.iloc[0], candidates(group)
     point = {name: first[name] for name in (*POINT, "auc", "auc_lo", "auc_hi")}
     if found.empty:
-        return point | {"worst_attack": None}
-    worst = found.loc[found["eval_acc"].idxmax()]
-    names = {f"worst_{name}": worst[name] for name in ("attack", "epoch", "oracle")}
-    values = {f"worst_eval_acc{bound}": worst[f"eval_acc{bound}"] for bound in BOUNDS}
+        return point | dict.fromkeys([*WORST, "false_security"])
+    strongest = found.loc[found["eval_acc"].idxmax()]
+    worst = {name: strongest[name.removeprefix("worst_")] for name in WORST}
     mine = gains[(gains[POINT] == first[POINT]).all(axis=1)]
     beaten = None if mine.empty else bool((mine["verdict"] == "higher").any())
-    return point | names | values | {"false_security": beaten}
+    return point | worst | {"false_security": beaten}
 
 
 def candidates(group: pd.DataFrame) -> pd.DataFrame:

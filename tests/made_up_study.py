@@ -133,11 +133,13 @@ class MadeUpStudy:
 
     def leave_alone(self, defence: str, auc: float) -> None:
         """A defence of which nothing leaves the device: its utility is all there is to measure."""
-        labels = _labels(defence, "", "none") | {"access": "none"}
+        labels = _labels(defence, "", "none") | {"access": "none", "oracle": "none", "restart": "best"}
         folder = self._stage(f"{defence}.measure", "measure", labels)
-        common = {"restart": "best", "n_images": len(self.faces), "n_identities": 100}
+        counts = {"n_images": len(self.faces), "n_identities": 100, "seed": 0}
         utility = {"auc": auc, "auc_lo": auc - 0.01, "auc_hi": auc + 0.01}
-        _write_results(folder, [labels | common | utility | {"oracle": "none"}])
+        nothing = dict.fromkeys(("clean_acc", "eval_acc", "eval_acc_lo", "eval_acc_hi", "top5"))
+        _write_results(folder, [labels | counts | utility | nothing])
+        _write_lines(folder / "per_image.csv", "oracle,restart,row,identity", [])
 
     def write_data(self) -> None:
         """The table of pictures and people."""

@@ -110,7 +110,10 @@ def test_two_that_each_win_once_are_not_ranked() -> None:
     [
         ((5, 15, 30), "order privacy: the leak rises at every step of s=0, s=1, s=2"),
         ((30, 15, 5), "order privacy: the leak falls at every step of s=0, s=1, s=2"),
-        ((5, 6, 30), "the leak rises from s=0 to s=2 in part only: no difference shown between s=0 and s=1"),
+        (
+            (5, 6, 30),
+            "in part: along s=0, s=1, s=2 the leak rises, shown for 2 of 3 pairs, but no difference",
+        ),
         ((5, 30, 5), "do not order privacy: the leak rises from s=0 to s=1, falls from s=1 to s=2"),
         ((5, 6, 7), "no difference is shown between any two of s=0, s=1, s=2"),
     ],

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import wandb
 import yaml
 from conftest import ROOT
 from tiny_study import tiny_study, write
 
-from experiments import study, sweep_point
+from experiments import sweep_point
 from experiments.plan import Plan
 from experiments.study_config import load, parse
 from experiments.sweep_point import AGENTS, at, figures, settings
@@ -109,52 +109,48 @@ def test_a_leak_that_utility_pays_for_is_no_success(auc: float, affordable: floa
     }
 
 
-@pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[argparse.Namespace]]:
-    """An agent's environment, and what the study is asked for: it is not run but has these results."""
-    chosen = tmp_path / "chosen.yaml"
-    chosen.write_text(yaml.safe_dump({"sigma": {"value": 0.5}}))
-    for name, value in zip(AGENTS, ("sweep7", str(chosen), "point7"), strict=True):
-        monkeypatch.setenv(name, value)
-    wandb.teardown()  # another test's wandb has read its environment already
-    asked = []
+# The command in a process of its own: wandb keeps a service and its settings for each, whatever else used it.
+COMMAND = """
+import os, sys
+from experiments import study, sweep_point
 
-    def run(options: argparse.Namespace) -> int:
-        assert not set(AGENTS) & os.environ.keys(), "a stage's run would take the point's id"
-        asked.append(options)
-        SUMMARY.to_csv(options.output / "summary.csv", index=False)
-        return 0
+def run(options):
+    assert not set(sweep_point.AGENTS) & os.environ.keys(), "a stage's run would take the point's id"
+    return int(os.environ["STUDY_EXITS_WITH"])
 
-    monkeypatch.setattr(study, "run", run)
-    yield asked
-    wandb.teardown()  # and this one's is not for another test
+study.run = run
+sweep_point.main(sys.argv[1:])
+"""
 
 
-def test_the_agents_command_reports_one_run(told: list[argparse.Namespace], tmp_path: Path) -> None:
-    config, output = write(tiny_study(), tmp_path / "tiny.yaml"), tmp_path / "sweep"
-    line = agents_line(["--sigma=0.5"], config=config, defence="noise", output=output)
-    assert line[:4] == ["/usr/bin/env", "python", "-m", "experiments.sweep_point"]
-    sweep_point.main(line[4:])
-    (asked,) = told
-    assert asked.output == output
-    assert load(asked.config).defences["noise"].model["init_args"]["sigma"] == 0.5
-    (point,) = (output / "wandb").glob("offline-run-*/run-point7.wandb")
-    content = point.read_bytes()
-    assert all(name.encode() in content for name in ("sweep7", "sigma", "worst_eval_acc", "auc_loss"))
-    assert str(output).encode() not in content
-
-
-def test_a_point_whose_study_fails_is_no_result(
-    told: list[argparse.Namespace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The summary of the point before is still in the folder."""
-    config, output = write(tiny_study(), tmp_path / "tiny.yaml"), tmp_path / "sweep"
+def agent(folder: Path, exits_with: int) -> tuple[int, Path]:
+    """The exit code of the agent's command, on a study that ends at once, and what wandb kept of it."""
+    config, output = write(tiny_study(), folder / "tiny.yaml"), folder / "sweep"
     output.mkdir()
     SUMMARY.to_csv(output / "summary.csv", index=False)
-    monkeypatch.setattr(study, "run", lambda _: 1)
+    chosen = folder / "chosen.yaml"
+    chosen.write_text(yaml.safe_dump({"sigma": {"value": 0.5}}))
     line = agents_line(["--sigma=0.5"], config=config, defence="noise", output=output)
-    with pytest.raises(SystemExit) as end:
-        sweep_point.main(line[4:])
-    assert end.value.code == 1
+    assert line[:4] == ["/usr/bin/env", "python", "-m", "experiments.sweep_point"]
+    told = dict(zip(AGENTS, ("sweep7", str(chosen), "point7"), strict=True))
+    environment = os.environ | told | {"STUDY_EXITS_WITH": str(exits_with)}
+    done = subprocess.run([sys.executable, "-c", COMMAND, *line[4:]], env=environment, cwd=ROOT, check=False)
     (point,) = (output / "wandb").glob("offline-run-*/run-point7.wandb")
+    return done.returncode, point
+
+
+def test_the_agents_command_reports_one_run(tmp_path: Path) -> None:
+    code, point = agent(tmp_path, exits_with=0)
+    assert code == 0
+    sweep = tmp_path / "sweep"
+    assert load(sweep / "sweep_point.yaml").defences["noise"].model["init_args"]["sigma"] == 0.5
+    content = point.read_bytes()
+    assert all(name.encode() in content for name in ("sweep7", "sigma", "worst_eval_acc", "auc_loss"))
+    assert str(sweep).encode() not in content
+
+
+def test_a_point_whose_study_fails_is_no_result(tmp_path: Path) -> None:
+    """The summary of the point before is still in the folder."""
+    code, point = agent(tmp_path, exits_with=1)
+    assert code == 1
     assert b"worst_eval_acc" not in point.read_bytes()
