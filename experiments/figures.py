@@ -100,9 +100,9 @@ def chance_line(axes: Axes, chance: float) -> None:
 
 
 def in_percent(axes: Axes) -> None:
-    """The y axis in whole percent, from 0."""
+    """The y axis in percent, from 0."""
     axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
 
 
 def legend(axes: Axes, columns: int = 3) -> None:

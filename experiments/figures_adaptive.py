@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.axes import Axes
 
 from experiments.figures import (
     Figure,
+    Style,
     chance_line,
     drawing,
     in_percent,
@@ -44,7 +46,7 @@ def _epochs(lines: pd.DataFrame, undefended: pd.DataFrame, title: str, path: Pat
     return Figure(path, f"{title}; epoch 0 is the basic attack.", f"{title}. {_in_words(lines, undefended)}")
 
 
-def _line(axes, group: pd.DataFrame, label: str, style: dict) -> None:
+def _line(axes: Axes, group: pd.DataFrame, label: str, style: Style) -> None:
     group = group.sort_values("epoch")
     with_bars(
         axes, group["epoch"], group["eval_acc"], label=label, style=style, yerr=reach(group, "eval_acc")

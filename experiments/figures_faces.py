@@ -14,7 +14,7 @@ from experiments.prepare import prepare
 from experiments.tables import Results, name_of, trial
 from facecrafter.store import TensorStore
 
-SHOWN = 8  # people on a sheet
+SHOWN = 6  # people on a sheet
 
 
 def contact_sheets(results: Results, folder: Path) -> list[Figure]:
@@ -62,14 +62,14 @@ def _chosen(store: TensorStore, rows: torch.Tensor) -> torch.Tensor:
 
 
 def _sheet(attack: str, lines: dict[str, torch.Tensor], path: Path) -> Figure:
-    figure, axes = plt.subplots(len(lines), 1, figsize=(8, 0.85 * len(lines)), layout="constrained")
+    figure, axes = plt.subplots(len(lines), 1, figsize=(5, 0.7 * len(lines)), layout="constrained")
     for axis, (name, images) in zip(axes.flat, lines.items(), strict=True):
         grid = make_grid(images, nrow=len(images), pad_value=1)
         axis.imshow(grid.permute(1, 2, 0).clamp(0, 1).numpy())
         axis.set_ylabel(name, rotation=0, ha="right", va="center")
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-    figure.savefig(path, dpi=110, bbox_inches="tight")
+    figure.savefig(path, dpi=150, bbox_inches="tight")
     plt.close(figure)
     text = f"{attack}: the private faces, and below them what the attacker reconstructs from their features"
     return Figure(path, f"{text}.", f"{text}. Rows from the top: {', '.join(lines)}.")

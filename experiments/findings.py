@@ -54,16 +54,16 @@ class Findings:
         summary = summarise(best, gains)
         protection = against_none(summary, outcomes)
         return cls(
-            results,
-            best,
-            gains,
-            summary,
-            protection,
-            compare(best, outcomes),
-            ranking(summary, outcomes),
-            strengths(summary, outcomes),
-            checks,
-            answer(summary, protection, outcomes, checks),
+            results=results,
+            best=best,
+            gains=gains,
+            summary=summary,
+            protection=protection,
+            comparison=compare(best, outcomes),
+            ranking=ranking(summary, outcomes),
+            strengths=strengths(summary, outcomes),
+            checks=checks,
+            answer=answer(summary, protection, outcomes, checks),
         )
 
     @property

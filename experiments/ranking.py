@@ -37,7 +37,7 @@ def _side(line: pd.Series) -> dict[str, object]:
 
 def at_equal_utility(summary: pd.DataFrame) -> Iterator[Pair]:
     """Points of two defences of which each has its AUC within the other's interval."""
-    lines = [line for _, line in attacked(summary).iterrows()]
+    lines = [line for _, line in attacked(summary).iterrows() if line["defence"] != "none"]
     for first, second in itertools.combinations(lines, 2):
         if first["defence"] != second["defence"] and _within(first, second) and _within(second, first):
             yield first, second
@@ -71,6 +71,16 @@ def _standing(first: str, second: str, lines: pd.DataFrame) -> dict[str, object]
     counts = {"pairs": len(lines), "less": int(less.sum()), "more": int(more.sum())}
     winner = "" if better == worse else first if better else second
     return {"defence": first, "other_defence": second, **counts, "better": winner}
+
+
+def shown_better(table: pd.DataFrame) -> str:
+    """Of `standings`, what may be said."""
+    found = table[table["better"] != ""]
+    if found.empty:
+        return "No defence is shown to be better than another."
+    pairs = zip(found["better"], found["defence"], found["other_defence"], strict=True)
+    shown = [f"{better} better than {({first, second} - {better}).pop()}" for better, first, second in pairs]
+    return f"Shown: {', '.join(shown)}."
 
 
 def strengths(summary: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import pandas as pd
+
 from experiments import readable, sections_adaptive, sections_measures, sections_run
 from experiments.document import Block, Checks, Figures, Folded, Items, Section, Table, Text
 from experiments.evidence import ladder
 from experiments.figures_faces import contact_sheets
 from experiments.figures_tradeoff import curves, worst_case
 from experiments.material import Material
-from experiments.ranking import orders, standings
+from experiments.ranking import orders, shown_better, standings
 
 QUESTION = (
     "How often can an attacker who intercepts the features tell who is in the picture, and what does "
@@ -46,11 +48,8 @@ RANKING = (
     "Two defences are compared where each has its mean AUC within the other's 95% interval: worst case "
     "against worst case, on the same images, people kept together. All these tests are corrected for "
     "their number (Holm), so that the chance of one false difference among them is at most 5%. What "
-    "overlaps is not ranked."
-)
-BETTER = (
-    "A defence is called better than another only by a pair in which it leaks less at a mean AUC at least "
-    "as high: within the intervals, what leaks less may also be the less useful."
+    "overlaps is not ranked; and one defence is called better than another only by a pair in which it "
+    "leaks less at a mean AUC at least as high, because what leaks less may also be the less useful."
 )
 ORDER = (
     "Whether the strengths of a defence order its privacy, each against each, corrected (Holm) within the "
@@ -124,16 +123,21 @@ def _ranking(material: Material) -> Iterator[Block]:
     ranking, strengths = material.findings.ranking, material.findings.strengths
     if len(ranking):
         results = standings(ranking)
-        yield Text(RANKING)
-        yield Table(readable.standings(results), "standings", results)
-        yield Text(BETTER)
         pairs = Table(readable.pairs(ranking), "ranking", ranking)
+        yield Text(RANKING)
+        yield Text(shown_better(results))
+        yield _folded_if_long("Every two defences", readable.standings(results), "standings", results)
         yield Folded("Every pair at equal utility", [pairs])
     if len(strengths):
         pairs = Table(readable.pairs(strengths), "strengths", strengths)
         yield Text(ORDER)
         yield Items(orders(strengths))
         yield Folded("The strengths of each defence against each other", [pairs])
+
+
+def _folded_if_long(title: str, shown: pd.DataFrame, name: str, raw: pd.DataFrame) -> Block:
+    table = Table(shown, name, raw)
+    return table if len(shown) <= SHORT else Folded(title, [table])
 
 
 def _curves(material: Material) -> Iterator[Block]:
@@ -157,9 +161,9 @@ def _faces(material: Material) -> Iterator[Block]:
 def _against_none(material: Material) -> Iterator[Block]:
     comparison = material.findings.comparison
     if len(comparison):
-        table = Table(readable.changes(comparison), "comparison", comparison)
+        shown = readable.changes(comparison)
         yield Text(PAIRED)
-        yield table if len(comparison) <= SHORT else Folded("Every attack on every defence", [table])
+        yield _folded_if_long("Every attack on every defence", shown, "comparison", comparison)
 
 
 def _every_attack(material: Material) -> Iterator[Block]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from experiments import evidence, readable
+from experiments import evidence
+from experiments import readable_adaptive as readable
 from experiments.document import Block, Figures, Folded, Table, Text
 from experiments.figures_adaptive import epoch_curves
 from experiments.material import Material

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from experiments import evidence, readable
+from experiments import evidence
+from experiments import readable_measures as readable
 from experiments.document import Block, Figures, Folded, Items, Table, Text
 from experiments.figures_attributes import attribute_plots
 from experiments.figures_epsilon import consistency_plots, of_one_attack, sample_size_plots

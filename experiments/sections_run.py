@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pandas as pd
 import yaml
 
-from experiments import evidence, readable
+from experiments import evidence, readable_measures
+from experiments.cells import filled
 from experiments.document import Block, Code, Folded, Items, Table, Text
 from experiments.findings import without_folders
 from experiments.machine import made_with
@@ -64,7 +65,7 @@ def over_seeds(material: Material) -> Iterator[Block]:
         rows = pd.concat(studies, ignore_index=True).fillna({"strength": "", "countermeasure": "none"})
         table = combine(rows[rows["restart"].astype(str) == "best"], ["eval_acc", "auc"])
         yield Text(SEEDS)
-        yield Table(readable.seeds(table), "seeds", table)
+        yield Table(readable_measures.seeds(table), "seeds", table)
 
 
 def how_it_was_run(material: Material) -> Iterator[Block]:
@@ -76,5 +77,5 @@ def how_it_was_run(material: Material) -> Iterator[Block]:
     yield Folded("The study's configuration", [Code(config, "yaml")])
     stages = evidence.run_time(results)
     total = clock(stages["seconds"].sum())
-    shown = readable.filled(stages.assign(key=stages["key"].str[:12]))
+    shown = filled(stages.assign(key=stages["key"].str[:12]))
     yield Folded(f"Run time: {len(stages)} stages, {total} in all", [Table(shown, "run-time", stages)])

@@ -11,7 +11,7 @@ import pytest
 from experiments.checks import Check
 from experiments.findings import against_none, answer
 from experiments.outcomes import Outcomes
-from experiments.ranking import orders, ranking, standings, strengths
+from experiments.ranking import orders, ranking, shown_better, standings, strengths
 
 N = 40
 PASSED = [Check("classifier", "", True)]
@@ -78,6 +78,17 @@ def test_holm_takes_away_what_many_comparisons_gave() -> None:
     assert many["p_holm"].min() == pytest.approx(6 * 2 / 2**7)
 
 
+def test_no_defence_is_no_rival() -> None:
+    """That every defence is less useful than none says nothing about which to choose."""
+    assert ranking(*tables(point("a", "", 0.8, 5), point("none", "", 0.8, 20))).empty
+
+
+def test_what_is_shown_is_said() -> None:
+    table = standings(ranking(*tables(point("a", "", 0.8, 25), point("b", "", 0.8, 5))))
+    assert shown_better(table) == "Shown: b better than a."
+    assert shown_better(table.assign(better="")) == "No defence is shown to be better than another."
+
+
 def test_a_point_that_is_not_attacked_is_not_ranked() -> None:
     nothing = {"worst_attack": None, "worst_eval_acc": math.nan}
     assert ranking(*tables(point("a", "", 0.8, 5), point("b", "", 0.8, 20, **nothing))).empty
@@ -92,9 +103,7 @@ def test_less_leak_at_less_utility_is_not_better(auc: float, better: str) -> Non
 
 
 def test_what_overlaps_is_not_ranked() -> None:
-    (line,) = standings(ranking(*tables(point("a", "", 0.8, 5), point("none", "", 0.8, 7)))).to_dict(
-        "records"
-    )
+    (line,) = standings(ranking(*tables(point("a", "", 0.8, 5), point("b", "", 0.8, 7)))).to_dict("records")
     assert (line["less"], line["more"], line["better"]) == (0, 0, "")
 
 
