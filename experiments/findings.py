@@ -162,10 +162,10 @@ def _scope(summary: pd.DataFrame) -> str:
 
 
 def without_folders(config: Any) -> Any:
-    """A configuration with absolute paths cut down to their last part: folders are nobody else's business."""
+    """A configuration with paths cut down to their last part: folders are nobody else's business."""
     if isinstance(config, dict):
         return {name: without_folders(value) for name, value in config.items()}
     if isinstance(config, list):
         return [without_folders(value) for value in config]
-    is_path = isinstance(config, str) and Path(config).is_absolute()
+    is_path = isinstance(config, str) and "/" in config and not config.startswith("${")
     return Path(config).name if is_path else config
