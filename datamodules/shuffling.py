@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch.utils.data import Sampler
+
+from facecrafter.randomness import seeded
 
 
 class EpochShuffle(Sampler[int]):
@@ -24,9 +25,7 @@ class EpochShuffle(Sampler[int]):
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        entropy = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(entropy[0] >> 1))
-        yield from torch.randperm(self.length, generator=generator).tolist()
+        yield from torch.randperm(self.length, generator=seeded(self.seed, self.epoch)).tolist()
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch

@@ -20,13 +20,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from jsonargparse import auto_cli
 from torch import Tensor
 from tqdm import tqdm
 
 from facecrafter.attacks.averaging import average, match, shuffled
+from facecrafter.randomness import seeded
 from facecrafter.store import TensorStore
 
 Countermeasure = Literal["none", "shuffle", "record"]
@@ -122,12 +122,6 @@ def average_batch(
     together = shown[torch.arange(len(shown))[:, None], positions]
     own = orders.gather(1, positions)[1:] == torch.arange(queries.shape[1])
     return {"features": average(together).to(queries.dtype), "aligned": own.float().mean(dim=0)}
-
-
-def seeded(seed: int, number: int) -> torch.Generator:
-    """The user's random numbers for one batch."""
-    entropy = np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(entropy >> 1))
 
 
 def _nothing(queries: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from experiments.bench_timing import Row
-from experiments.tables import Results, gather
+from experiments.outcomes import Key
+from experiments.tables import Results, gather, stage_of
 from facecrafter.metrics.intervals import Interval, clustered_mean
 from facecrafter.store import TensorStore
 
@@ -114,7 +115,7 @@ def read_points(results: Results) -> Iterator[Point]:
     stages: dict[str, tuple[Interval, float]] = {}
     for _, row in best[best["defence"].isin(["none", ENGINE, PUBLISHED])].iterrows():
         faces = _faces(results.per_image, row)
-        stage = ".".join(filter(None, (row["defence"], row["strength"])))
+        stage = stage_of(row)
         if stage not in stages:
             stages[stage] = _utility_loss(results, stage, faces["identity"]), _seconds(results, stage)
         yield Point(
@@ -127,10 +128,8 @@ def read_points(results: Results) -> Iterator[Point]:
 
 def _faces(per_image: pd.DataFrame, row: pd.Series) -> pd.DataFrame:
     """What became of every image, in ascending order of row."""
-    same = per_image["restart"] == "best"
-    for name in ("defence", "strength", "attack", "oracle"):
-        same &= per_image[name] == row[name]
-    return per_image[same].sort_values("row")
+    names = list(Key._fields)
+    return per_image[(per_image[names] == row[names]).all(axis=1)].sort_values("row")
 
 
 def _utility_loss(results: Results, stage: str, identities: pd.Series) -> Interval:

@@ -11,7 +11,7 @@ from typing import Any
 from pytorch_lightning import Trainer
 
 from experiments.classes import complete, identity, plain
-from experiments.plan_attacks import VERSIONS, Point, attack_stages, identification_stage
+from experiments.plan_attacks import VERSIONS, Point, attack_stages
 from experiments.plan_judging import Judging
 from experiments.stages import Stage, ordered, references, substitute
 from experiments.study_config import DEFENCE, DefenceFit, Fit, StudyConfig
@@ -53,7 +53,8 @@ class Plan:
         self.stages = ordered(self.found.values())
 
     def _add(self, stage: Stage) -> None:
-        self.found.setdefault(stage.name, stage)
+        if self.found.setdefault(stage.name, stage) != stage:
+            raise ValueError(f"two different stages are called {stage.name}: rename what one of them is for")
 
     def _data_stage(self) -> Stage:
         """Everything else waits until the data is decoded and checked."""
@@ -104,21 +105,18 @@ class Plan:
             return
         for name, attack in self.config.attacks.items():
             if point.matches(attack.against):
+                averaged = attack.averaging.queries if attack.averaging else []
+                queries = self._for(point, [f"${{{query}}}" for query in averaged])
                 networks = self._for(point, attack.networks)
-                if attack.averaging:
-                    self._for(point, [f"${{{query}}}" for query in attack.averaging.queries])
-                for stages, labels in attack_stages(point, name, attack, networks, self.config):
+                for stages, labels in attack_stages(point, name, attack, networks, queries, self.config):
                     for stage in stages:
                         self._add(stage)
                     self._measure(self.judging.measure_stage(point, stages[-1].name, labels, head))
         for name, identification in self.config.identifications.items():
             if point.matches(identification.against):
                 identifier = self._for(point, identification.identifier)
-                self._measure(
-                    identification_stage(
-                        point, name, identification, identifier, head, self.data, self.config
-                    )
-                )
+                stage = self.judging.identification_stage(point, name, identification, identifier, head)
+                self._measure(stage)
 
     def _measure(self, stage: Stage) -> None:
         self._add(stage)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from experiments.classes import complete, identity, import_class
 from experiments.stages import Stage, references
-from experiments.study_config import Attack, Averaging, DefenceFit, Identification, StudyConfig
-from experiments.study_data import StudyData
+from experiments.study_config import Attack, DefenceFit, StudyConfig
 
 VERSIONS = {"attack": 1, "measure": 2, "protect": 1, "average": 1, "identify": 1}
 """Raised when what the command itself computes changes."""
@@ -50,19 +49,25 @@ class Point:
 
 
 def attack_stages(
-    point: Point, name: str, attack: Attack, networks: Mapping[str, str], config: StudyConfig
+    point: Point,
+    name: str,
+    attack: Attack,
+    networks: Mapping[str, str],
+    queries: Sequence[str],
+    config: StudyConfig,
 ) -> Iterator[tuple[list[Stage], Labels]]:
     """For each epoch and countermeasure the stages, the attack's own last, and the labels of its rows.
 
     Args:
         networks: the attack's, with references to the stages made for this defence.
+        queries: references to what it averages beside the defence's own features.
     """
     where = f"attacks.{name}"
     found = import_class(attack.class_path, where)
     arguments = complete(found, attack.init_args, where, given={*networks, "encoder"})
     named = {"class_path": attack.class_path, "init_args": arguments}
     common = {"access": getattr(found, "access", "white"), "adaptive": attack.adaptive}
-    for before, source, countermeasure in _sources(point, attack, config.seed):
+    for before, source, countermeasure in _sources(point, attack, queries, config.seed):
         for epoch in attack.epochs or [None]:
             used = networks if epoch is None else _at_epoch(networks, epoch, where, config)
             parts = [point.stage, name, *([countermeasure] if before else [])]
@@ -89,13 +94,16 @@ def attack_stages(
             yield [*before, stage], labels
 
 
-def _sources(point: Point, attack: Attack, seed: int) -> Iterator[tuple[list[Stage], str, str]]:
+def _sources(
+    point: Point, attack: Attack, queries: Sequence[str], seed: int
+) -> Iterator[tuple[list[Stage], str, str]]:
     """What the attack reads under each countermeasure: the stages that make it, its stage, its name."""
     if attack.averaging is None:
         yield [], point.stage, "none"
         return
     for countermeasure in attack.averaging.countermeasures:
-        stage = _average_stage(point, attack.averaging, countermeasure, seed)
+        settings = {"countermeasure": countermeasure, "matching": attack.averaging.matching, "seed": seed}
+        stage = _average_stage(point, [f"${{{point.stage}}}", *queries], settings)
         yield [stage], stage.name, countermeasure
 
 
@@ -125,51 +133,9 @@ def _kept(reference: str, config: StudyConfig) -> list[int]:
     ]
 
 
-def _average_stage(point: Point, averaging: Averaging, countermeasure: str, seed: int) -> Stage:
+def _average_stage(point: Point, stores: Sequence[str], settings: Mapping[str, Any]) -> Stage:
     """What an attacker makes of several queries of the same images."""
-    stores = [point.stage, *(f"{point.stage}.{query}" for query in averaging.queries)]
-    settings = {"countermeasure": countermeasure, "matching": averaging.matching, "seed": seed}
-    config = {"features": [f"${{{store}}}/features" for store in stores], **settings}
-    numbers = {
-        "version": VERSIONS["average"],
-        "features": [f"${{{store}}}" for store in stores],
-        **settings,
-    }
-    name = f"{point.stage}.{averaging.matching}-{len(stores)}.{countermeasure}"
+    config = {"features": [f"{store}/features" for store in stores], **settings}
+    numbers = {"version": VERSIONS["average"], "features": list(stores), **settings}
+    name = f"{point.stage}.{settings['matching']}-{len(stores)}.{settings['countermeasure']}"
     return Stage(name, "average", config, numbers)
-
-
-def identification_stage(
-    point: Point,
-    name: str,
-    identification: Identification,
-    identifier: str,
-    head: str | None,
-    data: StudyData,
-    config: StudyConfig,
-) -> Stage:
-    """Identities read from the features themselves; the stage measures, too."""
-    labels = point.labels(
-        config, name, access="black", adaptive=identification.adaptive, countermeasure="none"
-    )
-    development = {"head": head} if head else {}
-    inputs = {
-        "data": data.config({}),
-        "defence": f"${{{point.stage}}}",
-        "features": f"${{{point.stage}}}/features",
-        "identifier": identifier,
-        "labels": labels,
-        "seed": config.seed,
-        **development,
-    }
-    numbers = {
-        "version": VERSIONS["identify"],
-        "features": f"${{{point.stage}}}",
-        "identifier": identifier,
-        "labels": labels,
-        "seed": config.seed,
-        "prepared": "${data}",
-        **development,
-    }
-    stage = f"{point.stage}.{name}"
-    return Stage(stage, "identify", inputs, numbers, identification.minutes, identification.megabytes)

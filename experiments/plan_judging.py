@@ -11,7 +11,7 @@ from typing import Any
 from experiments.classes import complete, plain
 from experiments.plan_attacks import VERSIONS, Point
 from experiments.stages import Stage
-from experiments.study_config import StudyConfig
+from experiments.study_config import Identification, StudyConfig
 from experiments.study_data import StudyData, class_of
 
 
@@ -36,6 +36,34 @@ class Judging:
         """The utility alone, where no feature leaves the device."""
         labels = point.labels(self.config, "none", access="none", adaptive="none", countermeasure="none")
         return self._stage(point, f"{point.stage}.measure", None, labels, head)
+
+    def identification_stage(
+        self, point: Point, name: str, identification: Identification, identifier: str, head: str | None
+    ) -> Stage:
+        """Identities read from the features themselves: attack and measurement in one."""
+        adaptive = identification.adaptive
+        labels = point.labels(self.config, name, access="black", adaptive=adaptive, countermeasure="none")
+        development = {"head": head} if head else {}
+        numbers = {
+            "version": VERSIONS["identify"],
+            "features": f"${{{point.stage}}}",
+            "identifier": identifier,
+            "labels": labels,
+            "seed": self.config.seed,
+            "prepared": "${data}",
+            **development,
+        }
+        inputs = {
+            "data": self.data.config({}),
+            "defence": f"${{{point.stage}}}",
+            "features": f"${{{point.stage}}}/features",
+            "identifier": identifier,
+            "labels": labels,
+            "seed": self.config.seed,
+            **development,
+        }
+        stage = f"{point.stage}.{name}"
+        return Stage(stage, "identify", inputs, numbers, identification.minutes, identification.megabytes)
 
     def _stage(
         self, point: Point, name: str, attack: str | None, labels: Mapping[str, Any], head: str | None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from experiments.tables import POINT, Results, name_of
+from experiments.tables import POINT, Results, name_of, stage_of
 from facecrafter.health import LARGEST_ERROR, LARGEST_GAP
 
 MEANS = ["stationarity", "solver_residual", "implicit_cosine", "implicit_error", "inner_gap"]
@@ -16,7 +16,7 @@ def iteration_logs(results: Results) -> pd.DataFrame:
     """What every defence logged of every iteration; defences that do not iterate have no lines."""
     tables = []
     for point in results.rows[POINT].drop_duplicates().to_dict("records"):
-        stage = ".".join(filter(None, point.values()))
+        stage = stage_of(point)
         if stage not in {done["name"] for done in results.stages}:
             continue
         files = sorted(results.folder(stage).glob("logs/iterations-rank*.csv"))

@@ -97,6 +97,11 @@ def _per_image(output: Path, stage: dict[str, Any]) -> pd.DataFrame:
     return best.assign(**{name: labels[name] for name in (*POINT, "attack")}, trial=trial(labels))
 
 
+def stage_of(line: pd.Series | dict[str, str]) -> str:
+    """The stage that made a defence at one strength: 'crafter.beta=1'."""
+    return ".".join(filter(None, (line[name] for name in POINT)))
+
+
 def percent(value: float) -> str:
     """0.0859 -> '8.6%'."""
     return f"{100 * value:.1f}%"

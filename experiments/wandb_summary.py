@@ -23,7 +23,8 @@ import yaml
 
 from experiments.findings import without_folders
 from experiments.runner import wandb_group
-from experiments.tables import POINT
+from experiments.tables import POINT, stage_of
+from experiments.worst_case import candidates
 
 TABLES = {"results": True, "summary": True, "comparison": True, "ranking": False}
 """The files to send, and whether every study has them."""
@@ -66,8 +67,7 @@ def _shareable(table: pd.DataFrame) -> pd.DataFrame:
 
 def judged(results: pd.DataFrame) -> pd.DataFrame:
     """The rows in which an attack chose among its restarts by its own loss, without a countermeasure."""
-    plain = (results["restart"] == "best") & (results["countermeasure"] == "none")
-    return results[plain & results["eval_acc"].notna()]
+    return candidates(results[results["restart"] == "best"])
 
 
 def curves(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def send(study: Path, project: str, online: bool) -> None:
         settings=wandb.Settings(**NUMBERS_ONLY),
     )
     for setting, figures in points(tables["results"], tables["summary"]):
-        name = ".".join(filter(None, (setting[column] for column in POINT)))
+        name = stage_of(setting)
         with start(name=name, job_type="result", config=setting) as run:
             run.summary.update(figures)
     with start(name="summary", job_type="summary", config=config) as run:

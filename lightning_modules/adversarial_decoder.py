@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from facecrafter.nets.critic import Critic
 from lightning_modules.decoder import Decoder
-from lightning_modules.several_optimizers import require_unused_parameters
+from lightning_modules.several_optimizers import descend, require_unused_parameters
 
 BETAS = (0.5, 0.999)
 
@@ -67,9 +67,9 @@ class AdversarialDecoder(Decoder):
         features, images = self._pairs(batch, self.mirror)
         decoder_optimizer, critic_optimizer = self.optimizers()
         shown = self(features).float()
-        self._descend(self._critic_loss(images, shown.detach()), critic_optimizer)
+        descend(self, self._critic_loss(images, shown.detach()), critic_optimizer)
         self.critic.requires_grad_(False)
-        self._descend(self._decoder_loss(images, shown), decoder_optimizer)
+        descend(self, self._decoder_loss(images, shown), decoder_optimizer)
         self.critic.requires_grad_(True)
         if schedule := self.lr_schedulers():
             schedule.step()
@@ -87,11 +87,6 @@ class AdversarialDecoder(Decoder):
         error, distance = F.mse_loss(shown, images), map_distance(real, fake)
         self.log_dict({"train/loss": error, "train/perceptual": distance}, prog_bar=True)
         return error + self.perceptual * distance - self.adversarial * scores.float().mean()
-
-    def _descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
 
 
 def hidden_maps(critic: nn.Sequential, images: Tensor) -> list[Tensor]:

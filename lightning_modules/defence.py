@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
+from facecrafter.randomness import seeded
 from facecrafter.store import encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.target import Loss, TargetNetwork
@@ -55,9 +55,7 @@ class Defence(LightningModule):
             return None
         # Seeded by the batch, not by the rank or by what ran before: any number of processes gives the same
         # features.
-        entropy = np.random.SeedSequence([self.seed, self.query, batch["number"]])
-        generator = torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
-        features = self.protect(batch["image"], generator)
+        features = self.protect(batch["image"], seeded(self.seed, self.query, batch["number"]))
         if not torch.isfinite(features).all():
             raise ArithmeticError(f"{type(self).__name__}.protect returned a value that is not finite")
         return {"number": batch["number"], "row": batch["row"], "features": features}

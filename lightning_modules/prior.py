@@ -7,15 +7,15 @@ from typing import Literal
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from facecrafter.inversion import squared_distance
 from facecrafter.nets.critic import Critic
 from facecrafter.nets.generator import Generator1, Generator2
 from facecrafter.nets.posterior import Posterior, divergence_from_normal, sample
 from facecrafter.wasserstein import earth_mover, gradient_penalty
+from lightning_modules.moving_average import moving_average
 from lightning_modules.ranks import draw_apart
-from lightning_modules.several_optimizers import require_unused_parameters
+from lightning_modules.several_optimizers import descend, require_unused_parameters
 
 GENERATORS = {"G1": Generator1, "G2": Generator2}
 BETAS = (0.5, 0.999)
@@ -73,7 +73,6 @@ class Prior(LightningModule):
         self.penalty = penalty
         self.penalty_every = penalty_every
         self.learning_rate = learning_rate
-        self.averaging = averaging
         self.reconstruction = reconstruction
         self.divergence = divergence
         self.adversary_from = adversary_from
@@ -83,8 +82,7 @@ class Prior(LightningModule):
         self.posterior = (
             Posterior(latent_dim, image_size).to(memory_format=channels_last) if reconstruction else None
         )
-        self.average = AveragedModel(self.generator, avg_fn=self._moving_average, use_buffers=True)
-        self.average.requires_grad_(False)
+        self.average = moving_average(self.generator, averaging)
 
     @property
     def network(self) -> nn.Module:
@@ -127,7 +125,7 @@ class Prior(LightningModule):
             penalty = gradient_penalty(self.critic, faces, fakes, torch.default_generator)
             loss = loss + self.penalty_every * self.penalty * penalty
             self.log("train/gradient_penalty", penalty)
-        self._descend(loss, optimizer)
+        descend(self, loss, optimizer)
         self.log("train/emd", distance, prog_bar=True)
 
     def _generator_step(self, faces: Tensor, optimizer: torch.optim.Optimizer) -> None:
@@ -137,7 +135,7 @@ class Prior(LightningModule):
             loss = loss - self.critic(self.generator(self._latents(len(faces)))).float().mean()
         if self.posterior:
             loss = loss + self.reconstruction * self._evidence_loss(self.posterior, faces)
-        self._descend(loss, optimizer)
+        descend(self, loss, optimizer)
         self.critic.requires_grad_(True)
 
     def _evidence_loss(self, posterior: Posterior, faces: Tensor) -> Tensor:
@@ -147,11 +145,6 @@ class Prior(LightningModule):
         divergence = divergence_from_normal(mean, log_variance).mean()
         self.log_dict({"train/reconstruction": distance, "train/divergence": divergence}, prog_bar=True)
         return distance + self.divergence * divergence
-
-    def _descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """The critic's distance from held-out identities.
@@ -173,10 +166,3 @@ class Prior(LightningModule):
 
     def _latents(self, count: int) -> Tensor:
         return torch.randn(count, self.latent_dim, device=self.device)
-
-    def _moving_average(self, average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
-        if not current.is_floating_point():
-            return current
-        # Early on, a short memory: the first weights are noise.
-        decay = min(self.averaging, float((1 + updates) / (10 + updates)))
-        return average.lerp(current.to(average.dtype), 1 - decay)

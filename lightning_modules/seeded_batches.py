@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningModule
+
+from facecrafter.randomness import seed_of
 
 
 class SeededBatches(LightningModule):
@@ -20,6 +21,4 @@ class SeededBatches(LightningModule):
         self._run_seed = torch.initial_seed()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        moment = [self._run_seed, self.global_rank, self.current_epoch, batch_idx]
-        state = np.random.SeedSequence(moment).generate_state(1, np.uint64)
-        torch.manual_seed(int(state[0] >> 1))
+        torch.manual_seed(seed_of(self._run_seed, self.global_rank, self.current_epoch, batch_idx))

@@ -1,9 +1,18 @@
-"""What a module with several optimizers asks of the Trainer."""
+"""What modules with several optimizers share: a step of one, and what they ask of the Trainer."""
 
 from __future__ import annotations
 
 from pytorch_lightning import LightningModule
 from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+def descend(module: LightningModule, loss: Tensor, optimizer: Optimizer) -> None:
+    """One step of one of the module's optimizers down the loss."""
+    optimizer.zero_grad()
+    module.manual_backward(loss)
+    optimizer.step()
 
 
 def require_unused_parameters(module: LightningModule) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from facecrafter.nets.stylegan2 import StyleGenerator
 from facecrafter.nets.stylegan2_checkpoint import load_stylegan2
 from facecrafter.nets.stylegan2_discriminator import StyleDiscriminator
 from facecrafter.nonsaturating import discriminator_loss, generator_loss, path_lengths, r1_penalty
+from lightning_modules.moving_average import moving_average
 from lightning_modules.seeded_batches import SeededBatches
-from lightning_modules.several_optimizers import require_unused_parameters
+from lightning_modules.several_optimizers import descend, require_unused_parameters
 
 BETAS = (0.0, 0.99)
 STYLE_AVERAGING = 0.995  # decay of w̄ per step
@@ -71,10 +69,7 @@ class StyleGan2(SeededBatches):
         sizes = {"channel_base": channel_base, "channel_max": channel_max}
         self.generator = StyleGenerator(image_size, latent_dim, latent_dim, mapping_layers, **sizes)
         self.discriminator = StyleDiscriminator(image_size, **sizes)
-        self.average = AveragedModel(
-            self.generator, avg_fn=partial(_moving_average, averaging), use_buffers=True
-        )
-        self.average.requires_grad_(False)
+        self.average = moving_average(self.generator, averaging)
         self.register_buffer("path_mean", torch.zeros(()))
 
     @property
@@ -97,11 +92,11 @@ class StyleGan2(SeededBatches):
         fakes = self.fakes(len(faces))  # of both steps: one forward pass less
         generator_optimizer, discriminator_optimizer = self.optimizers()
         self.discriminator.requires_grad_(False)
-        self._descend(self.generator_objective(fakes, batch_idx % self.path_every == 0), generator_optimizer)
+        descend(self, self.generator_objective(fakes, batch_idx % self.path_every == 0), generator_optimizer)
         self.discriminator.requires_grad_(True)
         self.average.update_parameters(self.generator)
         loss = self.discriminator_objective(faces, fakes.detach(), batch_idx % self.r1_every == 0)
-        self._descend(loss, discriminator_optimizer)
+        descend(self, loss, discriminator_optimizer)
 
     def fakes(self, count: int) -> Tensor:
         """Images of random latents (count, 3, H, W), about in [-1, 1]."""
@@ -148,11 +143,6 @@ class StyleGan2(SeededBatches):
         )
         return torch.where(fine[:, None], other[:, None], ws)
 
-    def _descend(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        optimizer.step()
-
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """The discriminator's mean logit for held-out people.
 
@@ -181,9 +171,3 @@ class PretrainedStyleGan2(LightningModule):
     def __init__(self, checkpoint: str, image_size: int | None = None) -> None:
         super().__init__()
         self.network = load_stylegan2(checkpoint, image_size)
-
-
-def _moving_average(decay: float, average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
-    # Early on, a short memory: the first weights are noise.
-    decay = min(decay, float((1 + updates) / (10 + updates)))
-    return average.lerp(current.to(average.dtype), 1 - decay)

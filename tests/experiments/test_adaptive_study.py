@@ -182,6 +182,16 @@ def test_mistakes_are_named(change: dict[str, Any], message: str) -> None:
         plan_of(study)
 
 
+def test_two_stages_of_one_name_are_refused() -> None:
+    """Else the averages of one attack's queries would be taken for those of another's."""
+    study = adaptive_study()
+    study["queries"]["later"] = {"query": 2}
+    other = {"averaging": study["attacks"]["a3_matched"]["averaging"] | {"queries": ["later"]}}
+    study["attacks"]["a3_later"] = study["attacks"]["a3_matched"] | other
+    with pytest.raises(ValueError, match=r"two different stages are called noise.sigma=1.0.matched-2.none"):
+        plan_of(study)
+
+
 def test_a_configuration_extends_another_and_says_only_what_is_new(tmp_path: Path) -> None:
     write(adaptive_study(), tmp_path / "base.yaml")
     over = {

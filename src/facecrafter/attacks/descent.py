@@ -46,17 +46,18 @@ def descend(
         with torch.enable_grad():
             loss = objective(point)
             (point.grad,) = torch.autograd.grad(loss.sum(), point)
-        best = _better(best, point.detach(), loss.detach())
+        best = better(best, point.detach(), loss.detach())
         optimizer.step()
         with torch.no_grad():
             point.copy_(project(point))
         if progress:
             progress(iteration + 1, iterations)
     with torch.no_grad():
-        return _better(best, point.detach(), objective(point))
+        return better(best, point.detach(), objective(point))
 
 
-def _better(best: Descent, point: Tensor, loss: Tensor) -> Descent:
+def better(best: Descent, point: Tensor, loss: Tensor) -> Descent:
+    """For each path the better of two points (N, ...), by their losses (N,)."""
     lower = loss < best.loss
     chosen = lower.reshape(-1, *[1] * (point.ndim - 1))
     return Descent(torch.where(chosen, point, best.point), torch.where(lower, loss, best.loss))

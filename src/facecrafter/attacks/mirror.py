@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from facecrafter.attacks.descent import Descent
+from facecrafter.attacks.descent import Descent, better
 from facecrafter.attacks.p_space import PSpace, to_p, to_w
 from facecrafter.attacks.reconstruction import Progress, Reconstruction
 from facecrafter.attacks.style_model import StyleModel, best_starts
@@ -105,7 +105,7 @@ class Mirror:
             loss = self._distance(w, targets, flip)
             (w.grad,) = torch.autograd.grad(loss.sum(), w)
             if not flip:
-                best = _better(best, w, loss)
+                best = better(best, w.detach(), loss.detach())
             optimizer.param_groups[0]["lr"] = self.learning_rate * ramp(iteration, self.iterations)
             optimizer.step()
             with torch.no_grad():
@@ -113,7 +113,7 @@ class Mirror:
             if progress:
                 progress(iteration + 1, self.iterations)
         with torch.no_grad():
-            return _better(best, w, self._distance(w, targets, flip=False))
+            return better(best, w.detach(), self._distance(w, targets, flip=False).detach())
 
     def _distance(self, w: Tensor, targets: Tensor, flip: bool) -> Tensor:
         """‖F − Enc(G(w))‖² (N,)."""
@@ -126,9 +126,3 @@ def ramp(iteration: int, iterations: int) -> float:
     done = (iteration + 1) / (iterations + 1)
     fall = min(1.0, (1 - done) / _FALL)
     return min(1.0, done / _RISE) * (1 - math.cos(math.pi * fall)) / 2
-
-
-def _better(best: Descent, point: Tensor, loss: Tensor) -> Descent:
-    point, loss = point.detach(), loss.detach()
-    lower = loss < best.loss
-    return Descent(torch.where(lower[:, None], point, best.point), torch.where(lower, loss, best.loss))

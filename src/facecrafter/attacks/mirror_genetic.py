@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +10,7 @@ from facecrafter.attacks.reconstruction import Progress, Reconstruction
 from facecrafter.attacks.style_model import StyleModel, best_starts
 from facecrafter.inversion import squared_distance
 from facecrafter.precision import Precision
+from facecrafter.randomness import seeded
 
 _IMAGES_AT_ONCE = 256
 
@@ -94,7 +94,7 @@ class MirrorGenetic:
         self.model.place(features.device)
         seed = generator.initial_seed()
         rows = torch.arange(len(features)) if rows is None else rows
-        randoms = [_generator_of(seed, row) for row in rows.tolist()]
+        randoms = [seeded(seed, row) for row in rows.tolist()]
         w, loss = best_starts(self.model, self.space, features, self.starts, self.population, seed)
         p = to_p(w)
         for generation in range(self.generations):
@@ -136,9 +136,3 @@ class MirrorGenetic:
         parts = (slice(begin, begin + _IMAGES_AT_ONCE) for begin in range(0, len(styles), _IMAGES_AT_ONCE))
         losses = [squared_distance(targets[part], self.model.features(styles[part])) for part in parts]
         return torch.cat(losses).reshape(p.shape[:2])
-
-
-def _generator_of(seed: int, row: int) -> torch.Generator:
-    """Random numbers that depend on the seed and an image's row alone."""
-    state = np.random.SeedSequence([seed, row]).generate_state(1, np.uint64)
-    return torch.Generator().manual_seed(int(state[0] >> np.uint64(1)))
