@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from made_up_study import ATTACKS, AUC, DISCO_AUC, ORACLES, write_rich_study, write_study
 
-from experiments.findings import Findings
+from experiments.findings import Findings, without_folders
 from experiments.material import Material
 from experiments.report import build
 from experiments.sections_run import over_seeds
@@ -120,6 +120,22 @@ def test_what_an_earlier_report_drew_is_gone(study: Path, html: str) -> None:
 
 
 @pytest.mark.strict
+def test_of_a_path_only_the_last_part_is_told() -> None:
+    """A relative folder or one of the home names a client or a user just as an absolute one does."""
+    config = {
+        "root": "data/clients/acme",
+        "weights": ["~/judge.pt", "/srv/judge.pt"],
+        "model": {"class_path": "lightning_modules.Crafter", "target": "${target}", "beta": 0.5},
+        "features": "${public}/features",
+    }
+    assert without_folders(config) == {
+        "root": "acme",
+        "weights": ["judge.pt", "judge.pt"],
+        "model": {"class_path": "lightning_modules.Crafter", "target": "${target}", "beta": 0.5},
+        "features": "${public}/features",
+    }
+
+
 def test_what_is_published_shows_no_face_and_no_folder(study: Path, published: Path) -> None:
     pictures = {file.name for file in published.with_suffix("").iterdir()}
     assert {f"{attack}-{oracle}.png" for attack in ATTACKS for oracle in ORACLES} < pictures
