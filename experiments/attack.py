@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from experiments.classes import import_class
+from experiments.machine import device
 from facecrafter.attacks import Attack
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact
@@ -164,14 +165,13 @@ def reconstruct_batch(
     attack: Attack, batch: dict[str, Tensor], seed: int, batch_size: int, bar: tqdm
 ) -> dict[str, Tensor]:
     """One batch of a store of reconstructions; ``seconds`` is each image's share of the time it took."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = torch.Generator().manual_seed(seed)
     parts = []
     for part in torch.arange(len(batch["row"])).split(batch_size):
         rows, features = batch["row"][part], batch["features"][part]
         progress = BatchProgress(bar, bar.n, len(part) / len(batch["row"]))
         before = time.monotonic()
-        result = attack.reconstruct(features.float().to(device), generator, progress, rows)
+        result = attack.reconstruct(features.float().to(device()), generator, progress, rows)
         images, losses = result.images.cpu(), result.losses.cpu()
         seconds = torch.full((len(rows),), (time.monotonic() - before) / len(rows))
         parts.append({"row": rows, "images": images, "losses": losses, "seconds": seconds})

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from experiments import bench_cost, bench_efficiency, bench_quality, bench_scaling
 from experiments.bench_timing import tables
-from experiments.machine import machine, versions
+from experiments.machine import device, machine, versions
 
 BENCHES = {
     "crafting": {
@@ -41,9 +41,9 @@ BENCHES = {
 
 def main(args: list[str] | None = None) -> None:
     options = parse(args)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    place = device()
     found: dict[str, Any] = {
-        "machine": machine() | {"device": name(device)},
+        "machine": machine() | {"device": name(place)},
         "versions": versions(),
         "rows": [],
     }
@@ -54,7 +54,7 @@ def main(args: list[str] | None = None) -> None:
     )
     for part, sizes in options.sizes.items():
         with tqdm(desc=part, smoothing=0, bar_format="{l_bar}{bar}| left={remaining}") as bar:
-            rows = BENCHES[options.name][part].rows(sizes, bar, device)
+            rows = BENCHES[options.name][part].rows(sizes, bar, place)
         print(f"\n{part}\n", *tables(rows), sep="\n", flush=True)
         found["rows"] += [{"part": part, **row} for row in rows]
         if options.output:  # after every part: the next may take hours
@@ -87,9 +87,9 @@ def parse(args: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def name(device: torch.device) -> str:
+def name(place: torch.device) -> str:
     """What computes."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from facecrafter.implicit import implicit_gradient, normal_matrix
 from facecrafter.inversion import AttackerModel, gauss_newton_step, invert
 from facecrafter.nets.generator import Generator1
 from facecrafter.nets.target import ARCHITECTURES
-from facecrafter.precision import fast_dtype
 from facecrafter.reference import (
     PUBLISHED_CRITIC,
     PUBLISHED_PRODUCTS,
@@ -58,7 +57,7 @@ class Batch:
         self.features = self.encoder(self.images).detach()
         # Inversions have one step and there is no warm-up: `engine_iteration` adds what is missing.
         self.crafting = FeatureCrafting(
-            AttackerModel(self.encoder, self.generator, fast_dtype("auto", device)),
+            AttackerModel(self.encoder, self.generator, precision="auto"),
             image_size,
             beta=1.0,
             inner=replace(InnerProblem(), first=1),

@@ -59,7 +59,7 @@ class Networks:
         self.dtype = dtype
         fast = None if dtype == torch.float32 else dtype
         generator = Generator1(latent_dim, image_size, width).eval().to(device)
-        self.model = AttackerModel(resnet18(1).encoder.eval().to(device), generator, fast)
+        self.model = AttackerModel(resnet18(1).encoder.eval().to(device), generator, "bf16" if fast else "32")
         self.z = torch.randn(batch, latent_dim, device=device)
         self.faces = self.model(self.z[:critic_batch]).images
         training = CriticTraining(batch=critic_batch, width=width)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -12,12 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from experiments.evaluation import BATCH, in_batches
+from experiments.evaluation import BATCH, Images, in_batches, of_photographs
 from facecrafter.store import content_hash, encoder_hash
 from lightning_modules.oracle import IdentityOracle
-
-Images = Callable[[Tensor], Tensor]
-"""Positions (n,) -> images (n, 3, H, W) in [0, 1]."""
 
 
 def clean_embeddings(oracle: IdentityOracle, images: Images, n: int, folder: Path) -> Tensor:
@@ -29,7 +25,7 @@ def clean_embeddings(oracle: IdentityOracle, images: Images, n: int, folder: Pat
     file = folder / f"embeddings-{_key(oracle, images, n)}.safetensors"
     found = _read(file)
     if found is None:
-        found = in_batches(lambda positions: oracle.embed(images(positions)), torch.arange(n))
+        found = of_photographs(oracle.embed, images, n)
         _write(file, found)
     return found
 

@@ -20,9 +20,10 @@ from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from callbacks import EpochCheckpoints, FeatureWriter, ImageGrid, IterationLog, TimeLeft
+from facecrafter.precision import fast_dtype
 from lightning_modules.artifacts import is_trained
 from lightning_modules.defence import Defence
 
@@ -77,6 +78,9 @@ class FitCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build a Trainer. This is called twice, so the configuration's own list of callbacks is copied."""
         configured = self.config_init.trainer
+        if configured.precision == "bf16-mixed" and not _multiplies_bfloat16(configured.accelerator):
+            rank_zero_info("bf16-mixed would be emulated here, ten times slower: training in float32")
+            kwargs = {"precision": "32-true"} | kwargs
         if configured.strategy in DDP_STRATEGIES:
             kwargs["strategy"] = DDPStrategy(timeout=PATIENCE, **DDP_STRATEGIES[configured.strategy])
         return super().instantiate_trainer(callbacks=list(configured.callbacks or []), **kwargs)
@@ -86,6 +90,12 @@ class FitCLI(LightningCLI):
         """Write the resolved configuration, from which the artifact is loaded again."""
         path = Path(self.config.output, "config.yaml")
         self.parser.save(self.config, path, overwrite=True, multifile=False)
+
+
+def _multiplies_bfloat16(accelerator: Any) -> bool:
+    """Whether what a Trainer with this accelerator trains on does so in hardware."""
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    return fast_dtype("auto", "cuda" if on_gpu else "cpu") is not None
 
 
 def learn(trainer: Trainer, model: LightningModule, data: LightningDataModule, ckpt_path: str | None) -> None:

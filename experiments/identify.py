@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from datamodules.faces import FaceDataModule
 from experiments.attack import check_encoder
 from experiments.evaluation import Faces, check_rows, in_batches, interval_columns
+from experiments.machine import device
 from experiments.rows import check_labels, common_columns, lines_per_image, write
 from experiments.utility import load_head, read_utility
 from facecrafter.metrics import identified, wilson
@@ -59,8 +60,9 @@ def run(
         seed: of the bootstrap.
     """
     check_labels(labels)
-    target, reader = load_artifact(defence, Defence), load_artifact(identifier, FeatureIdentifier)
-    f = load_head(head, defence, target.encoder) if head else None
+    target = load_artifact(defence, Defence).to(device())
+    reader = load_artifact(identifier, FeatureIdentifier).to(device())
+    f = load_head(head, defence, target.encoder).to(device()) if head else None
     store = TensorStore.open(features)
     check_encoder(store, encoder_hash(target.encoder), f"{defence} has", "name the defence that made it")
     check_encoder(store, reader.encoder_hash, f"{identifier} was trained for", "train one for that encoder")

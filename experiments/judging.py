@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from datamodules.datasets import FaceDataset
 from experiments.embeddings import clean_embeddings
 from experiments.evaluation import Faces, in_batches, interval_columns
+from experiments.machine import device
 from facecrafter.metrics import (
     feature_similarity,
     frechet_distance,
@@ -57,7 +58,7 @@ class Judge:
     """An oracle that knows the private people from their private-train photographs.
 
     Args:
-        oracle: who judges.
+        oracle: who judges, on `device()`.
         known: the private-train photographs.
         faces: the private-test images.
         seed: of the bootstrap.
@@ -72,7 +73,7 @@ class Judge:
     ) -> None:
         self.oracle, self.identities, self.seed = oracle, faces.identities, seed
         photographs = clean_embeddings(oracle, known.images, len(known), cache)
-        oracle.enrol(photographs, known.identities)
+        oracle.enrol(photographs.to(device()), known.identities.to(device()))
         few = first_of_each(known.identities, GALLERY)
         self.gallery, self.gallery_identities = photographs[few], known.identities[few]
         self.clean = self._sight(clean_embeddings(oracle, faces.images.__getitem__, len(faces.images), cache))

@@ -12,6 +12,11 @@ import torch
 PACKAGES = ("facecrafter", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "pot")
 
 
+def device() -> torch.device:
+    """What attacks, measurements and benches compute on: the GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on, as far as they are installed."""
     found = {"python": platform.python_version()}

@@ -40,6 +40,7 @@ from experiments.evaluation import (
     read_restarts,
 )
 from experiments.judging import Judge, Verdict
+from experiments.machine import device
 from experiments.rows import check_labels, common_columns, lines_per_image, write, write_table
 from experiments.utility import load_head, read_utility
 from facecrafter.metrics import Lpips
@@ -99,11 +100,11 @@ def run(
         seed: of the bootstrap and of the prior's samples.
     """
     check_labels(labels)
-    distance = Lpips(lpips_weights) if lpips_weights else None
-    generator = load_artifact(prior, Prior) if prior else None
-    target = load_artifact(defence, Defence)
-    reader = load_head(head, defence, target.encoder) if head else None
-    loaded = {name: _load_oracle(oracle) for name, oracle in oracles.items()}
+    distance = Lpips(lpips_weights).to(device()) if lpips_weights else None
+    generator = load_artifact(prior, Prior).to(device()) if prior else None
+    target = load_artifact(defence, Defence).to(device())
+    reader = load_head(head, defence, target.encoder).to(device()) if head else None
+    loaded = {name: _load_oracle(oracle).to(device()) for name, oracle in oracles.items()}
     protected = TensorStore.open(features)
     check_encoder(protected, encoder_hash(target.encoder), f"{defence} has", "name the defence that made it")
     attacked = open_attack(reconstructions, protected) if reconstructions else None

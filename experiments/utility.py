@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datamodules.datasets import FaceDataset
 from datamodules.faces import FaceDataModule
-from experiments.evaluation import Faces, check_rows, in_batches, interval_columns
+from experiments.evaluation import Faces, check_rows, in_batches, interval_columns, of_photographs
 from facecrafter.metrics import Interval, clustered_aucs
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact
@@ -66,10 +66,10 @@ def on_raw_features(head: HeadTraining, defence: Defence, held_out: FaceDataset,
             "f is measured on public_val images, but there are none: raise the data's val_fraction"
         )
 
-    def read(positions: Tensor) -> Tensor:
-        return head(defence.encoder(held_out.images(positions)))
+    def read(images: Tensor) -> Tensor:
+        return head(defence.encoder(images))
 
-    scores = in_batches(read, torch.arange(len(held_out)))
+    scores = of_photographs(read, held_out.images, len(held_out))
     aucs = clustered_aucs(scores, held_out.attributes, held_out.identities, seed)
     return Utility(*aucs, held_out.attributes)
 

@@ -11,7 +11,7 @@ from facecrafter.critic_training import CriticTraining
 from facecrafter.health import HealthCheck, advice
 from facecrafter.implicit import Solver
 from facecrafter.inversion import AttackerModel
-from facecrafter.precision import Precision, fast_dtype
+from facecrafter.precision import Precision
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defence import Defence
 from lightning_modules.prior import Prior
@@ -33,8 +33,8 @@ class Crafter(Defence):
         inner: how z* follows F.
         critic: how the critic is trained.
         health: when to compare the implicit gradient with a near-exact one; a warning says what to change.
-        precision: of the Jacobian products: bf16, 32, or auto (bf16 where the processor multiplies it
-            natively).
+        precision: of the Jacobian products: bf16, 32, or auto (bf16 where the processor or the GPU multiplies
+            it natively).
         seed, query: see Defence.
     """
 
@@ -62,7 +62,7 @@ class Crafter(Defence):
         self.tolerance = tolerance
         generator = load_artifact(prior, Prior)
         self.crafting = FeatureCrafting(
-            AttackerModel(self.encoder, generator.network, fast_dtype(precision)),
+            AttackerModel(self.encoder, generator.network, precision),
             generator.image_size,
             beta,
             learning_rate,

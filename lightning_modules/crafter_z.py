@@ -9,7 +9,7 @@ from facecrafter.crafting import InnerProblem
 from facecrafter.crafting_z import LatentCrafting
 from facecrafter.critic_training import CriticTraining
 from facecrafter.inversion import AttackerModel
-from facecrafter.precision import Precision, fast_dtype
+from facecrafter.precision import Precision
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defence import Defence
 from lightning_modules.prior import Prior
@@ -30,8 +30,8 @@ class CrafterZ(Defence):
         iterations: of the while loop.
         inner: how Enc(x) is inverted to begin with.
         critic: how the critic is trained.
-        precision: of the Jacobian products: bf16, 32, or auto (bf16 where the processor multiplies it
-            natively).
+        precision: of the Jacobian products: bf16, 32, or auto (bf16 where the processor or the GPU multiplies
+            it natively).
         seed, query: see Defence.
     """
 
@@ -52,7 +52,7 @@ class CrafterZ(Defence):
         if iterations < 1:
             raise ValueError(f"iterations must be at least 1, got {iterations}")
         self.iterations = iterations
-        model = AttackerModel(self.encoder, load_artifact(prior, Prior).network, fast_dtype(precision))
+        model = AttackerModel(self.encoder, load_artifact(prior, Prior).network, precision)
         self.crafting = LatentCrafting(model, beta, learning_rate, inner, critic)
 
     def protect(self, images: Tensor, generator: torch.Generator) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from facecrafter.attacks import random_latents
 from facecrafter.inversion import AttackerModel, invert, squared_distance
-from facecrafter.precision import Precision, fast_dtype
+from facecrafter.precision import Precision
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.frozen import FeatureReader
 from lightning_modules.pairs import refuse_other_pairs
@@ -75,8 +75,7 @@ class TunedPrior(FeatureReader):
 
     def _invert_through_current(self) -> None:
         """Takes the generator as it is now for the one that features are inverted through."""
-        dtype = fast_dtype(self.precision, self.device)
-        self._phi = AttackerModel(self.encoder.on(self.device), self.generator, dtype)
+        self._phi = AttackerModel(self.encoder.on(self.device), self.generator, self.precision)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss = self._distance(batch)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from facecrafter.implicit import ConjugateGradient, normal_matrix
 from facecrafter.jacobian import Linearization, Linearizer
 from facecrafter.nets.folding import fold_batchnorm
+from facecrafter.precision import Precision, fast_dtype
 
 _DAMPING_RANGE = (1e-2, 1e8)
 _LARGEST_ERROR = 0.05  # of Jacobian products in a faster precision; bfloat16 under float32 masks has 0.7%
@@ -33,32 +34,40 @@ class AttackerModel:
     Args:
         encoder: images (N, 3, H, W) in [0, 1] -> features (N, C, h, w).
         generator: latents (N, d) -> images in [0, 1].
-        dtype: of the Jacobian products; None keeps that of the networks. A precision whose products are more
-            than 5% off with these networks is refused with a warning.
+        precision: of the Jacobian products: `32` (that of the networks), `bf16`, or `auto`: bf16 where the
+            networks' device multiplies it in hardware. If its products are more than 5% off with
+            these networks, it is refused with a warning.
+
+    Attributes:
+        dtype: of the Jacobian products; None where it is that of the networks.
 
     Raises:
         ValueError: a weight is not finite.
     """
 
-    def __init__(self, encoder: nn.Module, generator: nn.Module, dtype: torch.dtype | None = None) -> None:
+    dtype: torch.dtype | None
+
+    def __init__(self, encoder: nn.Module, generator: nn.Module, precision: Precision = "32") -> None:
         channels_last = torch.channels_last
+        self.precision: Precision = precision
         self.latent_dim = _latent_dim(generator)
         self.encoder = fold_batchnorm(encoder).to(memory_format=channels_last)
         self.generator = fold_batchnorm(generator).to(memory_format=channels_last)
         _check_weights("the encoder", self.encoder)
         _check_weights("the generator", self.generator)
-        self._linearize(None)
-        if dtype is not None and self._trusts(dtype):
-            self._linearize(dtype)
+        self._choose_dtype()
 
     def latents(self, like: Tensor, random: torch.Generator) -> Tensor:
         """Standard normal latents (N, d), one for each row of `like` (N, ...), with its type and device."""
         return torch.randn(len(like), self.latent_dim, generator=random, device=random.device).to(like)
 
     def to(self, device: torch.device) -> AttackerModel:
-        """Itself, its networks moved to `device` if they are elsewhere."""
+        """Itself, its networks moved to `device` if they are elsewhere; then the precision is chosen anew."""
+        before = self._device
         self.encoder.to(device)
         self.generator.to(device)
+        if self._device != before:
+            self._choose_dtype()
         return self
 
     def in_full_precision(self) -> AttackerModel:
@@ -66,6 +75,16 @@ class AttackerModel:
         exact = copy.copy(self)
         exact._linearize(None)
         return exact
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.generator.parameters()).device
+
+    def _choose_dtype(self) -> None:
+        self._linearize(None)
+        dtype = fast_dtype(self.precision, self._device)
+        if dtype is not None and self._trusts(dtype):
+            self._linearize(dtype)
 
     def _linearize(self, dtype: torch.dtype | None) -> None:
         self.dtype = dtype

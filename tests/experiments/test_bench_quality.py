@@ -88,8 +88,16 @@ def test_utility_loss_is_the_mean_square_change_of_a_features_elements(tmp_path:
     store(tmp_path / "none", raw)
     store(tmp_path / f"{ENGINE}.beta=1", moved)
     stages = [{"name": name, "folder": name} for name in ("none", f"{ENGINE}.beta=1")]
-    common = {"attack": "black_box", "oracle": "judge", "restart": "best", "epsilon": 0.1}
-    common |= dict.fromkeys(("eval_acc", "eval_acc_lo", "eval_acc_hi", "auc", "auc_lo", "auc_hi"), 0.5)
+    common = {
+        "attack": "black_box",
+        "trial": "black_box",
+        "oracle": "judge",
+        "restart": "best",
+        "epsilon": 0.1,
+    }
+    common |= dict.fromkeys(
+        ("epsilon", "eval_acc", "eval_acc_lo", "eval_acc_hi", "auc", "auc_lo", "auc_hi"), 0.5
+    )
     keys = [{"defence": "none", "strength": ""}, {"defence": ENGINE, "strength": "beta=1"}]
     images = [
         {**key, **common, "row": row, "identity": row // 2, "correct": row == 3}

@@ -4,7 +4,6 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +18,16 @@ from facecrafter.store import TensorStore, encoder_hash
 
 SIZE = 32
 DATA = {"n_identities": 12, "images_per_identity": 6, "private_identities": 5, "image_size": SIZE}
+
+
+class Artifact(nn.Module):
+    """What a fit left behind, with some networks."""
+
+    def __init__(self, made_for: str = "", **networks: nn.Module) -> None:
+        super().__init__()
+        self.encoder_hash = made_for
+        for name, network in networks.items():
+            setattr(self, name, network)
 
 
 class KnowsByFeature(nn.Module):
@@ -50,12 +59,10 @@ def parts(data: SyntheticFaces, monkeypatch: pytest.MonkeyPatch) -> dict[str, An
     test = data.faces("private_test")
     with torch.no_grad():
         known = encoder(test.images(range(len(test))))
-    reader = SimpleNamespace(
-        network=KnowsByFeature(known, test.identities), encoder_hash=encoder_hash(encoder)
-    )
+    reader = Artifact(encoder_hash(encoder), network=KnowsByFeature(known, test.identities))
     f = nn.Sequential(nn.Flatten(), nn.Linear(2 * (SIZE // 4) ** 2, len(data.attribute_names)))
     f.encoder_hash = encoder_hash(encoder)
-    found = {"defence": SimpleNamespace(encoder=encoder, head=head), "identifier": reader, "head": f}
+    found = {"defence": Artifact(encoder=encoder, head=head), "identifier": reader, "head": f}
     for module in (identify, utility):
         monkeypatch.setattr(module, "load_artifact", lambda folder, expected: found[Path(folder).name])
     return found | {"features": known}

@@ -96,7 +96,7 @@ def test_bfloat16_products_stay_close_to_float32() -> None:
     encoder, generator = resnet18(3).encoder.eval(), Generator1(16, 32, width=16).eval()
     z, v = torch.randn(4, 16), torch.randn(4, 16)
     exact = AttackerModel(encoder, generator)(z)
-    coarse = AttackerModel(encoder, generator, torch.bfloat16)(z)
+    coarse = AttackerModel(encoder, generator, "bf16")(z)
     torch.testing.assert_close(coarse.features, exact.features)
     assert coarse.d_phi.jvp(v).dtype == torch.float32
     for got, expected in [

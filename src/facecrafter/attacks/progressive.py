@@ -12,7 +12,7 @@ from facecrafter.attacks.descent import Descent, descend
 from facecrafter.attacks.reconstruction import Progress, Reconstruction, random_latents
 from facecrafter.attacks.search import restarts_apart, search_latents
 from facecrafter.inversion import AttackerModel, squared_distance
-from facecrafter.precision import Precision, fast_dtype
+from facecrafter.precision import Precision
 
 
 class Progressive:
@@ -62,7 +62,7 @@ class Progressive:
         self.radius = radius
         self.learning_rate = learning_rate
         self.steps = steps
-        self.model = AttackerModel(encoder, prior, fast_dtype(precision, next(encoder.parameters()).device))
+        self.model = AttackerModel(encoder, prior, precision)
         self.blocks = _blocks(self.model.generator)
         if not 1 <= len(self.rungs) < len(self.blocks):
             raise ValueError(

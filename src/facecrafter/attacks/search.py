@@ -32,8 +32,7 @@ def place_model(model: AttackerModel, features: Tensor) -> None:
     Raises:
         ValueError: the features do not have the shape of the encoder's output on an image of the prior.
     """
-    model.generator.to(features.device)
-    model.encoder.to(features.device)
+    model.to(features.device)
     check_shape(features, model(features.new_zeros(1, model.latent_dim)).features)
 
 

@@ -39,12 +39,14 @@ class StyleModel:
         if not 0 < truncation <= 1:
             raise ValueError(f"truncation={truncation} must lie in (0, 1]")
         self.truncation = truncation
-        self.dtype = fast_dtype(precision, next(encoder.parameters()).device)
+        self.precision: Precision = precision
         self.encoder = fold_batchnorm(encoder).to(memory_format=torch.channels_last)
         self.generator = copy.deepcopy(prior).eval().requires_grad_(False)
+        self.place(next(self.encoder.parameters()).device)
 
     def place(self, device: torch.device) -> None:
-        """Moves the networks to `device`."""
+        """Moves the networks to `device`, and computes in the precision that is fast there."""
+        self.dtype = fast_dtype(self.precision, device)
         self.encoder.to(device)
         self.generator.to(device)
 

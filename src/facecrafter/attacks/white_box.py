@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from facecrafter.attacks.reconstruction import Progress, Reconstruction, random_latents
 from facecrafter.attacks.search import restarts_apart, search_latents
 from facecrafter.inversion import AttackerModel
-from facecrafter.precision import Precision, fast_dtype
+from facecrafter.precision import Precision
 
 
 class WhiteBox:
@@ -45,8 +45,7 @@ class WhiteBox:
         self.iterations = iterations
         self.restarts = restarts
         self.steps = steps
-        device = next(encoder.parameters()).device
-        self.model = AttackerModel(encoder, prior, fast_dtype(precision, device))
+        self.model = AttackerModel(encoder, prior, precision)
 
     def reconstruct(
         self,
