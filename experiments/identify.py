@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 from datamodules.faces import FaceDataModule
 from experiments.attack import check_encoder
-from experiments.evaluation import Faces, check_rows, in_batches, interval_columns
+from experiments.judgement.evaluation import Faces, check_rows, in_batches, interval_columns
+from experiments.judgement.rows import check_labels, common_columns, lines_per_image, write
+from experiments.judgement.utility import load_head, read_utility
 from experiments.machine import device
-from experiments.rows import check_labels, common_columns, lines_per_image, write
-from experiments.utility import load_head, read_utility
 from facecrafter.metrics import identified, wilson
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact

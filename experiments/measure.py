@@ -31,7 +31,7 @@ from jsonargparse import auto_cli
 
 from datamodules.faces import FaceDataModule
 from experiments.attack import check_encoder
-from experiments.evaluation import (
+from experiments.judgement.evaluation import (
     AverageFaces,
     Faces,
     Likeness,
@@ -39,10 +39,10 @@ from experiments.evaluation import (
     open_attack,
     read_restarts,
 )
-from experiments.judging import Judge, Verdict
+from experiments.judgement.judging import Judge, Verdict
+from experiments.judgement.rows import check_labels, common_columns, lines_per_image, write, write_table
+from experiments.judgement.utility import load_head, read_utility
 from experiments.machine import device
-from experiments.rows import check_labels, common_columns, lines_per_image, write, write_table
-from experiments.utility import load_head, read_utility
 from facecrafter.metrics import Lpips
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact

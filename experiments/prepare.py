@@ -12,7 +12,7 @@ import yaml
 from pytorch_lightning import LightningDataModule
 
 from experiments.classes import import_class
-from experiments.study_data import make_data
+from experiments.study.data import make_data
 
 SPLITS = "splits.csv"
 

@@ -23,9 +23,9 @@ import pandas as pd
 import wandb
 import yaml
 
-from experiments import study
-from experiments.findings import AFFORDABLE
-from experiments.study_config import StudyConfig, load
+from experiments.report.findings import AFFORDABLE
+from experiments.study import carry_out
+from experiments.study.config import StudyConfig, load
 from experiments.wandb_summary import NUMBERS_ONLY
 
 AGENTS = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID")
@@ -101,7 +101,7 @@ def run(options: argparse.Namespace, changes: dict[str, Any]) -> None:
     with wandb.init(dir=str(options.output), settings=wandb.Settings(**NUMBERS_ONLY), **given) as point:
         for name in AGENTS:
             os.environ.pop(name, None)
-        if code := study.run(study.parse(["--config", str(path), "--output", str(options.output)])):
+        if code := carry_out.run(path, options.output):
             sys.exit(code)
         point.log(figures(pd.read_csv(options.output / "summary.csv"), options.defence))
 

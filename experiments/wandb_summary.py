@@ -21,10 +21,10 @@ import pandas as pd
 import wandb
 import yaml
 
-from experiments.findings import without_folders
-from experiments.runner import wandb_group
-from experiments.tables import POINT, stage_of
-from experiments.worst_case import candidates
+from experiments.report.findings import without_folders
+from experiments.report.results import POINT, stage_of
+from experiments.report.worst_case import candidates
+from experiments.study.runner import wandb_group
 
 TABLES = {"results": True, "summary": True, "comparison": True, "ranking": False}
 """The files to send, and whether every study has them."""

@@ -11,10 +11,10 @@ import pytest
 from conftest import Command
 from tiny_study import DATA, model, tiny_study, write
 
-from experiments.plan import Plan
-from experiments.stages import ancestors
-from experiments.study_config import load, overlay
-from experiments.study_config import parse as parse_config
+from experiments.study.config import load, overlay
+from experiments.study.config import parse as parse_config
+from experiments.study.plan import Plan
+from experiments.study.stages import ancestors
 
 BLACK_BOX = "facecrafter.attacks.BlackBox"
 

@@ -7,8 +7,9 @@ import json
 import pytest
 from conftest import Command
 
-from experiments import bench, bench_cost
-from experiments.bench_iterations import ITERATIONS, engine_iteration
+from experiments.bench import __main__ as bench
+from experiments.bench import cost as bench_cost
+from experiments.bench.iterations import ITERATIONS, engine_iteration
 from facecrafter.crafting import InnerProblem
 from facecrafter.critic_training import CriticTraining
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from experiments.bench_efficiency import Measured, Sizes, rows
-from experiments.bench_layers import CRITIC_STEP, FORWARD, JVP, VJP, WHOLE, Task, calls
-from experiments.bench_timing import Row, tables
-from experiments.bench_work import Product, Work
+from experiments.bench.efficiency import Measured, Sizes, rows
+from experiments.bench.layers import CRITIC_STEP, FORWARD, JVP, VJP, WHOLE, Task, calls
+from experiments.bench.timing import Row, tables
+from experiments.bench.work import Product, Work
 from facecrafter.crafting import FeatureCrafting, InnerProblem
 from facecrafter.critic_training import CriticTraining
 from facecrafter.health import HealthCheck

@@ -12,9 +12,9 @@ import torch
 from conftest import ROOT, Command
 from tiny_study import model, tiny_study, write
 
-from experiments.bench_quality import ENGINE, PUBLISHED, Point, frontier, read_points
-from experiments.study_config import load
-from experiments.tables import Results
+from experiments.bench.quality import ENGINE, PUBLISHED, Point, frontier, read_points
+from experiments.report.results import Results
+from experiments.study.config import load
 from facecrafter.metrics import Interval
 from facecrafter.store import TensorStore
 

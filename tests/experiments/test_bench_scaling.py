@@ -6,7 +6,7 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from experiments.bench_scaling import FULL, Case, Sizes, rows
+from experiments.bench.scaling import FULL, Case, Sizes, rows
 
 
 def test_one_size_grows_while_the_others_stay() -> None:

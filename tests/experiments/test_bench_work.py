@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments.bench_work import Product, Work
+from experiments.bench.work import Product, Work
 
 LAYERS = {
     "linear": (lambda: nn.Linear(5, 7), (3, 5)),

@@ -12,9 +12,11 @@ import yaml
 from conftest import ROOT, Command
 from fake_faces import fake_celeba, fake_folder, fake_lfw, fake_vggface2
 
-from experiments import fit, study
-from experiments.plan import Plan
-from experiments.study_config import load, overlay, read
+from experiments import fit
+from experiments.study.__main__ import parse
+from experiments.study.carry_out import run
+from experiments.study.config import load, overlay, read
+from experiments.study.plan import Plan
 from facecrafter.store import TensorStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
@@ -143,7 +145,7 @@ def test_every_study_is_planned(
     config = overlay(config, {"data": {"init_args": smaller}})
     (tmp_path / name).write_text(yaml.safe_dump(config))
     line = ["--config", str(tmp_path / name), "--output", str(tmp_path / "study"), "--dry-run"]
-    assert study.run(study.parse(line)) == 0
+    assert run(**vars(parse(line))) == 0
     assert re.search(r"^(\d+) of \1 to do", capsys.readouterr().out, re.MULTILINE)
 
     labels = Plan(load(tmp_path / name)).labels.values()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.embeddings import clean_embeddings
+from experiments.judgement.embeddings import clean_embeddings
 from lightning_modules.oracle import IdentityOracle
 
 N = 40

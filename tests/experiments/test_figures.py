@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.document import Figures, Text
-from experiments.figures import COLOURS, INK, PAPER, Figure, drawing, styles
-from experiments.page import html
+from experiments.report.document import Figures, Text
+from experiments.report.figures.drawing import COLOURS, INK, PAPER, Figure, drawing, styles
+from experiments.report.page import html
 
 
 def luminance(colour: str) -> float:

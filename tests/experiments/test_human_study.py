@@ -19,11 +19,11 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix, f1_score
 from torchvision.transforms.functional import pil_to_tensor
 
-from experiments import human_study
-from experiments.answers import Key
-from experiments.poll import FACES, OPTIONS, draw, page
+from experiments.human_study import __main__ as human_study
+from experiments.human_study.answers import Key
+from experiments.human_study.poll import FACES, OPTIONS, draw, page
 from experiments.prepare import prepare
-from experiments.tables import gather
+from experiments.report.results import gather
 from facecrafter.store import TensorStore
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

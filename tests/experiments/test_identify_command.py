@@ -12,7 +12,8 @@ import yaml
 from torch import nn
 
 from datamodules import SyntheticFaces
-from experiments import identify, utility
+from experiments import identify
+from experiments.judgement import utility
 from facecrafter.metrics import mean_auc, wilson
 from facecrafter.store import TensorStore, encoder_hash
 

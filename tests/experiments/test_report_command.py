@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from made_up_study import ATTACKS, AUC, DISCO_AUC, ORACLES, write_rich_study, write_study
 
-from experiments.findings import Findings, without_folders
-from experiments.material import Material
-from experiments.report import build
-from experiments.sections_run import over_seeds
-from experiments.tables import gather
+from experiments.report.build import build
+from experiments.report.findings import Findings, without_folders
+from experiments.report.material import Material
+from experiments.report.results import gather
+from experiments.report.sections_run import over_seeds
 
 
 @pytest.fixture(scope="module")

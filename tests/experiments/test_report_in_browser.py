@@ -9,7 +9,7 @@ import pytest
 from browser import CHROMIUM, Browser, browser
 from made_up_study import write_rich_study
 
-from experiments.report import build
+from experiments.report.build import build
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt install chromium")
 WIDTHS = [400, 900, 1400]

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments.checks import Check
-from experiments.findings import against_none, answer
-from experiments.outcomes import Outcomes
-from experiments.ranking import orders, ranking, shown_better, standings, strengths
+from experiments.report.checks import Check
+from experiments.report.findings import against_none, answer
+from experiments.report.outcomes import Outcomes
+from experiments.report.ranking import orders, ranking, shown_better, standings, strengths
 
 N = 40
 PASSED = [Check("classifier", "", True)]

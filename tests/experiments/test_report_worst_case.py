@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments.outcomes import Outcomes
-from experiments.tables import trial
-from experiments.worst_case import adaptive_gains, compare, summarise
+from experiments.report.outcomes import Outcomes
+from experiments.report.results import trial
+from experiments.report.worst_case import adaptive_gains, compare, summarise
 
 N = 40
 

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 import experiments
-from experiments import stage_server
-from experiments.runner import Runner
-from experiments.stages import Stage
-from experiments.workshop import Workshop
+from experiments.study import stage_server
+from experiments.study.runner import Runner
+from experiments.study.stages import Stage
+from experiments.study.workshop import Workshop
 
 # A package of the real modules and these commands, which import nothing slow.
 PACKAGE = f"__path__.append({experiments.__path__[0]!r})\n"
@@ -125,9 +125,10 @@ if __name__ == "__main__":
 STUDY = """
 import signal, sys
 from pathlib import Path
-from experiments import runner, stage_server
-from experiments.stages import Stage
-from experiments.workshop import Workshop
+from experiments.study import runner
+from experiments.study import stage_server
+from experiments.study.stages import Stage
+from experiments.study.workshop import Workshop
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as the command does
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from experiments.stages import Stage, ancestors, descendants, keys, ordered, substitute
+from experiments.study.stages import Stage, ancestors, descendants, keys, ordered, substitute
 
 
 def stage(name: str, *inputs: str, **identity: object) -> Stage:

@@ -14,9 +14,10 @@ import pytest
 from conftest import Command
 from tiny_study import model, tiny_study, write
 
-from experiments.plan import Plan
-from experiments.study import parse, run
-from experiments.study_config import parse as parse_config
+from experiments.study.__main__ import parse
+from experiments.study.carry_out import run
+from experiments.study.config import parse as parse_config
+from experiments.study.plan import Plan
 
 DEFENCES = Path(__file__).parents[1] / "external_defences"
 
@@ -33,7 +34,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str
     monkeypatch.setenv("PYTHONPATH", str(DEFENCES), prepend=os.pathsep)
 
     def run_study(*line: object) -> tuple[int, list[str]]:
-        code = run(parse([*map(str, line)]))
+        code = run(**vars(parse([*map(str, line)])))
         return code, capfd.readouterr().out.splitlines()
 
     return run_study
@@ -130,7 +131,7 @@ def test_a_mistake_is_named_before_anything_runs(
         ["--config", str(write(config, tmp_path / "c.yaml")), "--output", str(tmp_path / "study")]
     )
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the message is compared below, not as a pattern
-        run(options)
+        run(**vars(options))
     assert message in str(error.value)
     assert not (tmp_path / "study").exists()
 

@@ -10,7 +10,8 @@ from fake_faces import fake_folder
 from PIL import Image
 from tiny_study import model, tiny_study, write
 
-from experiments.study import parse, run
+from experiments.study.__main__ import parse
+from experiments.study.carry_out import run
 
 
 def test_a_picture_replaced_by_one_of_the_same_size_is_noticed(
@@ -30,12 +31,12 @@ def test_a_picture_replaced_by_one_of_the_same_size_is_noticed(
     options = parse(
         ["--config", str(write(config, tmp_path / "c.yaml")), "--output", str(study), "--only", "data"]
     )
-    assert run(options) == 0
+    assert run(**vars(options)) == 0
 
     for picture in faces.rglob("*.png"):
         os.utime(picture, (0, 0))
     capsys.readouterr()
-    assert run(options) == 0
+    assert run(**vars(options)) == 0
     assert "start" not in capsys.readouterr().out
 
     picture = faces / "person 1" / "2.png"
@@ -44,4 +45,4 @@ def test_a_picture_replaced_by_one_of_the_same_size_is_noticed(
     picture.write_bytes(picture.read_bytes().ljust(size, b"\0"))
     assert picture.stat().st_size == size
     with pytest.raises(ValueError, match=r"'person 1/2\.png' is not.*\(1 have changed\).*--force data"):
-        run(options)
+        run(**vars(options))

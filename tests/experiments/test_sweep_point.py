@@ -17,8 +17,8 @@ from conftest import ROOT
 from tiny_study import tiny_study, write
 
 from experiments import sweep_point
-from experiments.plan import Plan
-from experiments.study_config import load, parse
+from experiments.study.config import load, parse
+from experiments.study.plan import Plan
 from experiments.sweep_point import AGENTS, at, figures, settings
 
 SWEEP: dict[str, Any] = yaml.safe_load((ROOT / "experiments" / "configs" / "sweep.yaml").read_text())
@@ -112,13 +112,14 @@ def test_a_leak_that_utility_pays_for_is_no_success(auc: float, affordable: floa
 # The command in a process of its own: wandb keeps a service and its settings for each, whatever else used it.
 COMMAND = """
 import os, sys
-from experiments import study, sweep_point
+from experiments import sweep_point
+from experiments.study import carry_out
 
-def run(options):
+def run(config, output):
     assert not set(sweep_point.AGENTS) & os.environ.keys(), "a stage's run would take the point's id"
     return int(os.environ["STUDY_EXITS_WITH"])
 
-study.run = run
+carry_out.run = run
 sweep_point.main(sys.argv[1:])
 """
 

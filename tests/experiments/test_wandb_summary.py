@@ -16,9 +16,9 @@ from conftest import ROOT
 from made_up_study import AUC, write_study
 
 from experiments import wandb_summary
-from experiments.findings import Findings
-from experiments.report import write_tables
-from experiments.tables import gather
+from experiments.report.build import write_tables
+from experiments.report.findings import Findings
+from experiments.report.results import gather
 
 PRIVATE = {"row": 17, "image": "0017.jpg", "identity": 4, "sha256": "c0ffee", "path": "faces/0017.jpg"}
 STRENGTHS = ["beta=0.5", "beta=1", "beta=2", "beta=4"]

@@ -1,0 +1,1 @@
+"""What the method costs, measured against a reference."""

@@ -1,0 +1,1 @@
+"""Whether people recognise who is on a reconstruction."""

@@ -1,0 +1,50 @@
+"""Rebuild a study's tables, figures and page.
+
+    python -m experiments.report --study DIR [--other-seeds DIR ...] [--publish docs/results/NAME.md]
+
+The page of a study on real people shows no face unless --faces says so; what --publish writes never does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import yaml
+
+from experiments.report.build import build
+from experiments.report.material import LICENSED
+
+
+def main(args: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--study", type=Path, required=True, help="the study's folder")
+    parser.add_argument(
+        "--faces", action="store_true", help="show faces although the data is not known to allow it"
+    )
+    parser.add_argument(
+        "--publish", type=Path, metavar="FILE.md", help="also write a Markdown page without any face"
+    )
+    parser.add_argument(
+        "--other-seeds",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="studies that differ in their seed alone",
+    )
+    options = parser.parse_args(args)
+    try:
+        allowed = yaml.safe_load((options.study / "study.yaml").read_text())["data"]["class_path"] in LICENSED
+        print(build(options.study, options.faces or allowed, options.publish, options.other_seeds))
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

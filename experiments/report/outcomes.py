@@ -1,0 +1,85 @@
+"""Who was identified by which attack, image by image, and tests between two such results."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+
+from experiments.report.results import POINT
+from facecrafter.metrics import Interval, paired_difference, paired_ratio
+from facecrafter.metrics.significance import clustered_mcnemar, holm
+
+SIGNIFICANCE = 0.05
+NO_DIFFERENCE = "no difference shown"
+
+
+class Key(NamedTuple):
+    """Names one result: who protected, who attacked, who judged."""
+
+    defence: str
+    strength: str
+    trial: str
+    oracle: str
+
+
+class Difference(NamedTuple):
+    """Change of the Eval Acc from one result to another on the same images, its 95% interval, a p-value."""
+
+    change: float
+    lo: float
+    hi: float
+    p: float
+    n_images: int
+
+
+class Outcomes:
+    """Hits and misses of every attack.
+
+    Args:
+        per_image: lines with the columns of `Key`, and row, identity, correct.
+    """
+
+    def __init__(self, per_image: pd.DataFrame) -> None:
+        self._people = per_image.drop_duplicates("row").set_index("row")["identity"]
+        self._hits = {
+            Key(*names): lines.set_index("row")["correct"].astype(int)
+            for names, lines in per_image.groupby([*POINT, "trial", "oracle"], sort=False)
+        }
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._hits
+
+    def difference(self, first: Key, second: Key) -> Difference:
+        """Eval Acc of `first` minus that of `second`, tested on the images that both have."""
+        columns = self._pairs(first, second)
+        interval = paired_difference(*columns)
+        return Difference(*interval, clustered_mcnemar(*columns), len(columns[0]))
+
+    def share(self, first: Key, second: Key) -> Interval:
+        """Eval Acc of `first` over that of `second`."""
+        return paired_ratio(*self._pairs(first, second))
+
+    def _pairs(self, first: Key, second: Key) -> list[torch.Tensor]:
+        columns = [self._hits[first], self._hits[second], self._people]
+        pairs = pd.concat(columns, axis=1, join="inner").astype("int64")
+        return list(torch.from_numpy(pairs.to_numpy().copy()).T)
+
+
+def together(differences: list[Difference]) -> pd.DataFrame:
+    """Tests that are looked at together, one line each: `Difference`, the p-value after Holm, and a verdict.
+
+    The verdict is 'lower' or 'higher' where the interval excludes 0 and so does the corrected test, else
+    'no difference shown'.
+    """
+    table = pd.DataFrame(differences, columns=Difference._fields)
+    adjusted = holm(torch.tensor(table["p"].to_numpy(dtype=float)))
+    table = table.assign(p_holm=adjusted.tolist())
+    return table.assign(verdict=[_verdict(line) for line in table.to_dict("records")])
+
+
+def _verdict(line: dict[str, float]) -> str:
+    if line["p_holm"] >= SIGNIFICANCE or line["lo"] <= 0 <= line["hi"]:
+        return NO_DIFFERENCE
+    return "lower" if line["change"] < 0 else "higher"

@@ -1,0 +1,1 @@
+"""A whole comparison: from its configuration to stages, and the stages run."""

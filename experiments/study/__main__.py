@@ -1,0 +1,57 @@
+"""Run a whole comparison of defences: networks, defences, attacks, measurements and the report.
+
+    python -m experiments.study --config experiments/configs/demo.yaml [--output DIR]
+
+What is done is kept in the folder of artifacts under a key of everything it depends on, so a second run, or
+one after a crash or a change of the configuration, computes only what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from experiments.study.carry_out import run
+
+
+def parse(args: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.study",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, required=True, help="the study's YAML")
+    parser.add_argument("--output", type=Path, help="the study's folder; default studies/<name>")
+    parser.add_argument(
+        "--artifacts",
+        type=Path,
+        help="where what is computed is kept, and shared with other studies; default OUTPUT/artifacts",
+    )
+    parser.add_argument(
+        "--jobs", type=int, help="stages that run at the same time; default: the configuration's"
+    )
+    parser.add_argument(
+        "--only", metavar="STAGE", help="run this stage or defence (a pattern), and what it builds on"
+    )
+    parser.add_argument(
+        "--force", metavar="STAGE", help="compute this stage (a pattern) and all that builds on it again"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list the stages, their state and what they will cost"
+    )
+    return parser.parse_args(args)
+
+
+def main(args: list[str] | None = None) -> None:
+    options = parse(args)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stages are ended too
+    try:
+        sys.exit(run(**vars(options)))
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Carries out a study: plans its stages, runs what is missing, and has the report written."""
+
+from __future__ import annotations
+
+import fcntl
+import fnmatch
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from experiments.prepare import refuse_other_pictures
+from experiments.study.config import load
+from experiments.study.plan import Plan
+from experiments.study.runner import Runner, clock
+from experiments.study.stages import Stage, ancestors, descendants, keys
+from experiments.study.workshop import Workshop
+
+
+def select(stages: Mapping[str, Stage], pattern: str) -> set[str]:
+    """Names of the stages that `pattern` means: 'prior', 'crafter' with all below it, or '*white_box'.
+
+    Raises:
+        ValueError: it means none.
+    """
+    found = {
+        name for name in stages if fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(name, f"{pattern}.*")
+    }
+    if not found:
+        raise ValueError(f"no stage is called {pattern!r}; the stages are {', '.join(stages)}")
+    return found
+
+
+def describe(stages: Mapping[str, Stage], workshop: Workshop, wanted: set[str], jobs: int) -> None:
+    """Print which stages are cached, and what the others will cost."""
+    print(f"{'stage':<44} {'state':<8} {'time':>9} {'disk':>10}")
+    for name, stage in stages.items():
+        if name not in wanted:
+            continue
+        seconds, megabytes = workshop.expected_seconds(stage), workshop.expected_megabytes(stage)
+        time = "?" if seconds is None else clock(seconds)
+        disk = "?" if megabytes is None else f"{megabytes:,.0f} MB"
+        print(f"{name:<44} {'cached' if workshop.is_done(name) else 'to do':<8} {time:>9} {disk:>10}")
+    missing = [name for name in wanted if not workshop.is_done(name)]
+    runner = Runner(stages, workshop, jobs)
+    runner.waiting = missing
+    unknown = [name for name in missing if workshop.expected_seconds(stages[name]) is None]
+    disk = sum(workshop.expected_megabytes(stages[name]) or 0 for name in missing)
+    print(
+        f"{len(missing)} of {len(wanted)} to do: about {clock(runner.seconds_left())} with {jobs} jobs, "
+        f"{disk:,.0f} MB" + (f"; {len(unknown)} of unknown cost not counted" if unknown else "")
+    )
+
+
+def write_plan(plan: Plan, workshop: Workshop) -> bool:
+    """Write the configuration and where each artifact is, for the report. True if that is news."""
+    stages = [
+        {
+            "name": name,
+            "command": stage.command,
+            "folder": os.path.relpath(workshop.folder(name), workshop.output.absolute()),
+            "inputs": sorted(stage.inputs()),
+            "labels": plan.labels.get(name),
+        }
+        for name, stage in plan.stages.items()
+    ]
+    content = {
+        workshop.output / "study.yaml": yaml.safe_dump(plan.config.resolved(), sort_keys=False),
+        workshop.output / "plan.json": json.dumps(stages, indent=2),
+    }
+    changed = any(not path.is_file() or path.read_text() != text for path, text in content.items())
+    for path, text in content.items():
+        path.write_text(text)
+    return changed
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a second study out of the folder of artifacts, where the two would write over each other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                f"another study is running in {folder}; wait for it or choose another folder"
+            ) from error
+        yield
+
+
+def publish_splits(workshop: Workshop) -> None:
+    """Put splits.csv, which links photographs to people, beside the report, for its owner's eyes only."""
+    path = workshop.output / "splits.csv"
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_bytes((workshop.folder("data") / "splits.csv").read_bytes())
+
+
+def report(output: Path) -> int:
+    """Rebuild tables, figures and the page, whose path is printed last; the exit code."""
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.report", "--study", str(output)], check=False
+    ).returncode
+
+
+def run(
+    config: Path,
+    output: Path | None = None,
+    artifacts: Path | None = None,
+    jobs: int | None = None,
+    only: str | None = None,
+    force: str | None = None,
+    dry_run: bool = False,
+) -> int:
+    """Carry out a study; the arguments are those of the command line. Returns its exit code."""
+    settings = load(config)
+    plan = Plan(settings)
+    stages = plan.stages
+    output, jobs = output or Path("studies", settings.name), jobs or settings.jobs
+    workshop = Workshop(output, keys(stages), artifacts)
+    wanted = ancestors(stages, select(stages, only)) if only else set(stages)
+    forced = descendants(stages, select(stages, force)) & wanted if force else set()
+    if dry_run:
+        describe(stages, workshop, wanted, jobs)
+        return 0
+    output.mkdir(parents=True, exist_ok=True)
+    with locked(workshop.artifacts):
+        if workshop.is_done("data") and "data" not in forced:
+            refuse_other_pictures(settings.data, workshop.folder("data"))
+        for name in forced:
+            workshop.discard(name)
+        changed = write_plan(plan, workshop)
+        missing = [name for name in stages if name in wanted and not workshop.is_done(name)]
+        if not Runner(stages, workshop, jobs).run(missing):
+            return 1
+        publish_splits(workshop)
+        if not any(workshop.is_done(name) for name in plan.labels):
+            print("done; there is no report until an attack is measured")
+            return 0
+        if missing or changed or not (output / "report.html").is_file():
+            return report(output)
+        print(output / "report.html")
+        return 0

@@ -1,0 +1,201 @@
+"""From a study's configuration to its stages: data, fits, defences, attacks and measurements."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from pytorch_lightning import Trainer
+
+from experiments.classes import complete, identity, plain
+from experiments.study.config import DEFENCE, DefenceFit, Fit, StudyConfig
+from experiments.study.data import StudyData, class_of
+from experiments.study.plan_attacks import VERSIONS, Point, attack_stages
+from experiments.study.plan_judging import Judging
+from experiments.study.stages import Stage, ordered, references, substitute
+from lightning_modules.artifacts import is_trained
+
+# Trainer arguments that say where and how fast, or what is shown: the numbers do not depend on them.
+DEVICES = {"accelerator", "devices", "num_nodes", "strategy"}
+MACHINE_TRAINER = DEVICES | {
+    "logger",
+    "enable_progress_bar",
+    "enable_model_summary",
+    "log_every_n_steps",
+    "profiler",
+}
+
+
+class Plan:
+    """The stages of one study. What is wrong in the configuration is found while they are made.
+
+    Attributes:
+        stages: by name, each after those it builds on.
+        labels: for each stage that measures, what its rows in results.csv are called.
+    """
+
+    def __init__(self, config: StudyConfig) -> None:
+        self.config = config
+        self.data = StudyData(config.data)
+        self.judging = Judging(config, self.data)
+        self.labels: dict[str, dict[str, Any]] = {}
+        self.found: dict[str, Stage] = {}
+        self._add(self._data_stage())
+        for name, fit in config.fits.items():
+            if not self._is_tailored(name):
+                self._add(self._fit(name, fit, f"fits.{name}"))
+        for name, defence in config.defences.items():
+            for point in _points(name, defence):
+                self._defence(point)
+        self.stages = ordered(self.found.values())
+
+    def _add(self, stage: Stage) -> None:
+        if self.found.setdefault(stage.name, stage) != stage:
+            raise ValueError(f"two different stages are called {stage.name}: rename what one of them is for")
+
+    def _data_stage(self) -> Stage:
+        """Everything else waits until the data is decoded and checked."""
+        every = self.data.for_training({})
+        fingerprint = self.data.fingerprint(every, "data")
+        return Stage("data", "prepare", {"data": self.data.config(every)}, {"fingerprint": fingerprint})
+
+    # Fits: networks and defences.
+
+    def _fit(self, name: str, fit: Fit, where: str) -> Stage:
+        found = class_of(fit.model, f"{where}.model")
+        class_path = fit.model["class_path"]
+        arguments = complete(found, fit.model.get("init_args", {}), f"{where}.model")
+        if isinstance(fit, DefenceFit) and "seed" not in fit.model.get("init_args", {}):
+            arguments = {**arguments, "seed": self.config.seed}
+        data = fit.data if isinstance(fit, DefenceFit) else self.data.for_training(fit.data)
+        trainer = {**self.config.trainer, **fit.trainer}
+        _check_trainer(trainer, where)
+        config = {
+            "seed_everything": self.config.seed,
+            "trainer": trainer,
+            "model": {"class_path": class_path, "init_args": arguments},
+            "data": self.data.config(data),
+        }
+        numbers = {
+            "model": identity(found, arguments),
+            "seed": self.config.seed,
+            "trainer": plain(_training(trainer)) if is_trained(found) else None,
+            "data": self.data.fingerprint(data, f"{where}.data"),
+            "prepared": "${data}",
+        }
+        if fit.keep:
+            config |= {"keep": {"epochs": fit.keep}}
+            numbers |= {"keep": fit.keep}
+        if stores := sorted(references(fit.data)):
+            numbers |= {"stores": [f"${{{store}}}" for store in stores]}
+        return Stage(name, "fit", config, numbers, fit.minutes, fit.megabytes)
+
+    def _defence(self, point: Point) -> None:
+        """A defence at one strength, and everything that is done to its features."""
+        replaced, fits = point.config.replaces, sorted(self.config.fits)
+        if replaced is not None and replaced not in fits:
+            raise ValueError(f"{point.stage}: replaces names {replaced!r}; the fits are {fits}")
+        self._add(self._fit(point.stage, point.config, f"defences.{point.defence}"))
+        head = self._for(point, point.config.head or self.config.measure.head)
+        if not point.config.attacked:
+            self._measure(self.judging.utility_stage(point, head))
+            return
+        for name, attack in self.config.attacks.items():
+            if point.matches(attack.against):
+                averaged = attack.averaging.queries if attack.averaging else []
+                queries = self._for(point, [f"${{{query}}}" for query in averaged])
+                networks = self._for(point, attack.networks)
+                for stages, labels in attack_stages(point, name, attack, networks, queries, self.config):
+                    for stage in stages:
+                        self._add(stage)
+                    self._measure(self.judging.measure_stage(point, stages[-1].name, labels, head))
+        for name, identification in self.config.identifications.items():
+            if point.matches(identification.against):
+                identifier = self._for(point, identification.identifier)
+                stage = self.judging.identification_stage(point, name, identification, identifier, head)
+                self._measure(stage)
+
+    def _measure(self, stage: Stage) -> None:
+        self._add(stage)
+        self.labels[stage.name] = dict(stage.config["labels"])
+
+    # What is trained or protected for one defence only.
+
+    def _for(self, point: Point, value: Any) -> Any:
+        """`value` with every reference that depends on the defence pointing to what is made for this one."""
+        return substitute(value, lambda name: f"${{{self._made_for(point, name)}}}")
+
+    def _made_for(self, point: Point, name: str) -> str:
+        """The stage that the reference `name` means where the defence is `point`."""
+        if name in (DEFENCE, point.config.replaces):
+            return point.stage
+        own = f"{point.stage}.{name}"
+        if name in self.config.queries:
+            self._add(self._query(point, name))
+            return own
+        if not self._is_tailored(name, point.config.replaces):
+            return name
+        if own not in self.found:
+            fit = self.config.fits[name]
+            copy = replace(fit, model=self._for(point, fit.model), data=self._for(point, fit.data))
+            self._add(self._fit(own, copy, f"fits.{name}"))
+        return own
+
+    def _is_tailored(self, name: str, replaced: str | None = None) -> bool:
+        """Whether the fit `name` builds on the defence, its features, or the encoder it replaces."""
+        return bool(self._below(name) & {DEFENCE, replaced, *self.config.queries})
+
+    def _below(self, name: str) -> set[str]:
+        """All names that the fit `name` refers to, directly or through other fits."""
+        found: set[str] = set()
+        waiting = [name]
+        while waiting:
+            if fit := self.config.fits.get(waiting.pop()):
+                new = (references(fit.model) | references(fit.data)) - found
+                found |= new
+                waiting.extend(new)
+        return found
+
+    def _query(self, point: Point, name: str) -> Stage:
+        """Further images, or the same once more, protected by a defence that is there already."""
+        query = self.config.queries[name]
+        config = {
+            "defence": f"${{{point.stage}}}",
+            "data": self.data.config(query.data),
+            "query": query.query,
+            "trainer": {
+                key: value
+                for key, value in self.config.trainer.items()
+                if key in MACHINE_TRAINER - {"logger"}
+            },
+        }
+        numbers = {
+            "version": VERSIONS["protect"],
+            "defence": f"${{{point.stage}}}",
+            "data": self.data.fingerprint(query.data, f"queries.{name}.data"),
+            "query": query.query,
+            "prepared": "${data}",
+        }
+        return Stage(f"{point.stage}.{name}", "protect", config, numbers, query.minutes, query.megabytes)
+
+
+def _check_trainer(trainer: Mapping[str, Any], where: str) -> None:
+    known = inspect.signature(Trainer).parameters
+    if unknown := sorted(set(trainer) - set(known)):
+        raise ValueError(f"{where}.trainer: no such argument {unknown[0]!r}; the Trainer has {sorted(known)}")
+
+
+def _training(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in trainer.items() if name not in MACHINE_TRAINER}
+
+
+def _points(name: str, defence: DefenceFit) -> Iterator[Point]:
+    """The defence at each of its strengths: {'beta': 1} is called 'beta=1'; a trailing "_" is not shown."""
+    for values in itertools.product(*defence.strengths.values()):
+        init_args = dict(zip(defence.strengths, values, strict=True))
+        strength = ",".join(f"{key.rstrip('_')}={value}" for key, value in init_args.items())
+        model = {**defence.model, "init_args": {**defence.model.get("init_args", {}), **init_args}}
+        yield Point(name, strength, replace(defence, model=model))

@@ -1,0 +1,129 @@
+"""The stages that measure: what an attack's images give away, and what the cloud still reads."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from experiments.classes import complete, plain
+from experiments.study.config import Identification, StudyConfig
+from experiments.study.data import StudyData, class_of
+from experiments.study.plan_attacks import VERSIONS, Point
+from experiments.study.stages import Stage
+
+
+class Judging:
+    """How a study measures.
+
+    Args:
+        config: the study.
+        data: its faces.
+    """
+
+    def __init__(self, config: StudyConfig, data: StudyData) -> None:
+        self.config, self.data = config, data
+
+    def measure_stage(
+        self, point: Point, attack: str, labels: Mapping[str, Any], head: str | None = None
+    ) -> Stage:
+        """What the images of the stage `attack` give away; `head` reads the attributes in development."""
+        return self._stage(point, f"{attack}.measure", attack, labels, head)
+
+    def utility_stage(self, point: Point, head: str | None) -> Stage:
+        """The utility alone, where no feature leaves the device."""
+        labels = point.labels(self.config, "none", access="none", adaptive="none", countermeasure="none")
+        return self._stage(point, f"{point.stage}.measure", None, labels, head)
+
+    def identification_stage(
+        self, point: Point, name: str, identification: Identification, identifier: str, head: str | None
+    ) -> Stage:
+        """Identities read from the features themselves: attack and measurement in one."""
+        adaptive = identification.adaptive
+        labels = point.labels(self.config, name, access="black", adaptive=adaptive, countermeasure="none")
+        development = {"head": head} if head else {}
+        numbers = {
+            "version": VERSIONS["identify"],
+            "features": f"${{{point.stage}}}",
+            "identifier": identifier,
+            "labels": labels,
+            "seed": self.config.seed,
+            "prepared": "${data}",
+            **development,
+        }
+        inputs = {
+            "data": self.data.config({}),
+            "defence": f"${{{point.stage}}}",
+            "features": f"${{{point.stage}}}/features",
+            "identifier": identifier,
+            "labels": labels,
+            "seed": self.config.seed,
+            **development,
+        }
+        stage = f"{point.stage}.{name}"
+        return Stage(stage, "identify", inputs, numbers, identification.minutes, identification.megabytes)
+
+    def _stage(
+        self, point: Point, name: str, attack: str | None, labels: Mapping[str, Any], head: str | None
+    ) -> Stage:
+        settings, config = self.config.measure, self.config
+        development = {"head": head} if head else {}
+        numbers = {
+            "features": f"${{{point.stage}}}",
+            "reconstructions": attack and f"${{{attack}}}",
+            "oracles": plain(self.oracles),
+            "prior": settings.prior,
+            "lpips_weights": plain(self._lpips_weights),
+            "labels": labels,
+            "seed": config.seed,
+            "version": VERSIONS["measure"],
+            "prepared": "${data}",
+            **development,
+        }
+        inputs = {
+            "data": self.data.config({}),
+            "defence": f"${{{point.stage}}}",
+            "features": f"${{{point.stage}}}/features",
+            "reconstructions": attack and f"${{{attack}}}/reconstructions",
+            "oracles": self.oracles,
+            "prior": settings.prior,
+            "lpips_weights": self._lpips_weights,
+            "labels": labels,
+            "seed": config.seed,
+            **development,
+        }
+        return Stage(name, "measure", inputs, numbers, settings.minutes, settings.megabytes)
+
+    @cached_property
+    def oracles(self) -> dict[str, Any]:
+        """The oracles whose weights are there; a warning names the others."""
+        found: dict[str, Any] = {}
+        for name, oracle in self.config.oracles.items():
+            where = f"oracles.{name}"
+            if isinstance(oracle, str):
+                found[name] = {"artifact": oracle}
+                continue
+            arguments = complete(class_of(oracle, where), oracle.get("init_args", {}), where)
+            if "weights" in arguments and _missing_weights(arguments["weights"], where):
+                continue
+            found[name] = {"class_path": oracle["class_path"], "init_args": arguments}
+        if not found:
+            raise ValueError(
+                "oracles: none is left; name weights that exist, or an identity classifier '${...}'"
+            )
+        return found
+
+    @cached_property
+    def _lpips_weights(self) -> str | None:
+        weights = self.config.measure.lpips_weights
+        return None if weights and _missing_weights(weights, "measure.lpips_weights") else weights
+
+
+def _missing_weights(weights: str | None, where: str) -> bool:
+    if weights is not None and Path(weights).is_file():
+        return False
+    reason = "no weights are named" if weights is None else f"{weights} does not exist"
+    print(f"warning: {where} is left out: {reason}", file=sys.stderr)
+    return True

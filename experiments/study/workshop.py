@@ -1,0 +1,115 @@
+"""The folder in which stages are run: their artifacts, done markers, logs and what they cost."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from experiments.study.stages import Stage, substitute
+
+MARKER = "stage.json"
+LOG = "stage.log"
+LEFT = re.compile(r"left=(\d+):(\d\d):(\d\d)|\[[\d:]+<(?:(\d+):)?(\d\d):(\d\d)")
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where the stages of a study are, and which of them are done.
+
+    Attributes:
+        output: the study's folder.
+        keys: the key of every stage.
+        shared: where artifacts are, if not in the study's folder.
+    """
+
+    output: Path
+    keys: Mapping[str, str]
+    shared: Path | None = None
+
+    @property
+    def artifacts(self) -> Path:
+        """The folder that holds one folder for each stage."""
+        return self.shared or self.output / "artifacts"
+
+    def folder(self, name: str) -> Path:
+        """The stage's artifact folder, absolute."""
+        return (self.artifacts / f"{name}-{self.keys[name][:12]}").absolute()
+
+    def is_done(self, name: str) -> bool:
+        """Whether the stage was finished with this key; its marker is written last."""
+        return (self.folder(name) / MARKER).is_file()
+
+    def discard(self, name: str) -> None:
+        """Remove everything the stage left behind."""
+        shutil.rmtree(self.folder(name), ignore_errors=True)
+
+    def write_config(self, stage: Stage) -> Path:
+        """Write the YAML that the stage's command is run with."""
+        folder = self.folder(stage.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = substitute(stage.config, lambda name: str(self.folder(name)))
+        output = folder / "reconstructions" if stage.command == "attack" else folder
+        path = folder / "stage.yaml"
+        path.write_text(yaml.safe_dump({**config, "output": str(output)}, sort_keys=False))
+        return path
+
+    def finish(self, stage: Stage, seconds: float) -> None:
+        """Mark the stage as done. `seconds` are those of the run that finished it."""
+        marker = {
+            "stage": stage.name,
+            "command": stage.command,
+            "key": self.keys[stage.name],
+            "seconds": round(seconds, 1),
+            "megabytes": round(_size(self.folder(stage.name)) / 1e6, 1),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        temporary = self.folder(stage.name) / f"{MARKER}.tmp"
+        temporary.write_text(json.dumps(marker, indent=2))
+        temporary.replace(self.folder(stage.name) / MARKER)
+
+    def earlier(self, name: str) -> dict[str, float]:
+        """What the stage's latest finished run cost (seconds, megabytes), whatever its key; or empty."""
+        pattern = re.compile(re.escape(name) + r"-[0-9a-f]{12}")
+        folders = [path for path in self.artifacts.glob("*") if pattern.fullmatch(path.name)]
+        markers = [path / MARKER for path in folders if (path / MARKER).is_file()]
+        if not markers:
+            return {}
+        return json.loads(max(markers, key=lambda path: path.stat().st_mtime).read_text())
+
+    def expected_seconds(self, stage: Stage) -> float | None:
+        """How long the stage will take: as long as last time, else the configuration's guess."""
+        guess = None if stage.minutes is None else stage.minutes * 60
+        return self.earlier(stage.name).get("seconds", guess)
+
+    def expected_megabytes(self, stage: Stage) -> float | None:
+        """How much disk the stage will take: as much as last time, else the configuration's guess."""
+        return self.earlier(stage.name).get("megabytes", stage.megabytes)
+
+    def log(self, name: str) -> Path:
+        """What the stage printed."""
+        return self.folder(name) / LOG
+
+    def seconds_left(self, name: str) -> float | None:
+        """The time left that the running stage's progress bar shows, None if it shows none."""
+        if not self.log(name).is_file():
+            return None
+        with self.log(name).open("rb") as file:
+            file.seek(max(0, self.log(name).stat().st_size - 4096))
+            shown = LEFT.findall(file.read().decode(errors="replace"))
+        if not shown:
+            return None
+        hours, minutes, seconds = (
+            int(a or b or 0) for a, b in zip(shown[-1][:3], shown[-1][3:], strict=True)
+        )
+        return 3600 * hours + 60 * minutes + seconds
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
