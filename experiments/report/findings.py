@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiments.report.checks import Check, believed, check
 from experiments.report.outcomes import Outcomes
-from experiments.report.ranking import alike, attacked, ranking, strengths, versus
+from experiments.report.ranking import alike, at_points, attacked, ranking, strengths, versus
 from experiments.report.results import Results, name_of, percent
 from experiments.report.worst_case import adaptive_gains, compare, summarise
 
@@ -28,7 +28,7 @@ class Findings:
         best: `Results.best`.
         gains: every adaptive attack against the strongest basic one.
         summary: the worst case of every defence and strength.
-        protection: each point's worst case against the undefended one.
+        protection: each point against the undefended one, under the attacks that both faced.
         comparison: each against none, attack by attack, on the same images.
         ranking: defences against each other at equal utility.
         strengths: the strengths of each defence against each other.
@@ -82,7 +82,7 @@ class Findings:
 
 
 def against_none(summary: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
-    """Each point's worst case against the undefended one, on the same images; see `ranking.versus`."""
+    """Each point against the undefended one, under the attacks that both faced; see `ranking.versus`."""
     lines = [line for _, line in attacked(summary).iterrows()]
     undefended = [line for line in lines if line["defence"] == "none"]
     return versus(
@@ -128,13 +128,11 @@ def _with_interval(line: pd.Series) -> str:
 
 
 def _shown_lower(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFrame:
-    """Points whose worst case is shown to be below the undefended one."""
+    """Points that faced all attacks that matter, and whose leak is shown to be below the undefended one."""
     if protection.empty:
         return summary.iloc[:0]
-    proven = protection[protection["verdict"] == "lower"]
-    names = set(zip(proven["defence"], proven["strength"], strict=True))
-    points = zip(summary["defence"], summary["strength"], strict=True)
-    return summary[[point in names for point in points]]
+    lower = at_points(summary, protection[protection["verdict"] == "lower"])
+    return lower[lower["not_faced"] == ""]
 
 
 def _equals(point: pd.Series, others: pd.DataFrame, outcomes: Outcomes) -> str:

@@ -38,7 +38,8 @@ class Outcomes:
     """Hits and misses of every attack.
 
     Args:
-        per_image: lines with the columns of `Key`, and row, identity, correct.
+        per_image: lines with the columns of `Key`, row, identity, correct, and countermeasure ('none' where
+            the column is missing).
     """
 
     def __init__(self, per_image: pd.DataFrame) -> None:
@@ -47,9 +48,33 @@ class Outcomes:
             Key(*names): lines.set_index("row")["correct"].astype(int)
             for names, lines in per_image.groupby([*POINT, "trial", "oracle"], sort=False)
         }
+        countered = per_image.get("countermeasure", pd.Series("none", per_image.index)) != "none"
+        self._countered = set(per_image.loc[countered, "trial"])
 
     def __contains__(self, key: Key) -> bool:
         return key in self._hits
+
+    def rate(self, key: Key) -> float:
+        """The Eval Acc."""
+        return float(self._hits[key].mean())
+
+    def strongest_shared(self, first: pd.Series, second: pd.Series) -> tuple[Key, Key] | None:
+        """Of the attacks and judges that two points (lines with POINT) both faced, what found most of each.
+
+        A point that was attacked in more ways has the higher worst case for that alone. A countermeasure is
+        the defence's own, so attacks on one are left out. None where the two share no attack.
+        """
+        faced = [self._faced(*line[POINT]) for line in (first, second)]
+        shared = set(faced[0]) & set(faced[1])
+        if not shared:
+            return None
+        one, other = (max((found[way] for way in shared), key=self.rate) for found in faced)
+        return one, other
+
+    def _faced(self, defence: str, strength: str) -> dict[tuple[str, str], Key]:
+        """The results of a point by trial and judge."""
+        keys = [key for key in self._hits if (key.defence, key.strength) == (defence, strength)]
+        return {(key.trial, key.oracle): key for key in keys if key.trial not in self._countered}
 
     def difference(self, first: Key, second: Key) -> Difference:
         """Eval Acc of `first` minus that of `second`, tested on the images that both have."""

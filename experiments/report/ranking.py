@@ -1,4 +1,4 @@
-"""Which defence leaks less: worst case against worst case, at equal utility, on the same images."""
+"""Which defence leaks less: at equal utility, under the same attacks, on the same images."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
-from experiments.report.outcomes import NO_DIFFERENCE, Outcomes, together
+from experiments.report.outcomes import NO_DIFFERENCE, Key, Outcomes, together
 from experiments.report.results import POINT
-from experiments.report.worst_case import worst_key
 
 Pair = tuple[pd.Series, pd.Series]
 
@@ -20,19 +19,24 @@ def attacked(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def versus(pairs: Iterable[Pair], outcomes: Outcomes) -> pd.DataFrame:
-    """Pairs of lines of the summary, worst case against worst case, as one family of tests (Holm).
+    """Pairs of lines of the summary as one family of tests (Holm), each under the attacks that both faced.
 
-    `verdict` says of the first of each pair: its leak is 'lower', 'higher', or 'no difference shown'.
+    `worst_attack`, `worst_oracle` and `worst_eval_acc` are those of the attack that finds most among these.
+    `verdict` says of the first of each pair: its leak is 'lower', 'higher', or 'no difference shown'. Pairs
+    that share no attack are left out.
     """
-    pairs = list(pairs)
-    shown = [_side(first) | {f"other_{name}": value for name, value in _side(second).items()}
-             for first, second in pairs]  # fmt: skip
-    tests = together([outcomes.difference(worst_key(first), worst_key(second)) for first, second in pairs])
-    return pd.concat([pd.DataFrame(shown), tests], axis=1)
+    shown, differences = [], []
+    for first, second in pairs:
+        if keys := outcomes.strongest_shared(first, second):
+            one, other = (_side(*side, outcomes) for side in zip((first, second), keys, strict=True))
+            shown.append(one | {f"other_{name}": value for name, value in other.items()})
+            differences.append(outcomes.difference(*keys))
+    return pd.concat([pd.DataFrame(shown), together(differences)], axis=1)
 
 
-def _side(line: pd.Series) -> dict[str, object]:
-    return {name: line[name] for name in (*POINT, "auc", "worst_attack", "worst_oracle", "worst_eval_acc")}
+def _side(line: pd.Series, key: Key, outcomes: Outcomes) -> dict[str, object]:
+    worst = {"worst_attack": key.trial, "worst_oracle": key.oracle, "worst_eval_acc": outcomes.rate(key)}
+    return {name: line[name] for name in (*POINT, "auc")} | worst
 
 
 def at_equal_utility(summary: pd.DataFrame) -> Iterator[Pair]:
@@ -123,7 +127,14 @@ def _order(defence: str, lines: pd.DataFrame) -> str:
 
 
 def alike(chosen: pd.Series, others: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
-    """Of the other points, those whose worst case is not shown to differ from the chosen one's."""
+    """Of the other points, those whose leak is not shown to differ from the chosen one's."""
     rest = others[(others[POINT] != chosen[POINT]).any(axis=1)]
     table = versus([(line, chosen) for _, line in rest.iterrows()], outcomes)
-    return rest[(table["verdict"] == NO_DIFFERENCE).to_numpy()]
+    return at_points(rest, table[table["verdict"] == NO_DIFFERENCE])
+
+
+def at_points(summary: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The lines of the summary whose points come first in a line of `versus`."""
+    names = set() if table.empty else set(zip(table["defence"], table["strength"], strict=True))
+    points = zip(summary["defence"], summary["strength"], strict=True)
+    return summary[[point in names for point in points]]

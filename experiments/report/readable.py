@@ -44,6 +44,8 @@ def worst_cases(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFrame
             **{"change against undefended": points_of_change(protection), "leak": protection["verdict"]}
         )
         table = table.merge(verdicts, on="defence", how="left")
+    if (summary["not_faced"] != "").any():
+        table["not attacked by"] = summary["not_faced"]
     table["false security"] = summary["false_security"].map({True: "yes", False: "no"})
     return filled(table)
 

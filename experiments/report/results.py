@@ -94,7 +94,9 @@ def _per_image(output: Path, stage: dict[str, Any]) -> pd.DataFrame:
     labels = stage["labels"]
     lines = pd.read_csv(output / stage["folder"] / "per_image.csv", dtype={"restart": str})
     best = lines[lines["restart"] == "best"].reindex(columns=OUTCOME)
-    return best.assign(**{name: labels[name] for name in (*POINT, "attack")}, trial=trial(labels))
+    named = {name: labels[name] for name in (*POINT, "attack")}
+    countermeasure = labels.get("countermeasure") or "none"
+    return best.assign(**named, trial=trial(labels), countermeasure=countermeasure)
 
 
 def stage_of(line: pd.Series | dict[str, str]) -> str:

@@ -36,8 +36,12 @@ WORST = (
     "how well the attributes can still be read from the features; 0.5 is guessing. In brackets: 95% "
     "intervals. Being the largest of several measurements, the worst case is a little too high, the more "
     "so the more attacks were run; an attack that trains over several epochs counts with its best one, "
-    "which its owner could not know, so it is an upper bound. 'Change against undefended' compares the "
-    "worst cases, in percentage points, on the same images."
+    "which its owner could not know, so it is an upper bound. 'Change against undefended' compares what the "
+    "strongest of the attacks that both faced finds, in percentage points, on the same images."
+)
+NOT_FACED = (
+    "Points that were not attacked by what is the worst case of others (hollow in the figure) are not "
+    "ranked by their worst case, and the answer leaves them out."
 )
 FALSE_SECURITY = (
     "False security: an attacker who adapts to the defence finds more than the strongest basic attack "
@@ -45,11 +49,11 @@ FALSE_SECURITY = (
     "attacks."
 )
 RANKING = (
-    "Two defences are compared where each has its mean AUC within the other's 95% interval: worst case "
-    "against worst case, on the same images, people kept together. All these tests are corrected for "
-    "their number (Holm), so that the chance of one false difference among them is at most 5%. What "
-    "overlaps is not ranked; and one defence is called better than another only by a pair in which it "
-    "leaks less at a mean AUC at least as high, because what leaks less may also be the less useful."
+    "Two defences are compared where each has its mean AUC within the other's 95% interval: by the "
+    "strongest of the attacks that both faced, on the same images, people kept together. All these tests "
+    "are corrected for their number (Holm), so that the chance of one false difference among them is at most "
+    "5%. What overlaps is not ranked; and one defence is called better than another only by a pair in "
+    "which it leaks less at a mean AUC at least as high, because what leaks less may also be the less useful."
 )
 ORDER = (
     "Whether the strengths of a defence order its privacy, each against each, corrected (Holm) within the "
@@ -115,6 +119,8 @@ def _worst_case(material: Material) -> Iterator[Block]:
         yield Figures([worst_case(findings, material.folder)])
     yield Table(readable.worst_cases(findings.summary, findings.protection), "summary", findings.summary)
     yield Text(WORST)
+    if (findings.summary["not_faced"] != "").any():
+        yield Text(NOT_FACED)
     if findings.summary["false_security"].notna().any():
         yield Text(FALSE_SECURITY)
 

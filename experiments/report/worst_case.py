@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from experiments.report.outcomes import Key, Outcomes, together
-from experiments.report.results import POINT, trial
+from experiments.report.results import POINT
 
 BOUNDS = ["", "_lo", "_hi"]
 WORST = ["worst_attack", "worst_oracle", "worst_epoch", *(f"worst_eval_acc{bound}" for bound in BOUNDS)]
-SUMMARY = [*POINT, "auc", *WORST, "false_security"]
+SUMMARY = [*POINT, "auc", *WORST, "false_security", "not_faced"]
 """The columns of summary.csv."""
 
 
@@ -18,13 +18,29 @@ def summarise(best: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
 
     All attacks count, and of an attack over epochs the best epoch; but a countermeasure is the defence's own,
     so rows with one do not. Where nothing is attacked, the worst case is empty. `false_security` says whether
-    an adaptive attack beats the strongest basic one; it is empty where none was run.
+    an adaptive attack beats the strongest basic one; it is empty where none was run. `not_faced` names the
+    attacks that are another point's worst case and were not run on this one: its own may be too low.
 
     Args:
         best: `Results.best`.
         gains: see `adaptive_gains`.
     """
-    return pd.DataFrame([_summary(group, gains) for _, group in best.groupby(POINT, sort=False)])
+    groups = [group for _, group in best.groupby(POINT, sort=False)]
+    table = pd.DataFrame([_summary(group, gains) for group in groups])
+    worst = candidates(best)[["attack", "adaptive"]].drop_duplicates()
+    worst = worst[worst["attack"].isin(table["worst_attack"])]
+    return table.assign(not_faced=[_not_faced(group, worst) for group in groups])
+
+
+def _not_faced(group: pd.DataFrame, worst: pd.DataFrame) -> str:
+    """Of the attacks that are somebody's worst case, those that a point did not face; to no defence nobody
+    adapts."""
+    found = candidates(group)
+    if found.empty:
+        return ""
+    if (group["defence"] == "none").all():
+        worst = worst[worst["adaptive"] == "none"]
+    return ", ".join(sorted(set(worst["attack"]) - set(found["attack"])))
 
 
 def _summary(group: pd.DataFrame, gains: pd.DataFrame) -> dict[str, object]:
@@ -71,12 +87,6 @@ def _gains(group: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
 def key(row: pd.Series) -> Key:
     """The outcomes of a row of `Results.best`."""
     return Key(row["defence"], row["strength"], row["trial"], row["oracle"])
-
-
-def worst_key(line: pd.Series) -> Key:
-    """The outcomes of the worst case in a line of the summary."""
-    worst = {"attack": line["worst_attack"], "epoch": line["worst_epoch"]}
-    return Key(line["defence"], line["strength"], trial(worst), line["worst_oracle"])
 
 
 def compare(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:

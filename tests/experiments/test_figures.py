@@ -6,11 +6,18 @@ import itertools
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
+import torch
+from torch import Tensor
 
+from datamodules import SyntheticFaces
 from experiments.report.document import Figures, Text
+from experiments.report.figures import faces as sheets
 from experiments.report.figures.drawing import COLOURS, INK, PAPER, Figure, drawing, styles
 from experiments.report.page import html
+from experiments.report.results import Results
+from facecrafter.store import TensorStore
 
 
 def luminance(colour: str) -> float:
@@ -84,3 +91,37 @@ def test_the_same_drawing_is_the_same_file(figure: Figure, tmp_path: Path) -> No
 
 def test_text_is_text() -> None:
     assert html(Text("a < b & c", answer=True)) == '<p class="answer">a &lt; b &amp; c</p>'
+
+
+@pytest.mark.strict
+def test_reconstructions_stand_below_their_own_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where only some of the private-test images were protected: an attack that finds every face has the
+    same row of faces."""
+    config = {"n_identities": 20, "images_per_identity": 5, "image_size": 32, "private_identities": 15}
+    config |= {"predict_limit": 8, "cache_dir": str(tmp_path / "cache")}
+    data = SyntheticFaces(**config)
+    data.prepare_data()
+    data.setup()
+    protected = data.protected_faces()
+    images = protected.images(range(8))
+    meta = {
+        "kind": "reconstructions",
+        "shape": [1, 3, 32, 32],
+        "dtype": "float32",
+        "encoder": "",
+        "batches": 1,
+    }
+    store = TensorStore.create(tmp_path / "attack" / "reconstructions", meta)
+    shuffled = torch.randperm(8, generator=torch.Generator().manual_seed(0))
+    store.write(0, row=protected.rows[shuffled], images=images[shuffled, None], losses=torch.zeros(8, 1))
+    labels = {"defence": "none", "strength": "", "attack": "white_box", "countermeasure": "none"}
+    stages = [
+        {"name": "attack", "command": "attack", "folder": "attack", "inputs": [], "labels": None},
+        {"name": "m", "command": "measure", "folder": "m", "inputs": ["attack"], "labels": labels},
+    ]
+    study = {"data": {"class_path": "datamodules.SyntheticFaces", "init_args": config}}
+    drawn: list[dict[str, Tensor]] = []
+    monkeypatch.setattr(sheets, "_sheet", lambda attack, lines, path: drawn.append(lines))
+    sheets.contact_sheets(Results(tmp_path, study, stages, pd.DataFrame(), pd.DataFrame()), tmp_path)
+    (lines,) = drawn
+    torch.testing.assert_close(lines["undefended"], lines["private faces"])

@@ -104,7 +104,7 @@ def test_the_tables_of_the_study(study: Path, html: str) -> None:
     summary = pd.read_csv(study / "summary.csv", keep_default_na=False)
     assert summary.columns.tolist() == [
         *("defence", "strength", "auc", "worst_attack", "worst_oracle", "worst_epoch", "worst_eval_acc"),
-        *("worst_eval_acc_lo", "worst_eval_acc_hi", "false_security"),
+        *("worst_eval_acc_lo", "worst_eval_acc_hi", "false_security", "not_faced"),
     ]
     assert summary["strength"].tolist() == list(AUC)
     results = pd.read_csv(study / "results.csv")

@@ -24,6 +24,7 @@ def point(defence: str, strength: str, auc: float, hits: int, **other: Any) -> d
     worst = {"worst_attack": "white_box", "worst_oracle": "classifier", "worst_epoch": math.nan}
     leak = {"worst_eval_acc": share, "worst_eval_acc_lo": share - 0.1, "worst_eval_acc_hi": share + 0.1}
     names = {"defence": defence, "strength": strength, "auc": auc, "false_security": None, "hits": hits}
+    names["not_faced"] = ""
     return names | bounds | worst | leak | other
 
 
@@ -76,6 +77,35 @@ def test_holm_takes_away_what_many_comparisons_gave() -> None:
     )
     assert set(many["verdict"]) == {"no difference shown"}
     assert many["p_holm"].min() == pytest.approx(6 * 2 / 2**7)
+
+
+@pytest.mark.strict
+def test_only_attacks_that_both_faced_are_compared() -> None:
+    """Else the defence that more attacks were run on would leak more for that alone."""
+    summary, _ = tables(point("a", "", 0.8, 5), point("b", "", 0.8, 20))
+    alone = {"defence": "a", "strength": "", "oracle": "classifier", "countermeasure": "none"}
+    countered = alone | {"trial": "a3_average, against shuffle", "countermeasure": "shuffle"}
+    lines = [
+        {"defence": name, "strength": "", "trial": "white_box", "oracle": "classifier"}
+        | {"row": image, "identity": image, "correct": int(image < hits), "countermeasure": "none"}
+        for name, hits in (("a", 5), ("b", 20))
+        for image in range(N)
+    ]
+    for more in (alone | {"trial": "progressive"}, countered, countered | {"defence": "b"}):
+        lines += [more | {"row": image, "identity": image, "correct": 1} for image in range(N)]
+    (pair,) = ranking(summary, Outcomes(pd.DataFrame(lines))).to_dict("records")
+    assert (pair["worst_attack"], pair["other_worst_attack"]) == ("white_box", "white_box")
+    assert (pair["change"], pair["verdict"]) == (pytest.approx(-15 / 40), "lower")
+
+
+def test_the_answer_leaves_out_what_escaped_the_worst_attack() -> None:
+    text = found(
+        point("none", "", 0.82, 35),
+        point("a", "s=1", 0.80, 12),
+        point("a", "s=2", 0.81, 5, not_faced="progressive"),
+    )
+    assert "under a s=1 the strongest one" in text
+    assert "s=2" not in text
 
 
 def test_no_defence_is_no_rival() -> None:

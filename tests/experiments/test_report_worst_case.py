@@ -61,6 +61,21 @@ def test_the_worst_case_is_the_attack_and_the_judge_that_find_most() -> None:
     assert line["worst_eval_acc_hi"] == pytest.approx(0.35)
 
 
+@pytest.mark.strict
+def test_a_point_that_escaped_the_worst_attack_of_others_says_so() -> None:
+    """Its worst case is over fewer attacks: in a figure it would look the safer for it."""
+    rows = [
+        row("white_box", 4),
+        row("progressive", 20),
+        row("white_box", 10, strength="beta=2"),
+        row("white_box", 8, strength="beta=3"),
+        row("progressive", 5, strength="beta=3"),
+    ]
+    table = summarise(pd.DataFrame(rows), adaptive_gains(pd.DataFrame(rows), outcomes(rows)))
+    assert table["worst_attack"].tolist() == ["progressive", "white_box", "white_box"]
+    assert table["not_faced"].tolist() == ["", "progressive", ""]
+
+
 def test_without_an_adaptive_attack_nothing_is_said_of_false_security() -> None:
     assert summary([row("white_box", 4)])["false_security"] is None
 

@@ -19,7 +19,7 @@ SHOWN = 6  # people on a sheet
 
 def contact_sheets(results: Results, folder: Path) -> list[Figure]:
     """For each attack a sheet: the private faces, then what the attacker sees under each protection."""
-    faces = prepare(results.config["data"]).faces("private_test")
+    faces = prepare(results.config["data"]).protected_faces()
     positions = _different_people(faces.identities)
     originals, rows = faces.images(positions), torch.as_tensor(faces.rows)[positions]
     sheets: dict[str, dict[str, TensorStore]] = {}

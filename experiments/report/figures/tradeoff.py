@@ -82,10 +82,22 @@ def _tradeoff(axes: Axes, points: pd.DataFrame, value: str, defences: pd.Series 
         if group[value].isna().all():
             _unattacked(axes, group, name, style[str(defence)])
             continue
-        group = group.sort_values("auc")
+        group = _tested_alike(axes, group.sort_values("auc"), value, style[str(defence)])
         errors = {"xerr": reach(group, "auc"), "yerr": reach(group, value)}
         shown = style[str(defence)] | ({"linestyle": "none"} if len(group) == 1 else {})
         with_bars(axes, group["auc"], group[value], label=name, style=shown, **errors)
+
+
+def _tested_alike(axes: Axes, group: pd.DataFrame, value: str, style: Style) -> pd.DataFrame:
+    """The points that a line may join; those that escaped another point's worst attack are drawn hollow."""
+    escaped = group.get("not_faced", pd.Series("", group.index)) != ""
+    if escaped.any() and not escaped.all():
+        few = group[escaped]
+        hollow = style | {"linestyle": "none", "markerfacecolor": "none"}
+        errors = {"xerr": reach(few, "auc"), "yerr": reach(few, value)}
+        with_bars(axes, few["auc"], few[value], label="_", style=hollow, **errors)
+        return group[~escaped]
+    return group
 
 
 def _unattacked(axes: Axes, group: pd.DataFrame, name: str, style: Style) -> None:
