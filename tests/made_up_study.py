@@ -153,6 +153,7 @@ class MadeUpStudy:
         folder = self.folder / stage["folder"]
         folder.mkdir(parents=True)
         marker = {"stage": name, "key": "0" * 64, "seconds": 12.5, "megabytes": 3.0, "finished": ""}
+        marker["made_with"] = "a machine, torch 1"
         (folder / "stage.json").write_text(json.dumps(marker))
         return folder
 

@@ -124,7 +124,8 @@ def data_facts(results: Results) -> dict[str, Any]:
 
 
 def run_time(results: Results) -> pd.DataFrame:
-    """Every stage: the key that names its numbers, seconds, megabytes and when it was done."""
+    """Every stage: the key that names its numbers, seconds, megabytes, when it was done, and with what."""
     folders = [results.output / stage["folder"] for stage in results.stages]
     markers = [json.loads((folder / "stage.json").read_text()) for folder in folders]
-    return pd.DataFrame(markers).reindex(columns=["stage", "key", "seconds", "megabytes", "finished"])
+    columns = ["stage", "key", "seconds", "megabytes", "finished", "made_with"]
+    return pd.DataFrame(markers).reindex(columns=columns).fillna({"made_with": ""})

@@ -72,10 +72,12 @@ def how_it_was_run(material: Material) -> Iterator[Block]:
     """Configuration, seeds, data, versions, run time."""
     results = material.results
     config = yaml.safe_dump(without_folders(results.config), sort_keys=False, allow_unicode=True)
-    facts = {"seed": results.config["seed"], **evidence.data_facts(results), "report made with": made_with()}
-    yield Items([f"{name}: {fact}" for name, fact in facts.items()])
-    yield Folded("The study's configuration", [Code(config, "yaml")])
     stages = evidence.run_time(results)
+    machines = [made for made in stages.pop("made_with").unique() if made]
+    facts = {"seed": results.config["seed"], **evidence.data_facts(results)}
+    made = [f"computed with: {machine}" for machine in machines] + [f"report made with: {made_with()}"]
+    yield Items([f"{name}: {fact}" for name, fact in facts.items()] + made)
+    yield Folded("The study's configuration", [Code(config, "yaml")])
     total = clock(stages["seconds"].sum())
     shown = filled(stages.assign(key=stages["key"].str[:12]))
     yield Folded(f"Run time: {len(stages)} stages, {total} in all", [Table(shown, "run-time", stages)])

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from experiments.machine import made_with
 from experiments.study.stages import Stage, substitute
 
 MARKER = "stage.json"
@@ -68,6 +69,7 @@ class Workshop:
             "key": self.keys[stage.name],
             "seconds": round(seconds, 1),
             "megabytes": round(_size(self.folder(stage.name)) / 1e6, 1),
+            "made_with": made_with(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         temporary = self.folder(stage.name) / f"{MARKER}.tmp"

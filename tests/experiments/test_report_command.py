@@ -92,6 +92,11 @@ def test_figures_are_also_files(study: Path, html: str) -> None:
     assert drawn <= {path.stem for path in (study / "figures").glob("*.png")}
 
 
+def test_the_page_says_what_computed_it(html: str) -> None:
+    """A study is often computed on one machine and its report made on another."""
+    assert "computed with: a machine, torch 1" in html
+
+
 def test_every_table_can_be_downloaded(study: Path, html: str) -> None:
     offered = set(re.findall(r"download=\"([^\"]+)\"", html))
     assert {"summary.csv", "comparison.csv", "results.csv", "attributes.csv"} <= offered

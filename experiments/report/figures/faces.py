@@ -46,12 +46,13 @@ def _different_people(identities: torch.Tensor) -> torch.Tensor:
 
 
 def _reconstructions(results: Results, stage: dict[str, Any]) -> TensorStore | None:
-    """The store that a stage measured; None if it measured no images."""
+    """The store that a stage measured; None if it measured no images, or if they were deleted since."""
     if stage["command"] != "measure":
         return None
     attacks = {other["name"] for other in results.stages if other["command"] == "attack"}
     names = [name for name in stage["inputs"] if name in attacks]
-    return TensorStore.open(results.folder(names[0]) / "reconstructions") if names else None
+    folder = results.folder(names[0]) / "reconstructions" if names else None
+    return TensorStore.open(folder) if folder and folder.is_dir() else None
 
 
 def _chosen(store: TensorStore, rows: torch.Tensor) -> torch.Tensor:
