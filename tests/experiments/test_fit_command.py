@@ -111,3 +111,16 @@ def test_a_mistake_in_the_configuration_is_named(
         fit.main(line)
     assert stop.value.code != 0
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("hardware", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_bfloat16_is_trained_with_only_where_the_hardware_has_it(
+    hardware: bool, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emulated it takes ten times as long as float32: a demo of an afternoon."""
+    monkeypatch.setattr(fit, "fast_dtype", lambda precision, device: torch.bfloat16 if hardware else None)
+    used: list[str] = []
+    monkeypatch.setattr(fit, "learn", lambda trainer, *_: used.append(trainer.precision))
+    config = fit_config(tmp_path / "c.yaml", model("TargetNetwork", n_outputs=17), precision="bf16-mixed")
+    fit.main(["--config", str(config), "--output", str(tmp_path / "target")])
+    assert used == [expected]
