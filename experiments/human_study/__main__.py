@@ -25,9 +25,9 @@ import torch
 
 from experiments.human_study.answers import Key, read_answers
 from experiments.human_study.poll import OPTIONS, draw, page
-from experiments.prepare import prepare
 from experiments.report.material import LICENSED
 from experiments.report.results import Results, gather, percent
+from experiments.study.data import prepare
 from facecrafter.attacks import Reconstruction
 from facecrafter.metrics import Interval, chance_test, clustered_macro_f1, clustered_share, confusion
 from facecrafter.store import TensorStore

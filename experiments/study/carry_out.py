@@ -14,8 +14,8 @@ from pathlib import Path
 
 import yaml
 
-from experiments.prepare import refuse_other_pictures
 from experiments.study.config import load
+from experiments.study.data import refuse_other_pictures
 from experiments.study.plan import Plan
 from experiments.study.runner import Runner, clock
 from experiments.study.stages import Stage, ancestors, descendants, keys

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningDataModule
 
 from experiments.classes import complete, import_class
+
+SPLITS = "splits.csv"
 
 
 class StudyData:
@@ -61,6 +65,35 @@ class StudyData:
         wrapper = class_of(overrides, where)
         inner = self._make(config["init_args"]["data"]["init_args"], where)
         return make_data(wrapper, {**config["init_args"], "data": inner}, where)
+
+
+def prepare(config: Mapping[str, Any]) -> LightningDataModule:
+    """The data of `class_path` and `init_args`, decoded and checked."""
+    found = import_class(config["class_path"], "data")
+    data = make_data(found, config.get("init_args", {}), "data")
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def refuse_other_pictures(config: Mapping[str, Any], folder: Path) -> None:
+    """Sees that the pictures are still those of the splits.csv in `folder`.
+
+    A stage's key knows of a picture its name and size, so that it is quickly made and the same on every
+    machine. The image cache also sees that a file was written anew, and hashes its bytes again.
+
+    Raises:
+        ValueError: a picture was replaced by another of the same size.
+    """
+    splits = prepare(config).splits
+    with (folder / SPLITS).open(newline="") as file:
+        used = {(row["image"], row["sha256"]) for row in csv.DictReader(file)}
+    changed = sorted({image for image, _ in used ^ set(zip(splits.image, splits.sha256, strict=True))})
+    if changed:
+        raise ValueError(
+            f"{changed[0]!r} is not the picture that {folder.parent} was computed from ({len(changed)} have "
+            "changed); put it back, choose another --output, or compute everything again with --force data"
+        )
 
 
 def make_data(found: type, init_args: Mapping[str, Any], where: str) -> LightningDataModule:

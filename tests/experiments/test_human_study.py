@@ -22,8 +22,8 @@ from torchvision.transforms.functional import pil_to_tensor
 from experiments.human_study import __main__ as human_study
 from experiments.human_study.answers import Key
 from experiments.human_study.poll import FACES, OPTIONS, draw, page
-from experiments.prepare import prepare
 from experiments.report.results import gather
+from experiments.study.data import prepare
 from facecrafter.store import TensorStore
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

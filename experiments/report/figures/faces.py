@@ -9,9 +9,9 @@ import matplotlib.pyplot as plt
 import torch
 from torchvision.utils import make_grid
 
-from experiments.prepare import prepare
 from experiments.report.figures.drawing import Figure
 from experiments.report.results import Results, name_of, trial
+from experiments.study.data import prepare
 from facecrafter.store import TensorStore
 
 SHOWN = 6  # people on a sheet
