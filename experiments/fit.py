@@ -23,6 +23,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from callbacks import EpochCheckpoints, FeatureWriter, ImageGrid, IterationLog, TimeLeft
+from experiments.machine import device
 from facecrafter.precision import fast_dtype
 from lightning_modules.artifacts import is_trained
 from lightning_modules.defence import Defence
@@ -78,7 +79,8 @@ class FitCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build a Trainer. This is called twice, so the configuration's own list of callbacks is copied."""
         configured = self.config_init.trainer
-        if configured.precision == "bf16-mixed" and not _multiplies_bfloat16(configured.accelerator):
+        place = "cpu" if configured.accelerator == "cpu" else device()
+        if configured.precision == "bf16-mixed" and fast_dtype("auto", place) is None:
             rank_zero_info("bf16-mixed would be emulated here, ten times slower: training in float32")
             kwargs = {"precision": "32-true"} | kwargs
         if configured.strategy in DDP_STRATEGIES:
@@ -90,12 +92,6 @@ class FitCLI(LightningCLI):
         """Write the resolved configuration, from which the artifact is loaded again."""
         path = Path(self.config.output, "config.yaml")
         self.parser.save(self.config, path, overwrite=True, multifile=False)
-
-
-def _multiplies_bfloat16(accelerator: Any) -> bool:
-    """Whether what a Trainer with this accelerator trains on does so in hardware."""
-    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
-    return fast_dtype("auto", "cuda" if on_gpu else "cpu") is not None
 
 
 def learn(trainer: Trainer, model: LightningModule, data: LightningDataModule, ckpt_path: str | None) -> None:

@@ -29,21 +29,22 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str | int | float]:
-    """Processor, cores, threads in use, the load average (how many others wanted the processor too), GPU."""
-    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    """Processor, cores, threads in use, the load average (how many others wanted the processor too), and what
+    computes: the GPU's name, or cpu."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else 0.0,
-        **gpu,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
 
 
 def made_with() -> str:
-    """The machine and the versions, in a line."""
+    """The machine and the versions, in a line; threads and load are those of a process, and it is not said of
+    which."""
     facts = {**machine(), **versions()}
-    return ", ".join(f"{name} {value}" for name, value in facts.items() if name != "load")
+    return ", ".join(f"{name} {value}" for name, value in facts.items() if name not in ("threads", "load"))
 
 
 def _processor() -> str:

@@ -21,22 +21,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
-from experiments.bench import cost as bench_cost
-from experiments.bench import efficiency as bench_efficiency
-from experiments.bench import quality as bench_quality
-from experiments.bench import scaling as bench_scaling
+from experiments.bench import cost, efficiency, quality, scaling
 from experiments.bench.timing import tables
 from experiments.machine import device, machine, versions
 
 BENCHES = {
     "crafting": {
-        "cost": bench_cost,
-        "efficiency": bench_efficiency,
-        "scaling": bench_scaling,
-        "quality": bench_quality,
+        "cost": cost,
+        "efficiency": efficiency,
+        "scaling": scaling,
+        "quality": quality,
     }
 }
 """Modules with the sizes FULL and QUICK (None: it has no quick form) and `rows(sizes, bar, device)`."""
@@ -44,12 +40,7 @@ BENCHES = {
 
 def main(args: list[str] | None = None) -> None:
     options = parse(args)
-    place = device()
-    found: dict[str, Any] = {
-        "machine": machine() | {"device": name(place)},
-        "versions": versions(),
-        "rows": [],
-    }
+    found: dict[str, Any] = {"machine": machine(), "versions": versions(), "rows": []}
     print(
         ", ".join(
             f"{key} {value}" for about in ("machine", "versions") for key, value in found[about].items()
@@ -57,7 +48,7 @@ def main(args: list[str] | None = None) -> None:
     )
     for part, sizes in options.sizes.items():
         with tqdm(desc=part, smoothing=0, bar_format="{l_bar}{bar}| left={remaining}") as bar:
-            rows = BENCHES[options.name][part].rows(sizes, bar, place)
+            rows = BENCHES[options.name][part].rows(sizes, bar, device())
         print(f"\n{part}\n", *tables(rows), sep="\n", flush=True)
         found["rows"] += [{"part": part, **row} for row in rows]
         if options.output:  # after every part: the next may take hours
@@ -90,11 +81,6 @@ def parse(args: list[str] | None) -> argparse.Namespace:
         parser.error(f"{missing[0]} has no quick form: run it without --quick")
     options.sizes = {part: replace(sizes[part], **options.sizes.get(part, {})) for part in chosen}
     return options
-
-
-def name(place: torch.device) -> str:
-    """What computes."""
-    return torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu"
 
 
 if __name__ == "__main__":

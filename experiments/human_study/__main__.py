@@ -26,9 +26,8 @@ import torch
 from experiments.human_study.answers import Key, read_answers
 from experiments.human_study.poll import OPTIONS, draw, page
 from experiments.report.material import LICENSED
-from experiments.report.results import Results, gather, percent
+from experiments.report.results import Results, chosen_images, gather, percent
 from experiments.study.data import prepare
-from facecrafter.attacks import Reconstruction
 from facecrafter.metrics import Interval, chance_test, clustered_macro_f1, clustered_share, confusion
 from facecrafter.store import TensorStore
 
@@ -55,13 +54,11 @@ def make(
     attack = _attack(results, point)
     store = TensorStore.open(results.folder(attack) / "reconstructions")
     data = prepare(results.config["data"])
-    test, train = data.faces("private_test"), data.faces("private_train")
+    test, train = data.protected_faces(), data.faces("private_train")
     questions = draw(test.identities, train.identities, n_questions, seed)
-    content = store.load("row", "images", "losses")
     rows = test.rows[[question.shown for question in questions]]
-    shown = Reconstruction(content["images"], content["losses"]).best()
     made = page(
-        shown[torch.searchsorted(content["row"], rows)],
+        chosen_images(store, rows),
         torch.stack([train.images(question.faces) for question in questions]),
     )
     labels = {"study": results.config["name"], **point, "stage": attack, "seed": seed}

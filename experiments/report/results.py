@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 import yaml
+from torch import Tensor
+
+from facecrafter.attacks.reconstruction import Reconstruction
+from facecrafter.store import TensorStore
 
 POINT = ["defence", "strength"]
 OUTCOME = ["oracle", "restart", "row", "identity", "correct"]
@@ -97,6 +102,19 @@ def _per_image(output: Path, stage: dict[str, Any]) -> pd.DataFrame:
     named = {name: labels[name] for name in (*POINT, "attack")}
     countermeasure = labels.get("countermeasure") or "none"
     return best.assign(**named, trial=trial(labels), countermeasure=countermeasure)
+
+
+def chosen_images(store: TensorStore, rows: Tensor) -> Tensor:
+    """(n, 3, H, W): of each image in these rows, the restart that the attack itself would choose.
+
+    Raises:
+        ValueError: one of them was not attacked.
+    """
+    stored = store.load("row", "images", "losses")
+    if missing := rows[~torch.isin(rows, stored["row"])].tolist():
+        raise ValueError(f"{store.path} holds no reconstruction of rows {missing[:5]}")
+    best = Reconstruction(stored["images"], stored["losses"]).best()
+    return best[torch.searchsorted(stored["row"], rows)]
 
 
 def stage_of(line: pd.Series | dict[str, str]) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from experiments.study.config import load
-from experiments.study.data import refuse_other_pictures
+from experiments.study.data import SPLITS, refuse_other_pictures
 from experiments.study.plan import Plan
 from experiments.study.runner import Runner, clock
 from experiments.study.stages import Stage, ancestors, descendants, keys
@@ -95,10 +95,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 def publish_splits(workshop: Workshop) -> None:
     """Put splits.csv, which links photographs to people, beside the report, for its owner's eyes only."""
-    path = workshop.output / "splits.csv"
+    path = workshop.output / SPLITS
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
-    path.write_bytes((workshop.folder("data") / "splits.csv").read_bytes())
+    path.write_bytes((workshop.folder("data") / SPLITS).read_bytes())
 
 
 def report(output: Path) -> int:

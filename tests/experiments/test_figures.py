@@ -15,6 +15,7 @@ from datamodules import SyntheticFaces
 from experiments.report.document import Figures, Text
 from experiments.report.figures import faces as sheets
 from experiments.report.figures.drawing import COLOURS, INK, PAPER, Figure, drawing, styles
+from experiments.report.figures.tradeoff import joined_and_apart
 from experiments.report.page import html
 from experiments.report.results import Results
 from facecrafter.store import TensorStore
@@ -125,3 +126,15 @@ def test_reconstructions_stand_below_their_own_faces(tmp_path: Path, monkeypatch
     sheets.contact_sheets(Results(tmp_path, study, stages, pd.DataFrame(), pd.DataFrame()), tmp_path)
     (lines,) = drawn
     torch.testing.assert_close(lines["undefended"], lines["private faces"])
+
+
+def test_points_that_escaped_the_worst_attack_are_hollow_and_apart() -> None:
+    """Also where all of a defence did: a solid line would invite the comparison."""
+    points = pd.DataFrame({"auc": [0.8, 0.9], "not_faced": ["", "progressive"]})
+    (joined, look), (apart, hollow) = joined_and_apart(points)
+    assert (joined["auc"].tolist(), look) == ([0.8], {})
+    assert (apart["auc"].tolist(), hollow["markerfacecolor"]) == ([0.9], "none")
+    ((_, hollow),) = joined_and_apart(points.assign(not_faced="progressive"))
+    assert hollow["linestyle"] == "none"
+    ((_, look),) = joined_and_apart(points[["auc"]])
+    assert look == {}

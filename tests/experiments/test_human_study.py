@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from made_up_study import write_study
 from PIL import Image
 from sklearn.metrics import confusion_matrix, f1_score
@@ -22,7 +23,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from experiments.human_study import __main__ as human_study
 from experiments.human_study.answers import Key
 from experiments.human_study.poll import FACES, OPTIONS, draw, page
-from experiments.report.results import gather
+from experiments.report.results import chosen_images, gather
 from experiments.study.data import prepare
 from facecrafter.store import TensorStore
 
@@ -121,6 +122,37 @@ def test_the_key_fits_the_page(study: Path, poll: Path, key: Key) -> None:
         shown = [train.identities[(known == face).flatten(1).all(dim=1)] for face in photographs]
         of_the_person = [name for name, found in zip(OPTIONS, shown, strict=False) if person in found]
         assert of_the_person == [right] * (right != "none")
+
+
+@pytest.mark.strict
+def test_questions_are_about_images_that_were_attacked(study: Path, tmp_path: Path) -> None:
+    """Of a study with `predict_limit` the others have no reconstruction: participants would see someone
+    else's."""
+    limited = tmp_path / "study"
+    shutil.copytree(study, limited)
+    config = yaml.safe_load((limited / "study.yaml").read_text())
+    config["data"]["init_args"]["predict_limit"] = 20
+    (limited / "study.yaml").write_text(yaml.safe_dump(config))
+    attacked = prepare(config["data"]).protected_faces().rows
+    folder = gather(limited).folder("crafter.beta=1.white_box") / "reconstructions"
+    store = TensorStore.open(folder)
+    stored = store.load("row", "images", "losses")
+    few = torch.isin(stored["row"], attacked)
+    meta = {name: value for name, value in store.meta.items() if name != "schema"}
+    shutil.rmtree(folder)
+    TensorStore.create(folder, meta).write(0, **{name: values[few] for name, values in stored.items()})
+    make(limited, tmp_path / "poll")
+    key = Key.read(tmp_path / "poll" / "private" / "key.json")
+    assert set(key.rows) <= set(attacked.tolist())
+    shown = pictures((tmp_path / "poll" / "poll.html").read_text())[:, 0]
+    made = stored["images"][torch.searchsorted(stored["row"], torch.tensor(key.rows)), 0]
+    assert torch.equal(shown, as_bytes(made))
+
+
+def test_an_image_that_was_not_attacked_is_not_shown(study: Path) -> None:
+    store = TensorStore.open(gather(study).folder("crafter.beta=1.white_box") / "reconstructions")
+    with pytest.raises(ValueError, match=r"holds no reconstruction of rows \[-1\]"):
+        chosen_images(store, torch.tensor([-1]))
 
 
 def test_the_key_says_what_was_asked(key: Key) -> None:

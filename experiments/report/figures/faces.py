@@ -10,7 +10,7 @@ import torch
 from torchvision.utils import make_grid
 
 from experiments.report.figures.drawing import Figure
-from experiments.report.results import Results, name_of, trial
+from experiments.report.results import Results, chosen_images, name_of, trial
 from experiments.study.data import prepare
 from facecrafter.store import TensorStore
 
@@ -32,7 +32,8 @@ def contact_sheets(results: Results, folder: Path) -> list[Figure]:
     return [
         _sheet(
             attack,
-            {"private faces": originals} | {name: _chosen(store, rows) for name, store in lines.items()},
+            {"private faces": originals}
+            | {name: chosen_images(store, rows) for name, store in lines.items()},
             folder / f"faces-{attack}.png",
         )
         for attack, lines in sheets.items()
@@ -53,13 +54,6 @@ def _reconstructions(results: Results, stage: dict[str, Any]) -> TensorStore | N
     names = [name for name in stage["inputs"] if name in attacks]
     folder = results.folder(names[0]) / "reconstructions" if names else None
     return TensorStore.open(folder) if folder and folder.is_dir() else None
-
-
-def _chosen(store: TensorStore, rows: torch.Tensor) -> torch.Tensor:
-    """(n, 3, H, W): for each row the restart that the attack itself would choose."""
-    stored = store.load("row", "images", "losses")
-    positions = torch.searchsorted(stored["row"], rows)
-    return stored["images"][positions, stored["losses"][positions].argmin(dim=1)]
 
 
 def _sheet(attack: str, lines: dict[str, torch.Tensor], path: Path) -> Figure:

@@ -82,22 +82,18 @@ def _tradeoff(axes: Axes, points: pd.DataFrame, value: str, defences: pd.Series 
         if group[value].isna().all():
             _unattacked(axes, group, name, style[str(defence)])
             continue
-        group = _tested_alike(axes, group.sort_values("auc"), value, style[str(defence)])
-        errors = {"xerr": reach(group, "auc"), "yerr": reach(group, value)}
-        shown = style[str(defence)] | ({"linestyle": "none"} if len(group) == 1 else {})
-        with_bars(axes, group["auc"], group[value], label=name, style=shown, **errors)
+        for part, look in joined_and_apart(group.sort_values("auc")):
+            errors = {"xerr": reach(part, "auc"), "yerr": reach(part, value)}
+            shown = style[str(defence)] | ({"linestyle": "none"} if len(part) == 1 else {}) | look
+            with_bars(axes, part["auc"], part[value], label=name, style=shown, **errors)
+            name = "_"  # a defence stands in the legend once
 
 
-def _tested_alike(axes: Axes, group: pd.DataFrame, value: str, style: Style) -> pd.DataFrame:
-    """The points that a line may join; those that escaped another point's worst attack are drawn hollow."""
+def joined_and_apart(group: pd.DataFrame) -> list[tuple[pd.DataFrame, Style]]:
+    """The points that a line may join, and hollow and apart those that escaped another one's worst attack."""
     escaped = group.get("not_faced", pd.Series("", group.index)) != ""
-    if escaped.any() and not escaped.all():
-        few = group[escaped]
-        hollow = style | {"linestyle": "none", "markerfacecolor": "none"}
-        errors = {"xerr": reach(few, "auc"), "yerr": reach(few, value)}
-        with_bars(axes, few["auc"], few[value], label="_", style=hollow, **errors)
-        return group[~escaped]
-    return group
+    hollow = {"linestyle": "none", "markerfacecolor": "none"}
+    return [part for part in ((group[~escaped], {}), (group[escaped], hollow)) if len(part[0])]
 
 
 def _unattacked(axes: Axes, group: pd.DataFrame, name: str, style: Style) -> None:
