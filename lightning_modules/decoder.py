@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,7 +32,9 @@ class Decoder(FeatureReader):
         blocks: its residual blocks at the feature's resolution.
         learning_rate: peak of Adam's one-cycle schedule; with `start`, Adam's constant rate.
         mirror: every other image of a batch is mirrored (only where features are computed here).
-        start: artifact folder of a decoder of the same layers to go on from.
+        start: artifact folder of a decoder of the same layers to go on from, or of a defence that was
+            trained against one: its simulated adversary, with which the attack of the published comparison
+            begins.
     """
 
     VERSION = 1
@@ -114,10 +117,16 @@ def _go_on_from(folder: str, decoder: nn.Module) -> None:
     """Copies the weights of the decoder in the artifact `folder`.
 
     Raises:
-        ValueError: its layers are others.
+        ValueError: it holds none, or its layers are others.
     """
+    found = getattr(load_artifact(folder, LightningModule), "decoder", None)
+    if not isinstance(found, nn.Module):
+        raise ValueError(
+            f"{folder} holds no decoder to start from: name a decoder's folder, or that of a defence which "
+            "was trained against one"
+        )
     try:
-        decoder.load_state_dict(load_artifact(folder, Decoder).decoder.state_dict())
+        decoder.load_state_dict(found.state_dict())
     except RuntimeError as error:
         raise ValueError(
             f"the decoder in {folder} has other layers ({error}); "

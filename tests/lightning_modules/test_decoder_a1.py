@@ -11,6 +11,7 @@ from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from facecrafter.nets import decoder as nets
 from facecrafter.store import encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.decoder import Decoder
@@ -104,3 +105,24 @@ def test_pairs_of_another_encoder_are_refused_before_training(encoder: str, star
 def test_a_start_of_other_layers_is_refused_naming_the_remedy(encoder: str, start: str) -> None:
     with pytest.raises(ValueError, match="same linear, width and blocks"):
         Decoder(encoder, **{**SIZES, "width": 24}, start=start)
+
+
+class Game(Encoding):
+    """A defence that was trained against a decoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = nets.Decoder((12, 8, 8), SIZES["image_size"], SIZES["width"], SIZES["blocks"])
+
+
+def test_it_starts_as_the_simulated_adversary_of_a_defence(encoder: str, tmp_path: Path) -> None:
+    """Where it began elsewhere, epoch 0 would not be what the defence was trained against."""
+    game = Game()
+    folder = write(tmp_path / "game", game)
+    features: Tensor = pairs(encoder).features
+    torch.testing.assert_close(Decoder(folder, **SIZES, start=folder)(features), game.decoder(features))
+
+
+def test_a_start_without_a_decoder_is_refused_by_name(encoder: str) -> None:
+    with pytest.raises(ValueError, match="target holds no decoder to start from"):
+        Decoder(encoder, **SIZES, start=encoder)
