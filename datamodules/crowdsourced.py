@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader
 
 from datamodules.faces import FaceDataModule
@@ -16,8 +17,9 @@ from facecrafter.store import TensorStore
 class CrowdsourcedFeatures(pl.LightningDataModule):
     """Training batches as of FaceDataModule with `features`; validation batches of public_val images.
 
-    The features come from a store that `experiments.fit` wrote with `predict_role: private_train`. The cloud
-    has no image of its users: who trains with these batches reads their features and labels alone.
+    The features come from a store that `experiments.fit` wrote with `predict_role: private_train`, of all
+    those images or of some (`predict_limit`). The cloud has no image of its users: who trains with these
+    batches reads their features and labels alone.
 
     Args:
         data: the faces that were protected. Its batch size and workers are used here.
@@ -50,18 +52,21 @@ class CrowdsourcedFeatures(pl.LightningDataModule):
         """Check the store.
 
         Raises:
-            ValueError: it is unfinished, or does not hold exactly the private-train images.
+            ValueError: it is unfinished, holds others than private-train images, or less than a batch.
         """
         self.data.setup("predict")
         faces, features = self.data.faces("private_train"), StoredFeatures(TensorStore.open(self.store))
-        if features.rows.tolist() != faces.rows.tolist():
+        if others := features.rows[~torch.isin(features.rows, faces.rows)].tolist():
             raise ValueError(
-                f"{self.store} holds {len(features.rows)} images, which are not the {len(faces)} of "
-                "private_train: protect with predict_role: private_train"
+                f"{self.store} holds {len(others)} images that are not private-train (rows {others[:5]}), "
+                "but only those are contributed: protect with predict_role: private_train"
             )
         self.train = PairDataset(faces, features, features.rows)
-        if len(faces) < self.data.batch_size:
-            raise ValueError(f"batch_size {self.data.batch_size} exceeds the {len(faces)} images: lower it")
+        if len(self.train) < self.data.batch_size:
+            raise ValueError(
+                f"batch_size {self.data.batch_size} exceeds the {len(self.train)} images in {self.store}: "
+                "lower it"
+            )
 
     def train_dataloader(self) -> DataLoader[Any]:
         order = EpochShuffle(len(self.train), self.data.seed)

@@ -23,6 +23,7 @@ from toy_rivals import (
     toy_target,
 )
 
+from datamodules import CrowdsourcedFeatures, SyntheticFaces
 from facecrafter.metrics.utility import mean_auc
 from facecrafter.nets.target import SplitNetwork
 from facecrafter.store import encoder_hash
@@ -90,11 +91,11 @@ def section(**init_args: Any) -> dict[str, Any]:
     return {"class_path": "lightning_modules.HeadTraining", "init_args": {"n_outputs": 17, **init_args}}
 
 
-def protected(folder: Path, target: str, role: str = "private_train") -> str:
+def protected(folder: Path, target: str, role: str = "private_train", limit: int | None = None) -> str:
     """A store of the noisy features of one role."""
     model = {"class_path": "lightning_modules.GaussianNoise", "init_args": {"target": target}}
     with pytest.raises(FileNotFoundError, match=r"last\.ckpt"):  # nothing to train, so no weights
-        fit_from_the_command_line(folder, model, {"predict_role": role}, {})
+        fit_from_the_command_line(folder, model, {"predict_role": role, "predict_limit": limit}, {})
     return str(folder / "run" / "features")
 
 
@@ -125,6 +126,21 @@ def test_features_of_others_or_of_another_encoder_are_refused(tmp_path: Path) ->
     data = crowdsourced(protected(tmp_path / "train", target))
     with pytest.raises(ValueError, match="made by encoder"):
         fit_from_the_command_line(tmp_path / "wrong-encoder", section(encoder=other), data, {})
+
+
+@pytest.mark.filterwarnings(*IGNORED)
+def test_users_may_contribute_some_of_their_images(tmp_path: Path) -> None:
+    """What they keep to themselves is not trained with; a crowd smaller than a batch is refused by name."""
+    features = protected(tmp_path / "noise", toy_target(tmp_path, 17), limit=5)
+    data = SyntheticFaces(**DATA["init_args"] | {"batch_size": 4})
+    crowd = CrowdsourcedFeatures(data, features)
+    crowd.prepare_data()
+    crowd.setup()
+    assert len(crowd.train) == 5
+    assert torch.isin(crowd.train.rows, data.faces("private_train").rows).all()
+    data.batch_size = 6
+    with pytest.raises(ValueError, match=r"batch_size 6 exceeds the 5 images in .*noise"):
+        crowd.setup()
 
 
 @pytest.mark.filterwarnings(*IGNORED)
