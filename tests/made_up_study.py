@@ -44,7 +44,7 @@ def write_study(folder: Path, cache: Path) -> Path:
             study.attack(
                 "crafter" if strength else "none", strength, attack, LEAK[strength] * ATTACKS[attack]
             )
-    study.finish()
+    study.finish({"none": {}, "crafter": {}})
     return folder
 
 
@@ -67,7 +67,7 @@ def write_rich_study(folder: Path, cache: Path) -> Path:
             study.attack("crafter", "beta=0.5", attack, leak, **labels)
     study.leave_alone("public_only", 0.8)
     study.write_data()
-    study.finish()
+    study.finish({"none": {}, "crafter": {}, "disco": {"fit_role": "private_train"}, "public_only": {}})
     return folder
 
 
@@ -82,9 +82,12 @@ class MadeUpStudy:
         self.faces = self.data.faces("private_test")
         self.stages: list[dict[str, Any]] = []
 
-    def finish(self) -> None:
+    def finish(self, defences: dict[str, dict[str, str]]) -> None:
+        """The configuration, with the data that each defence was trained on, and the plan."""
         config = {
             "name": "made-up",
+            "scenario": "deployment",
+            "defences": {name: {"data": data} for name, data in defences.items()},
             "seed": 0,
             "data": {**DATA, "init_args": DATA["init_args"] | {"cache_dir": str(self.cache)}},
             "attacks": {attack: {} for attack in ATTACKS},

@@ -40,6 +40,14 @@ class Material:
         """Whether the people of the study do not exist."""
         return self.results.config["data"]["class_path"] in LICENSED
 
+    @property
+    def acquainted(self) -> list[str]:
+        """Defences whose f learned from the private people on whom its utility is measured."""
+        if self.results.config["scenario"] != "deployment":
+            return []
+        roles = {name: fit["data"].get("fit_role") for name, fit in self.results.config["defences"].items()}
+        return [name for name, role in roles.items() if role and "private_train" in role]
+
     @cached_property
     def outcomes(self) -> Outcomes:
         return Outcomes(self.results.per_image)

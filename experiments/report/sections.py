@@ -43,6 +43,10 @@ NOT_FACED = (
     "Points that were not attacked by what is the worst case of others (hollow in the figure) are not "
     "ranked by their worst case, and the answer leaves them out."
 )
+ACQUAINTED = (
+    "trained Enc and f on private-train images, of the very people on whom the mean AUC is measured: theirs "
+    "may be above the undefended one, and does not compare with that of defences that never saw these people."
+)
 FALSE_SECURITY = (
     "False security: an attacker who adapts to the defence finds more than the strongest basic attack "
     "does, beyond the interval, tested on the same images and corrected for the number of adaptive "
@@ -121,6 +125,8 @@ def _worst_case(material: Material) -> Iterator[Block]:
     yield Text(WORST)
     if (findings.summary["not_faced"] != "").any():
         yield Text(NOT_FACED)
+    if material.acquainted:
+        yield Text(f"{', '.join(material.acquainted)} {ACQUAINTED}")
     if findings.summary["false_security"].notna().any():
         yield Text(FALSE_SECURITY)
 

@@ -179,6 +179,12 @@ def table(study: Path, name: str) -> pd.DataFrame:
     return pd.read_csv(study / "tables" / f"{name}.csv", keep_default_na=False)
 
 
+def test_a_defence_that_learned_from_the_judged_people_is_named(rich: Path, html: str) -> None:
+    """Its utility is that for people it knows, and would make it look better than its rivals."""
+    assert "disco trained Enc and f on private-train images" in (rich / "report.html").read_text()
+    assert "trained Enc and f on private-train" not in html
+
+
 def test_every_section_has_its_place(rich: Path) -> None:
     titles = headings((rich / "report.html").read_text())
     assert "What the attacker sees" not in titles, "unless somebody says so"
