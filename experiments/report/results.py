@@ -31,6 +31,7 @@ class Results:
         stages: the plan: name, command, folder, inputs, labels of every stage that is done.
         rows: results.csv.
         per_image: one line per image, trial and oracle, with the restart that the attack itself would choose.
+        missing: the stages that would measure more, and are not done.
     """
 
     output: Path
@@ -38,6 +39,7 @@ class Results:
     stages: list[dict[str, Any]]
     rows: pd.DataFrame
     per_image: pd.DataFrame
+    missing: list[dict[str, Any]]
 
     def folder(self, name: str) -> Path:
         """A stage's artifact folder.
@@ -82,6 +84,7 @@ def gather(output: Path) -> Results:
     stages = json.loads((output / "plan.json").read_text())
     done = [stage for stage in stages if (output / stage["folder"] / "stage.json").is_file()]
     measured = [stage for stage in done if stage["command"] in MEASURING]
+    missing = [stage for stage in stages if stage["command"] in MEASURING and stage not in done]
     if not measured:
         raise FileNotFoundError(
             f"{output}: nothing is measured yet; run experiments.study again without --only"
@@ -91,7 +94,7 @@ def gather(output: Path) -> Results:
     rows = rows.fillna({"strength": "", "adaptive": "none", "countermeasure": "none"})
     found = [_per_image(output, stage) for stage in measured]
     per_image = pd.concat([lines for lines in found if len(lines)] or found, ignore_index=True)
-    return Results(output, config, done, rows, per_image)
+    return Results(output, config, done, rows, per_image, missing)
 
 
 def _per_image(output: Path, stage: dict[str, Any]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from experiments.report.figures.faces import contact_sheets
 from experiments.report.figures.tradeoff import curves, worst_case
 from experiments.report.material import Material
 from experiments.report.ranking import orders, shown_better, standings
+from experiments.report.results import name_of
 
 QUESTION = (
     "How often can an attacker who intercepts the features tell who is in the picture, and what does "
@@ -25,6 +26,10 @@ SCENARIOS = {
 DOUBTFUL = (
     "A judge who passes is enough: one who fails beside them knows too little to lower the worst case. "
     "The figures show those who pass."
+)
+UNFINISHED = (
+    "The study is not finished: {missing} of its measurements are missing, and what they would find is not "
+    "on this page. They are of {points}."
 )
 PAINTED = (
     "The faces of this study are painted by a program, of people who do not exist: it shows how the "
@@ -113,6 +118,9 @@ def _checks(material: Material) -> Iterator[Block]:
     yield Checks(checks)
     if failed := sorted({item.oracle for item in checks} - set(judges)):
         yield Text(f"{DOUBTFUL} Here they are {', '.join(judges)}, not {', '.join(failed)}.")
+    if missing := material.results.missing:
+        points = dict.fromkeys(name_of(stage["labels"]) for stage in missing)
+        yield Text(UNFINISHED.format(missing=len(missing), points=", ".join(points)))
     if material.painted:
         yield Text(PAINTED)
 

@@ -105,7 +105,7 @@ def test_utility_loss_is_the_mean_square_change_of_a_features_elements(tmp_path:
         for row in (2, 0, 3, 1)
     ]
     rows = pd.DataFrame([{**key, **common} for key in keys])
-    found = list(read_points(Results(tmp_path, {}, stages, rows, pd.DataFrame(images))))
+    found = list(read_points(Results(tmp_path, {}, stages, rows, pd.DataFrame(images), [])))
     assert [loss.utility_loss.value for loss in found] == pytest.approx([0.0, (1 + 4 + 9 + 16) / 4])
     assert [point.seconds_per_image for point in found] == [2.0, 2.0]
     assert found[1].correct.tolist() == [False, False, False, True]

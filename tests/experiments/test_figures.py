@@ -123,7 +123,7 @@ def test_reconstructions_stand_below_their_own_faces(tmp_path: Path, monkeypatch
     study = {"data": {"class_path": "datamodules.SyntheticFaces", "init_args": config}}
     drawn: list[dict[str, Tensor]] = []
     monkeypatch.setattr(sheets, "_sheet", lambda attack, lines, path: drawn.append(lines))
-    sheets.contact_sheets(Results(tmp_path, study, stages, pd.DataFrame(), pd.DataFrame()), tmp_path)
+    sheets.contact_sheets(Results(tmp_path, study, stages, pd.DataFrame(), pd.DataFrame(), []), tmp_path)
     (lines,) = drawn
     torch.testing.assert_close(lines["undefended"], lines["private faces"])
 

@@ -185,6 +185,17 @@ def test_a_defence_that_learned_from_the_judged_people_is_named(rich: Path, html
     assert "trained Enc and f on private-train" not in html
 
 
+def test_an_unfinished_study_says_what_is_missing(html: str, tmp_path: Path) -> None:
+    """A page that is silent about planned attacks promises a worst case that nobody looked for."""
+    folder = write_study(tmp_path / "study", tmp_path / "cache")
+    for attack in ATTACKS:
+        (folder / "artifacts" / f"crafter.beta=4.{attack}.measure-0" / "stage.json").unlink()
+    page = build(folder, show_faces=False).read_text()
+    assert "not finished: 2 of its measurements" in page
+    assert "They are of crafter beta=4." in page
+    assert "not finished" not in html
+
+
 def test_every_section_has_its_place(rich: Path) -> None:
     titles = headings((rich / "report.html").read_text())
     assert "What the attacker sees" not in titles, "unless somebody says so"
