@@ -57,12 +57,14 @@ class DefenceFit(Fit):
         strengths: values of init args, such as {beta: [0.5, 1]}; several names give their product.
         replaces: the fit whose encoder this defence replaces by its own. Attackers then train their networks
             for the defence's encoder instead of that fit's.
+        instead: fits that attackers of this defence have in place of others: {a1_decoder: a1_simulated}.
         head: what reads the attributes for this defence, in place of `measure.head`.
         attacked: False where no feature leaves the device, so that only utility is measured.
     """
 
     strengths: dict[str, list[Any]] = field(default_factory=dict)
     replaces: str | None = None
+    instead: dict[str, str] = field(default_factory=dict)
     head: str | None = None
     attacked: bool = True
 

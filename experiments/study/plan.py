@@ -98,6 +98,8 @@ class Plan:
         replaced, fits = point.config.replaces, sorted(self.config.fits)
         if replaced is not None and replaced not in fits:
             raise ValueError(f"{point.stage}: replaces names {replaced!r}; the fits are {fits}")
+        if unknown := sorted({*point.config.instead, *point.config.instead.values()} - set(fits)):
+            raise ValueError(f"{point.stage}: instead names {unknown[0]!r}; the fits are {fits}")
         self._add(self._fit(point.stage, point.config, f"defences.{point.defence}"))
         head = self._for(point, point.config.head or self.config.measure.head)
         if not point.config.attacked:
@@ -130,6 +132,7 @@ class Plan:
 
     def _made_for(self, point: Point, name: str) -> str:
         """The stage that the reference `name` means where the defence is `point`."""
+        name = point.config.instead.get(name, name)
         if name in (DEFENCE, point.config.replaces):
             return point.stage
         own = f"{point.stage}.{name}"

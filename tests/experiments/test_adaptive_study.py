@@ -116,6 +116,24 @@ def test_epochs_and_countermeasures_are_attacks_of_their_own() -> None:
     assert measured.config["features"] == "${noise.sigma=1.0}/features"  # what the user released
 
 
+def test_attackers_of_one_defence_may_have_another_network_under_the_same_name() -> None:
+    """Else its attack would have a name of its own, and no defence could be compared under both."""
+    study = adaptive_study()
+    study["fits"]["a1_other"] = study["fits"]["a1_decoder"]
+    study["defences"]["blur"] = {
+        "model": model("Undefended", target="${target}"),
+        "instead": {"a1_decoder": "a1_other"},
+    }
+    study["attacks"]["a1_black_box"]["against"] = ["blur", "none"]
+    stages = plan_of(study).stages
+    attack = next(stage for name, stage in stages.items() if name.startswith("blur.a1_black_box.epoch"))
+    assert "blur.a1_other" in attack.config["networks"]["decoder"]
+    assert "none.a1_decoder" in stages and "blur.a1_decoder" not in stages
+    study["defences"]["blur"]["instead"] = {"a1_decoder": "nowhere"}
+    with pytest.raises(ValueError, match="instead names 'nowhere'"):
+        plan_of(study)
+
+
 def test_a_replaced_encoder_gets_attackers_of_its_own_all_the_way_down() -> None:
     study = adaptive_study()
     study["defences"]["blur"] = {"model": model("Undefended", target="${target}"), "replaces": "target"}
