@@ -128,7 +128,8 @@ def test_attackers_of_one_defence_may_have_another_network_under_the_same_name()
     stages = plan_of(study).stages
     attack = next(stage for name, stage in stages.items() if name.startswith("blur.a1_black_box.epoch"))
     assert "blur.a1_other" in attack.config["networks"]["decoder"]
-    assert "none.a1_decoder" in stages and "blur.a1_decoder" not in stages
+    assert "none.a1_decoder" in stages
+    assert "blur.a1_decoder" not in stages
     study["defences"]["blur"]["instead"] = {"a1_decoder": "nowhere"}
     with pytest.raises(ValueError, match="instead names 'nowhere'"):
         plan_of(study)
