@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from torch.utils.data import DataLoader
 
 from datamodules.faces import FaceDataModule
-from datamodules.protected import PairDataset, StoredFeatures
+from datamodules.protected import PairDataset, StoredFeatures, refuse_others
 from datamodules.shuffling import EpochShuffle
 from facecrafter.store import TensorStore
 
@@ -56,11 +55,7 @@ class CrowdsourcedFeatures(pl.LightningDataModule):
         """
         self.data.setup("predict")
         faces, features = self.data.faces("private_train"), StoredFeatures(TensorStore.open(self.store))
-        if others := features.rows[~torch.isin(features.rows, faces.rows)].tolist():
-            raise ValueError(
-                f"{self.store} holds {len(others)} images that are not private-train (rows {others[:5]}), "
-                "but only those are contributed: protect with predict_role: private_train"
-            )
+        refuse_others(self.store, features, faces, "private_train", "but only those are contributed")
         self.train = PairDataset(faces, features, features.rows)
         if len(self.train) < self.data.batch_size:
             raise ValueError(

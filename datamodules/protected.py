@@ -70,6 +70,15 @@ class PairDataset(Dataset[dict[str, Tensor]]):
         return {**images, "features": self.features(rows)}
 
 
+def refuse_others(store: str, features: StoredFeatures, faces: FaceDataset, role: str, why: str) -> None:
+    """Raises ValueError if the store has features of other images than `faces`, which are those of `role`."""
+    if others := features.rows[~torch.isin(features.rows, faces.rows)].tolist():
+        raise ValueError(
+            f"{store} holds {len(others)} images that are not {role} (rows {others[:5]}), {why}: protect "
+            f"with predict_role: {role}"
+        )
+
+
 class ProtectedPairs(pl.LightningDataModule):
     """What an attacker learns who has its own images protected: batches as of FaceDataModule, with features.
 
@@ -109,7 +118,7 @@ class ProtectedPairs(pl.LightningDataModule):
         """
         self.data.setup("predict")
         faces, features = self.data.faces("public"), StoredFeatures(TensorStore.open(self.store))
-        self._refuse_others(features.rows, faces.rows)
+        refuse_others(self.store, features, faces, "public", "but an attacker has no others")
         held_out = self._held_out(faces, features)
         self.train = PairDataset(faces, features, features.rows[~held_out])
         self.val = PairDataset(faces, features, features.rows[held_out])
@@ -117,13 +126,6 @@ class ProtectedPairs(pl.LightningDataModule):
             raise ValueError(
                 f"batch_size {self.data.batch_size} exceeds the {len(self.train)} pairs to train with in "
                 f"{self.store}: lower it"
-            )
-
-    def _refuse_others(self, rows: Tensor, public: Tensor) -> None:
-        if others := rows[~torch.isin(rows, public)].tolist():
-            raise ValueError(
-                f"{self.store} holds {len(others)} images that are not public (rows {others[:5]}), but an "
-                "attacker has no others: protect with predict_role: public"
             )
 
     def _held_out(self, faces: FaceDataset, features: StoredFeatures) -> Tensor:
