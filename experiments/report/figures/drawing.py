@@ -20,7 +20,7 @@ from matplotlib.transforms import Bbox
 
 # After Okabe and Ito, told apart by colour-blind readers; the pale ones are darkened, to show on white as on
 # black. Markers and dashes repeat what the colours say.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#C98500", "#3A9BD0", "#8C6D31"]
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#C98500", "#3A9BD0", "#8C6D31", "#7A5FD0"]
 MARKERS = "osD^vPXp"
 DASHES = ["-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))]
 INK, PAPER = "#010101", "#fefefe"
