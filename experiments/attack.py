@@ -29,9 +29,8 @@ from experiments.classes import import_class
 from experiments.machine import device
 from facecrafter.attacks import Attack
 from facecrafter.store import TensorStore, encoder_hash
-from lightning_modules.artifacts import load_artifact
-from lightning_modules.defence import Defence
-from lightning_modules.frozen import FeatureReader
+from lightning_modules.artifacts import FeatureReader, load_artifact
+from lightning_modules.defences.base import Defence
 
 
 class AttackSpec(TypedDict):

@@ -26,7 +26,7 @@ from callbacks import EpochCheckpoints, FeatureWriter, ImageGrid, IterationLog, 
 from experiments.machine import device
 from facecrafter.precision import fast_dtype
 from lightning_modules.artifacts import is_trained
-from lightning_modules.defence import Defence
+from lightning_modules.defences.base import Defence
 
 # A rank with fewer batches waits for the others when it is done: crafting a batch may take hours.
 PATIENCE = timedelta(days=7)

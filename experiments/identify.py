@@ -23,15 +23,15 @@ from torch import Tensor, nn
 
 from datamodules.faces import FaceDataModule
 from experiments.attack import check_encoder
-from experiments.judgement.evaluation import Faces, check_rows, in_batches, interval_columns
-from experiments.judgement.rows import check_labels, common_columns, lines_per_image, write
-from experiments.judgement.utility import load_head, read_utility
+from experiments.evaluation.faces import Faces, check_rows, in_batches, interval_columns
+from experiments.evaluation.rows import check_labels, common_columns, lines_per_image, write
+from experiments.evaluation.utility import load_head, read_utility
 from experiments.machine import device
 from facecrafter.metrics import identified, wilson
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact
-from lightning_modules.defence import Defence
-from lightning_modules.feature_identifier import FeatureIdentifier
+from lightning_modules.attackers.identifier import FeatureIdentifier
+from lightning_modules.defences.base import Defence
 
 JUDGE = {"oracle": "itself", "restart": "best"}
 """Where other attacks name who judged which of their restarts."""

@@ -31,7 +31,7 @@ from jsonargparse import auto_cli
 
 from datamodules.faces import FaceDataModule
 from experiments.attack import check_encoder
-from experiments.judgement.evaluation import (
+from experiments.evaluation.faces import (
     AverageFaces,
     Faces,
     Likeness,
@@ -39,16 +39,16 @@ from experiments.judgement.evaluation import (
     open_attack,
     read_restarts,
 )
-from experiments.judgement.judging import Judge, Verdict
-from experiments.judgement.rows import check_labels, common_columns, lines_per_image, write, write_table
-from experiments.judgement.utility import load_head, read_utility
+from experiments.evaluation.judge import Judge, Verdict
+from experiments.evaluation.rows import check_labels, common_columns, lines_per_image, write, write_table
+from experiments.evaluation.utility import load_head, read_utility
 from experiments.machine import device
 from facecrafter.metrics import Lpips
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact
-from lightning_modules.defence import Defence
-from lightning_modules.oracle import IdentityOracle
-from lightning_modules.prior import Prior
+from lightning_modules.attackers.prior import Prior
+from lightning_modules.defences.base import Defence
+from lightning_modules.networks.oracle import IdentityOracle
 
 NO_DISTANCE = {"epsilon": None, "epsilon_null": None}
 NOT_ATTACKED = {

@@ -23,7 +23,7 @@ from pytorch_lightning import Trainer
 from callbacks import FeatureWriter, IterationLog, TimeLeft
 from datamodules.faces import FaceDataModule
 from lightning_modules.artifacts import load_artifact
-from lightning_modules.defence import Defence
+from lightning_modules.defences.base import Defence
 
 
 def run(

@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from experiments.bench.iterations import ITERATIONS, Batch, Seconds, engine_iteration, published_iteration
 from experiments.bench.timing import Row, Stopwatch
-from facecrafter.crafting import InnerProblem
-from facecrafter.critic_training import CriticTraining
-from facecrafter.reference import PUBLISHED_PRODUCTS, RestartedInversion
+from facecrafter.crafter.crafting import InnerProblem
+from facecrafter.crafter.critic import CriticTraining
+from facecrafter.crafter.reference import PUBLISHED_PRODUCTS, RestartedInversion
 
 PARTS, RARE_PARTS = 13, 3
 """Timed in every case: `Batch.reference_parts` and `Batch.engine_parts`; `Batch.rare_parts`."""

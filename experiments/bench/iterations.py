@@ -1,6 +1,6 @@
 """An iteration of the published algorithm and one of the engine, in parts that can be timed alone.
 
-A published run takes hours, so its cost is assembled from its parts, all taken from `facecrafter.reference`:
+A published run takes hours, so its cost is assembled from parts of `facecrafter.crafter.reference`:
 80 momentum steps, 150 Hessian-vector products and 10 critic steps, around an iteration without any of them.
 Its inversions start without an amortizer, which saves it a forward pass. The engine has its own defaults:
 real iterations; inversions assembled from single Levenberg-Marquardt steps, the critic's warm-up from its
@@ -14,19 +14,19 @@ from dataclasses import replace
 import torch
 
 from experiments.bench.timing import Action
-from facecrafter.crafting import FeatureCrafting, InnerProblem
-from facecrafter.critic_training import CriticTraining
-from facecrafter.implicit import implicit_gradient, normal_matrix
-from facecrafter.inversion import AttackerModel, gauss_newton_step, invert
-from facecrafter.nets.generator import Generator1
-from facecrafter.nets.target import ARCHITECTURES
-from facecrafter.reference import (
+from facecrafter.crafter.crafting import FeatureCrafting, InnerProblem
+from facecrafter.crafter.critic import CriticTraining
+from facecrafter.crafter.implicit import implicit_gradient, normal_matrix
+from facecrafter.crafter.inversion import AttackerModel, gauss_newton_step, invert
+from facecrafter.crafter.reference import (
     PUBLISHED_CRITIC,
     PUBLISHED_PRODUCTS,
     InnerPoint,
     PublishedCrafting,
     RestartedInversion,
 )
+from facecrafter.nets.generator import Generator1
+from facecrafter.nets.target import ARCHITECTURES
 
 ITERATIONS = 500
 Seconds = dict[str, float]

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from experiments.bench.timing import Action
-from facecrafter.crafting import InnerProblem
-from facecrafter.critic_training import CriticTraining, FreshCritic
-from facecrafter.implicit import ConjugateGradient
-from facecrafter.inversion import AttackerModel
-from facecrafter.jacobian import Linearizer
+from facecrafter.crafter.crafting import InnerProblem
+from facecrafter.crafter.critic import CriticTraining, FreshCritic
+from facecrafter.crafter.implicit import ConjugateGradient
+from facecrafter.crafter.inversion import AttackerModel
+from facecrafter.crafter.jacobian import Linearizer
 from facecrafter.nets.critic import Critic
 from facecrafter.nets.generator import Generator1
 from facecrafter.nets.target import resnet18
@@ -129,7 +129,7 @@ def critic_layers(critic: Critic) -> list[nn.Module]:
 
 
 class CriticShare:
-    """One layer's share of a critic step: `facecrafter.wasserstein` with the rest of the critic left out.
+    """One layer's share of a critic step: `facecrafter.losses.wasserstein` without the rest of it.
 
     Args:
         layer: of the critic.

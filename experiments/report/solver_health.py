@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from experiments.report.results import POINT, Results, name_of, stage_of
-from facecrafter.health import LARGEST_ERROR, LARGEST_GAP
+from facecrafter.crafter.health import LARGEST_ERROR, LARGEST_GAP
 
 MEANS = ["stationarity", "solver_residual", "implicit_cosine", "implicit_error", "inner_gap"]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from experiments import attack
 from facecrafter.attacks import WhiteBox
 from facecrafter.store import TensorStore, encoder_hash
-from lightning_modules.frozen import FeatureReader
+from lightning_modules.artifacts import FeatureReader
 
 
 class Artifact(nn.Module):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.judgement.embeddings import clean_embeddings
-from lightning_modules.oracle import IdentityOracle
+from experiments.evaluation.embeddings import clean_embeddings
+from lightning_modules.networks.oracle import IdentityOracle
 
 N = 40
 

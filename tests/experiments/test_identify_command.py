@@ -13,7 +13,7 @@ from torch import nn
 
 from datamodules import SyntheticFaces
 from experiments import identify
-from experiments.judgement import utility
+from experiments.evaluation import utility
 from facecrafter.metrics import mean_auc, wilson
 from facecrafter.store import TensorStore, encoder_hash
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from datamodules import SyntheticFaces
 from experiments import measure
-from experiments.judgement import utility
-from experiments.judgement.evaluation import Faces
-from experiments.judgement.judging import Judge, first_of_each
+from experiments.evaluation import utility
+from experiments.evaluation.faces import Faces
+from experiments.evaluation.judge import Judge, first_of_each
 from facecrafter.metrics import clustered_mean_auc, mean_auc, person_scores, tar_at_far
 from facecrafter.store import TensorStore, encoder_hash
-from lightning_modules.oracle import IdentityOracle
+from lightning_modules.networks.oracle import IdentityOracle
 
 SIZE = 32
 DESIGNED = {

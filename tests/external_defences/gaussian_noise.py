@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lightning_modules.defence import Defence
+from lightning_modules.defences.base import Defence
 
 
 class GaussianNoise(Defence):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_modules.defence import Defence
+from lightning_modules.defences.base import Defence
 
 
 class TrainedMask(Defence):

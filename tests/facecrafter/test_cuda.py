@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from facecrafter.attacks import BlackBox, Hybrid, Progressive, WhiteBox
-from facecrafter.crafting import FeatureCrafting, InnerProblem
-from facecrafter.crafting_z import LatentCrafting
-from facecrafter.critic_training import CriticTraining
-from facecrafter.inversion import AttackerModel
+from facecrafter.crafter.crafting import FeatureCrafting, InnerProblem
+from facecrafter.crafter.crafting_z import LatentCrafting
+from facecrafter.crafter.critic import CriticTraining
+from facecrafter.crafter.inversion import AttackerModel
+from facecrafter.crafter.reference import PublishedCrafting, RestartedInversion
 from facecrafter.nets.decoder import Decoder
 from facecrafter.nets.generator import Generator1
 from facecrafter.nets.target import resnet18
-from facecrafter.reference import PublishedCrafting, RestartedInversion
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

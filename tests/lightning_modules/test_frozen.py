@@ -11,8 +11,7 @@ from pytorch_lightning import LightningModule
 from torch import nn
 
 from facecrafter.store import encoder_hash
-from lightning_modules.artifacts import load_artifact
-from lightning_modules.frozen import FeatureReader
+from lightning_modules.artifacts import FeatureReader, load_artifact
 
 
 class Encoding(LightningModule):

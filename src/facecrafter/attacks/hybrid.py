@@ -9,7 +9,7 @@ from facecrafter.attacks.black_box import BlackBox
 from facecrafter.attacks.descent import descend
 from facecrafter.attacks.reconstruction import Progress, Reconstruction
 from facecrafter.attacks.search import check_shape
-from facecrafter.inversion import squared_distance
+from facecrafter.crafter.inversion import squared_distance
 from facecrafter.nets.folding import fold_batchnorm
 
 

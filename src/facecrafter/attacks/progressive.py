@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from facecrafter.attacks.descent import Descent, descend
 from facecrafter.attacks.reconstruction import Progress, Reconstruction, random_latents
 from facecrafter.attacks.search import restarts_apart, search_latents
-from facecrafter.inversion import AttackerModel, squared_distance
+from facecrafter.crafter.inversion import AttackerModel, squared_distance
 from facecrafter.precision import Precision
 
 

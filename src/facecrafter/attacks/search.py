@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from facecrafter.attacks.reconstruction import Progress, Reconstruction
-from facecrafter.inversion import AttackerModel, Inversion, invert
+from facecrafter.crafter.inversion import AttackerModel, Inversion, invert
 
 
 def search_latents(

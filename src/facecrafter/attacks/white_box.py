@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from facecrafter.attacks.reconstruction import Progress, Reconstruction, random_latents
 from facecrafter.attacks.search import restarts_apart, search_latents
-from facecrafter.inversion import AttackerModel
+from facecrafter.crafter.inversion import AttackerModel
 from facecrafter.precision import Precision
 
 

@@ -1,0 +1,57 @@
+"""What an oracle makes of clean photographs: worked out once, and kept on disk for the next measurement."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from experiments.evaluation.faces import BATCH, Images, in_batches, of_photographs
+from facecrafter.store import content_hash, encoder_hash
+from lightning_modules.networks.oracle import IdentityOracle
+
+
+def clean_embeddings(oracle: IdentityOracle, images: Images, n: int, folder: Path) -> Tensor:
+    """Embeddings (N, E) of n photographs, read from ``folder`` if they have been there before.
+
+    All attacks of a study are judged against the same photographs, whose embedding takes longer than
+    anything else in a measurement. The file is for its owner alone.
+    """
+    file = folder / f"embeddings-{_key(oracle, images, n)}.safetensors"
+    found = _read(file)
+    if found is None:
+        found = of_photographs(oracle.embed, images, n)
+        _write(file, found)
+    return found
+
+
+def _key(oracle: IdentityOracle, images: Images, n: int) -> str:
+    """Hash of the photographs, of the oracle's weights, and of what it makes of the first few: arguments,
+    code and machine, whatever else the embeddings depend on, show there."""
+    digest = hashlib.sha256(encoder_hash(oracle).encode())
+    for positions in torch.arange(n).split(BATCH):
+        digest.update(content_hash({"images": images(positions)}).encode())
+    first = in_batches(oracle.embed, images(torch.arange(min(n, BATCH))))
+    digest.update(content_hash({"first": first}).encode())
+    return digest.hexdigest()[:16]
+
+
+def _read(file: Path) -> Tensor | None:
+    """None if there is no such file, or not a whole one."""
+    try:
+        return load(file.read_bytes())["embeddings"]
+    except (FileNotFoundError, SafetensorError):
+        return None
+
+
+def _write(file: Path, embeddings: Tensor) -> None:
+    """Renamed into place when complete: processes that write at once do no harm."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=file.parent, prefix=file.name, suffix=".tmp", delete=False) as temporary:
+        temporary.write(save({"embeddings": embeddings.contiguous()}))
+    Path(temporary.name).replace(file)

@@ -1,0 +1,116 @@
+"""What oracles say of images: who is it, would it pass for a photograph of them, and how near is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from datamodules.datasets import FaceDataset
+from experiments.evaluation.embeddings import clean_embeddings
+from experiments.evaluation.faces import Faces, in_batches, interval_columns
+from experiments.machine import device
+from facecrafter.metrics import (
+    feature_similarity,
+    frechet_distance,
+    identified,
+    nearest_neighbours,
+    person_scores,
+    tar_at_far,
+    wilson,
+)
+from lightning_modules.networks.oracle import IdentityOracle
+
+GALLERY = 4
+"""Photographs of each person, at most, that images are compared with: as many for all, and no long wait."""
+
+
+@dataclass
+class Sight:
+    """What an oracle makes of N images: a score for every person (N, P), and its features (N, E)."""
+
+    scores: Tensor
+    features: Tensor
+
+
+@dataclass
+class Verdict:
+    """What follows for each of N images, (N,) each.
+
+    Attributes:
+        correct, top5: whether the right person is named first, or among five.
+        fsim: cosine of the features with those of the clean image.
+        nn_distance: one minus the cosine to the nearest photograph of the gallery.
+        nn_same_person: whether that is of the right person.
+    """
+
+    correct: Tensor
+    top5: Tensor
+    fsim: Tensor
+    nn_distance: Tensor
+    nn_same_person: Tensor
+
+
+class Judge:
+    """An oracle that knows the private people from their private-train photographs.
+
+    Args:
+        oracle: who judges, on `device()`.
+        known: the private-train photographs.
+        faces: the private-test images.
+        seed: of the bootstrap.
+        cache: folder that keeps what the oracle makes of both.
+
+    Attributes:
+        clean: what it makes of the clean private-test images.
+    """
+
+    def __init__(
+        self, oracle: IdentityOracle, known: FaceDataset, faces: Faces, seed: int, cache: Path
+    ) -> None:
+        self.oracle, self.identities, self.seed = oracle, faces.identities, seed
+        photographs = clean_embeddings(oracle, known.images, len(known), cache)
+        oracle.enrol(photographs.to(device()), known.identities.to(device()))
+        few = first_of_each(known.identities, GALLERY)
+        self.gallery, self.gallery_identities = photographs[few], known.identities[few]
+        self.clean = self._sight(clean_embeddings(oracle, faces.images.__getitem__, len(faces.images), cache))
+
+    def see(self, images: Tensor) -> Sight:
+        return self._sight(in_batches(self.oracle.embed, images))
+
+    def _sight(self, features: Tensor) -> Sight:
+        return Sight(in_batches(self.oracle.scores, features), features)
+
+    def verdict(self, sight: Sight) -> Verdict:
+        nearest = nearest_neighbours(sight.features, self.identities, self.gallery, self.gallery_identities)
+        return Verdict(
+            identified(sight.scores, self.identities),
+            identified(sight.scores, self.identities, k=5),
+            feature_similarity(sight.features, self.clean.features),
+            nearest.distance,
+            nearest.same_person,
+        )
+
+    def columns(self, sight: Sight, verdict: Verdict) -> dict[str, float]:
+        """Of results.csv. The Fréchet distance is between features of length one, which cosines compare."""
+        means = {name: found.double().mean().item() for name, found in vars(verdict).items()}
+        clean = identified(self.clean.scores, self.identities).double().mean().item()
+        scores = person_scores(sight.features, self.gallery, self.gallery_identities)
+        return {
+            "clean_acc": clean,
+            **interval_columns("eval_acc", wilson(int(verdict.correct.sum()), len(verdict.correct))),
+            **{name: means[name] for name in ("top5", "fsim", "nn_distance", "nn_same_person")},
+            **interval_columns("tar_at_far_1", tar_at_far(scores, self.identities, 0.01, self.seed)),
+            **interval_columns("tar_at_far_01", tar_at_far(scores, self.identities, 0.001, self.seed)),
+            "frechet": frechet_distance(F.normalize(sight.features), F.normalize(self.clean.features)),
+        }
+
+
+def first_of_each(identities: Tensor, n: int) -> Tensor:
+    """Positions, ascending, of the first n images of each identity."""
+    ordered, positions = identities.sort(stable=True)
+    rank = torch.arange(len(ordered)) - torch.searchsorted(ordered, ordered)
+    return positions[rank < n].sort().values

@@ -1,0 +1,104 @@
+"""What the cloud reads: the AUC of f on protected features, or in the development scenario on raw ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datamodules.datasets import FaceDataset
+from datamodules.faces import FaceDataModule
+from experiments.evaluation.faces import Faces, check_rows, in_batches, interval_columns, of_photographs
+from facecrafter.metrics import Interval, clustered_aucs
+from facecrafter.store import TensorStore, encoder_hash
+from lightning_modules.artifacts import load_artifact
+from lightning_modules.defences.base import Defence
+from lightning_modules.networks.head import HeadTraining
+
+
+@dataclass
+class Utility:
+    """AUCs of f, with intervals over identities.
+
+    Attributes:
+        mean: over the attributes.
+        each: of each attribute.
+        attributes: (N, A) in {0, 1}, of the images that were read.
+    """
+
+    mean: Interval
+    each: list[Interval]
+    attributes: Tensor
+
+    def columns(self) -> dict[str, float]:
+        """Of results.csv."""
+        return interval_columns("auc", self.mean)
+
+    def lines(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Of attributes.csv: the AUC of each attribute, and how many of the images have it."""
+        have_it = self.attributes.sum(dim=0).int().tolist()
+        return [
+            {"attribute": name, "images": images, **interval_columns("auc", auc)}
+            for name, images, auc in zip(names, have_it, self.each, strict=True)
+        ]
+
+
+def on_protected_features(defence: Defence, store: TensorStore, faces: Faces, seed: int) -> Utility:
+    """Of the defence's own head on the features that left the device."""
+    content = store.load("row", "features")
+    check_rows(store, content["row"], faces)
+    scores = in_batches(defence.head, content["features"].float())
+    return Utility(*clustered_aucs(scores, faces.attributes, faces.identities, seed), faces.attributes)
+
+
+def on_raw_features(head: HeadTraining, defence: Defence, held_out: FaceDataset, seed: int) -> Utility:
+    """Of an f that was trained on protected features, on raw ones: whom it serves later is not protected.
+
+    Raises:
+        ValueError: there is no image to measure on.
+    """
+    if len(held_out) == 0:
+        raise ValueError(
+            "f is measured on public_val images, but there are none: raise the data's val_fraction"
+        )
+
+    def read(images: Tensor) -> Tensor:
+        return head(defence.encoder(images))
+
+    scores = of_photographs(read, held_out.images, len(held_out))
+    aucs = clustered_aucs(scores, held_out.attributes, held_out.identities, seed)
+    return Utility(*aucs, held_out.attributes)
+
+
+def read_utility(
+    defence: Defence,
+    head: HeadTraining | None,
+    protected: TensorStore,
+    data: FaceDataModule,
+    faces: Faces,
+    seed: int,
+) -> Utility:
+    """In the development scenario that of `head` on the raw public_val images; else that of the defence's own
+    head on the protected features of `faces`."""
+    if head is None:
+        return on_protected_features(defence, protected, faces, seed)
+    return on_raw_features(head, defence, data.faces("public_val"), seed)
+
+
+def load_head(folder: Path, defence: Path, encoder: torch.nn.Module) -> HeadTraining:
+    """The f in the artifact `folder`.
+
+    Raises:
+        ValueError: it reads the features of another encoder than that of the artifact `defence`.
+    """
+    head, expected = load_artifact(folder, HeadTraining), encoder_hash(encoder)
+    if head.encoder_hash != expected:
+        raise ValueError(
+            f"{folder} was trained for encoder {head.encoder_hash[:12]}, but {defence} has encoder "
+            f"{expected[:12]}; train it with encoder set to {defence}"
+        )
+    return head

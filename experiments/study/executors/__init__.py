@@ -1,0 +1,1 @@
+"""Engines that carry out a study's stages, all behind `base.Executor`."""

@@ -1,0 +1,1 @@
+"""What attackers train: priors, decoders, and what reads features without an image."""

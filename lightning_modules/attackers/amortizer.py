@@ -1,0 +1,69 @@
+"""The amortizer, trained to start inversions near the best response."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facecrafter.nets import amortizer as nets
+from facecrafter.nets.folding import fold_batchnorm
+from facecrafter.nets.target import feature_shape
+from lightning_modules.artifacts import FeatureReader, Frozen, load_artifact
+from lightning_modules.attackers.prior import Prior
+from lightning_modules.training import one_cycle
+
+
+class Amortizer(FeatureReader):
+    """Learns features -> latents by the distance between F = φ(z) of a drawn latent z and φ(amortizer(F)).
+
+    φ = Enc∘G is frozen. Equation 37 regresses z itself, which punishes a latent that explains the feature
+    equally well; the paper's code, as here, compares features. Its latents come afresh for every batch, of
+    whose images only the number is used.
+
+    Args:
+        encoder: artifact folder of the target network or defence whose features are inverted.
+        prior: artifact folder of the generator.
+        learning_rate: peak of Adam's one-cycle schedule.
+    """
+
+    VERSION = 1
+
+    def __init__(self, encoder: str, prior: str, learning_rate: float = 2e-3) -> None:
+        super().__init__(encoder)
+        generator = load_artifact(prior, Prior)
+        shape = feature_shape(self.encoder.on(self.device), generator.image_size)
+        self.generator = Frozen(fold_batchnorm(generator.network))
+        self.latent_dim = generator.latent_dim
+        self.amortizer = nets.Amortizer(shape, generator.latent_dim).to(memory_format=torch.channels_last)
+        self.learning_rate = learning_rate
+
+    @property
+    def network(self) -> nn.Module:
+        """What an attack uses: features (N, C, h, w) -> latents (N, d)."""
+        return self.amortizer
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (N, C, h, w) -> latents (N, d)."""
+        return self.amortizer(features.contiguous(memory_format=torch.channels_last))
+
+    def on_fit_start(self) -> None:
+        # Ranks share the global seed: without their own generators all would train on the same latents.
+        self._draws = torch.Generator().manual_seed(torch.initial_seed() + self.global_rank)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        latents = torch.randn(len(batch["image"]), self.latent_dim, generator=self._draws).to(self.device)
+        with torch.no_grad():
+            features = self.phi(latents)
+        loss = F.mse_loss(self.phi(self(features)), features)
+        self.log("train/loss", loss, prog_bar=True)
+        self.log("train/residual", loss.detach() / features.square().mean())
+        return loss
+
+    def configure_optimizers(self) -> dict:
+        optimizer = torch.optim.Adam(self.amortizer.parameters(), self.learning_rate)
+        return one_cycle(self, optimizer)
+
+    def phi(self, latents: Tensor) -> Tensor:
+        """Latents (N, d) -> features Enc(G(z)) (N, C, h, w)."""
+        return self.encoder.on(self.device)(self.generator.on(self.device)(latents))

@@ -1,0 +1,133 @@
+"""The black-box attacker's decoder, trained on pairs of feature and image."""
+
+from __future__ import annotations
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facecrafter.nets import decoder as nets
+from facecrafter.nets.target import feature_shape
+from lightning_modules.artifacts import FeatureReader, load_artifact
+from lightning_modules.checks import refuse_other_pairs
+from lightning_modules.training import one_cycle
+
+
+class Decoder(FeatureReader):
+    """Learns x from Enc(x) on the attacker's own images; `decoder` maps features to images in [0, 1].
+
+    Pairs that the data brings (`features` in the batch, as after an attacker protected images) are used as
+    they are; otherwise features are computed from the batch's images.
+
+    With `start`, training goes on from another decoder at a constant rate, so that every epoch could have
+    been the last. On pairs of protected features that is the adaptive attack A1 (Equation 36).
+
+    Args:
+        encoder: artifact folder of the target network or defence whose features are decoded.
+        image_size: side of the images.
+        linear: the paper's decoder, whose first layer is dense, in place of the convolutional one.
+        width: channels of the convolutional decoder.
+        blocks: its residual blocks at the feature's resolution.
+        learning_rate: peak of Adam's one-cycle schedule; with `start`, Adam's constant rate.
+        mirror: every other image of a batch is mirrored (only where features are computed here).
+        start: artifact folder of a decoder of the same layers to go on from, or of a defence that was
+            trained against one: its simulated adversary, with which the attack of the published comparison
+            begins.
+    """
+
+    VERSION = 1
+
+    def __init__(
+        self,
+        encoder: str,
+        image_size: int,
+        linear: bool = False,
+        width: int = 64,
+        blocks: int = 3,
+        learning_rate: float = 1e-3,
+        mirror: bool = True,
+        start: str | None = None,
+    ) -> None:
+        super().__init__(encoder)
+        shape = feature_shape(self.encoder.on(self.device), image_size)
+        self.decoder = (
+            nets.LinearDecoder(shape, image_size)
+            if linear
+            else nets.Decoder(shape, image_size, width, blocks)
+        ).to(memory_format=torch.channels_last)
+        if start is not None:
+            _go_on_from(start, self.decoder)
+        self.learning_rate = learning_rate
+        self.mirror = mirror
+        self.start = start
+
+    @property
+    def network(self) -> nn.Module:
+        """What an attack uses: features (N, C, h, w) -> images (N, 3, H, W) in [0, 1]."""
+        return self.decoder
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (N, C, h, w) -> images (N, 3, H, W) in [0, 1]."""
+        return self.decoder(features.contiguous(memory_format=torch.channels_last))
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            refuse_other_pairs(self)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        features, images = self._pairs(batch, self.mirror)
+        loss = F.mse_loss(self(features), images)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """Mean squared error per pixel value, averaged over the batch (Equation 2, squared)."""
+        features, images = self._pairs(batch, mirror=False)
+        return F.mse_loss(self(features), images)
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        loss = self.validation_loss(batch)
+        self.log("val/loss", loss, prog_bar=True, sync_dist=True, batch_size=len(batch["image"]))
+
+    def configure_optimizers(self) -> dict:
+        optimizer = torch.optim.Adam(self.decoder.parameters(), self.learning_rate, fused=True)
+        if self.start is not None:
+            return {"optimizer": optimizer}
+        return one_cycle(self, optimizer)
+
+    @torch.no_grad()
+    def example_images(self, batch: dict[str, Tensor]) -> Tensor:
+        """(N, 3, H, 2W): each image with its reconstruction to the right of it."""
+        features, images = self._pairs(batch, mirror=False)
+        return torch.cat([images, self(features).float()], dim=3)
+
+    def _pairs(self, batch: dict[str, Tensor], mirror: bool) -> tuple[Tensor, Tensor]:
+        images = batch["image"]
+        if "features" in batch:
+            return batch["features"], images
+        if mirror:
+            images = torch.cat([images[::2], images[1::2].flip(3)])
+        with torch.no_grad():
+            return self.encoder.on(self.device)(images), images
+
+
+def _go_on_from(folder: str, decoder: nn.Module) -> None:
+    """Copies the weights of the decoder in the artifact `folder`.
+
+    Raises:
+        ValueError: it holds none, or its layers are others.
+    """
+    found = getattr(load_artifact(folder, LightningModule), "decoder", None)
+    if not isinstance(found, nn.Module):
+        raise ValueError(
+            f"{folder} holds no decoder to start from: name a decoder's folder, or that of a defence which "
+            "was trained against one"
+        )
+    try:
+        decoder.load_state_dict(found.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            f"the decoder in {folder} has other layers ({error}); "
+            "give it and this one the same linear, width and blocks"
+        ) from error

@@ -1,0 +1,123 @@
+"""A1 white-box: the generator tuned to what a defence makes of the attacker's own images (Eq. 35)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from facecrafter.attacks import random_latents
+from facecrafter.crafter.inversion import AttackerModel, invert, squared_distance
+from facecrafter.precision import Precision
+from lightning_modules.artifacts import FeatureReader, load_artifact
+from lightning_modules.attackers.prior import Prior
+from lightning_modules.checks import refuse_other_pairs
+
+
+class TunedPrior(FeatureReader):
+    """Minimises ‖G(z*(F*)) − X‖² over the weights of G, on pairs of protected feature F* and image X.
+
+    z* is the best response to F* of the generator as it was when the epoch began, and no gradient flows
+    through it. It starts where the epoch before left it, so that only an image's first inversion is a long
+    one; a resumed run inverts anew. Batch norms keep their stored statistics.
+
+    An attack uses it as its prior. The checkpoint of epoch 0 is the prior that tuning starts from.
+
+    Args:
+        prior: artifact folder of the generator to tune.
+        encoder: artifact folder of the target network or defence whose features are inverted.
+        iterations: linearisations of an image's first inversion.
+        refinements: linearisations of its inversion in every later epoch.
+        steps: conjugate-gradient steps per linearisation.
+        learning_rate: of RMSprop.
+        precision: of the Jacobian products: bf16, 32, or auto (bf16 where the processor multiplies it).
+    """
+
+    VERSION = 1
+
+    def __init__(
+        self,
+        prior: str,
+        encoder: str,
+        iterations: int = 40,
+        refinements: int = 5,
+        steps: int = 12,
+        learning_rate: float = 1e-3,
+        precision: Precision = "auto",
+    ) -> None:
+        super().__init__(encoder)
+        if iterations < 1 or refinements < 1:
+            raise ValueError(f"iterations={iterations} and refinements={refinements} must both be at least 1")
+        self.generator = load_artifact(prior, Prior).network.requires_grad_(True)
+        self.iterations = iterations
+        self.refinements = refinements
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.precision: Precision = precision
+        self._latents: dict[int, Tensor] = {}  # z* (d,) by row
+
+    @property
+    def network(self) -> nn.Module:
+        """What an attack uses: latents (N, d) -> images (N, 3, H, W) in [0, 1]."""
+        return self.generator
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            refuse_other_pairs(self)
+
+    def on_fit_start(self) -> None:
+        self._seed = torch.initial_seed()
+        self._invert_through_current()  # validation may come before the first epoch
+
+    def on_train_epoch_start(self) -> None:
+        self.generator.eval()
+        self._invert_through_current()
+
+    def _invert_through_current(self) -> None:
+        """Takes the generator as it is now for the one that features are inverted through."""
+        self._phi = AttackerModel(self.encoder.on(self.device), self.generator, self.precision)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        loss = self._distance(batch)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        loss = self._distance(batch)
+        self.log("val/loss", loss, prog_bar=True, sync_dist=True, batch_size=len(batch["image"]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.RMSprop(self.generator.parameters(), self.learning_rate)
+
+    @torch.no_grad()
+    def example_images(self, batch: dict[str, Tensor]) -> Tensor:
+        """(N, 3, H, 2W): each image of a batch just trained on, with its reconstruction to the right."""
+        latents = torch.stack([self._start(row) for row in batch["row"].tolist()])
+        return torch.cat([batch["image"], self.generator(latents)], dim=3)
+
+    def _distance(self, batch: dict[str, Tensor]) -> Tensor:
+        """‖G(z*(F*)) − X‖² per image, averaged over the batch."""
+        if "features" not in batch:
+            raise ValueError(
+                "the generator is tuned to protected features, but the data brings images alone: "
+                "use datamodules.ProtectedPairs"
+            )
+        latents = self._best_responses(batch["row"], batch["features"])
+        return squared_distance(self.generator(latents), batch["image"]).mean()
+
+    @torch.no_grad()
+    def _best_responses(self, rows: Tensor, features: Tensor) -> Tensor:
+        """z* (N, d) of the images in these rows, remembered for the next time."""
+        known = torch.tensor([row in self._latents for row in rows.tolist()], device=features.device)
+        starts = torch.stack([self._start(row) for row in rows.tolist()])
+        for part, iterations in ((known, self.refinements), (~known, self.iterations)):
+            if part.any():
+                starts[part] = invert(self._phi, features[part], starts[part], iterations, self.steps).z
+        self._latents.update(zip(rows.tolist(), starts, strict=True))
+        return starts
+
+    def _start(self, row: int) -> Tensor:
+        """Where the inversion of an image starts: at its last best response, the first time at random."""
+        if row in self._latents:
+            return self._latents[row]
+        drawn = random_latents(torch.tensor([row]), 1, self._phi.latent_dim, self._seed)[0, 0]
+        return drawn.to(self.device, torch.float32)

@@ -1,0 +1,1 @@
+"""Defences: what protects features, Crafter and its rivals."""

@@ -1,0 +1,104 @@
+"""Adversarial learning: encoder and head trained against a decoder that reconstructs (a rival)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from facecrafter.losses.games import image_distance, task_loss
+from facecrafter.store import encoder_hash
+from lightning_modules.artifacts import load_artifact
+from lightning_modules.attackers.decoder import Decoder
+from lightning_modules.checks import fitted_data
+from lightning_modules.defences.game import GameDefence, task_of
+
+TURNS = ("public", "private_train")
+
+
+class AdversarialLearning(GameDefence):
+    """Adv Learning (Xiao et al., "Adversarial Learning of Privacy-Preserving and Task-Oriented
+    Representations", AAAI 2020), for the deployment scenario.
+
+    Epochs alternate: Dec descends ‖x − Dec(Enc(x))‖/(H·W) on the attacker's public images with Enc and f
+    frozen; then Enc and f descend (1 − λ)·task − λ·‖x − Dec(Enc(x))‖/(H·W) on the private-train images with
+    Dec frozen. So 500 published epochs of each are `max_epochs=1000`. The data takes the same turns:
+    `fit_role: [public, private_train]` and `reload_dataloaders_every_n_epochs: 1`.
+
+    Published: batches of 32, Adam with its default settings, Enc, f and Dec from trained checkpoints, and in
+    Crafter's comparison λ of 0.1, 0.5 and 0.8. Distances are per image here, where the published code takes
+    one norm over the batch, and images lie in [0, 1], which its sigmoid can reach.
+
+    Args:
+        target: artifact folder of the trained target network.
+        decoder: artifact folder of the decoder trained on that network's features.
+        lambda_: λ in [0, 1].
+        learning_rate: of both Adams.
+        seed, query: see Defence.
+    """
+
+    VERSION = 1
+
+    def __init__(
+        self,
+        target: str,
+        decoder: str,
+        lambda_: float = 0.5,
+        learning_rate: float = 1e-3,
+        seed: int = 0,
+        query: int = 0,
+    ) -> None:
+        super().__init__(target, lambda_, seed, query)
+        self.task = task_of(self, target)
+        self.decoder = _decoder_of(decoder, encoder_hash(self.encoder))
+        self.learning_rate = learning_rate
+
+    def players(self) -> dict[str, nn.Module]:
+        return {"decoder": self.decoder, "encoder": nn.ModuleList([self.encoder, self.head])}
+
+    def optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, self.learning_rate)
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        datamodule = fitted_data(self, stage)
+        if datamodule is not None and tuple(datamodule.fit_role) != TURNS:
+            raise ValueError(
+                "Dec trains on public images and Enc on private ones, in turn: "
+                f"set the data's fit_role to {list(TURNS)}, not {datamodule.fit_role}"
+            )
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        if self.current_epoch % len(TURNS) == 0:
+            self.move(lambda: self.decoder_objective(batch), "decoder")
+        else:
+            self.move(lambda: self.encoder_objective(batch), "encoder")
+
+    def decoder_objective(self, batch: dict[str, Tensor]) -> Tensor:
+        """What the simulated adversary descends."""
+        return image_distance(batch["image"], self.decoder(self.encoder(batch["image"])))
+
+    def encoder_objective(self, batch: dict[str, Tensor]) -> Tensor:
+        """What Enc and f descend."""
+        features = self.encoder(batch["image"])
+        task = task_loss(self.head(features), batch["attributes"], self.task)
+        distance = image_distance(batch["image"], self.decoder(features))
+        return (1 - self.lambda_) * task - self.lambda_ * distance
+
+    def protect(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        features: Tensor = self.encoder(images)
+        return features
+
+
+def _decoder_of(folder: str, encoder: str) -> nn.Module:
+    """The network of the decoder in the artifact `folder`.
+
+    Raises:
+        ValueError: it was trained on the features of another encoder than the one whose hash is `encoder`.
+    """
+    decoder = load_artifact(folder, Decoder)
+    if decoder.encoder_hash != encoder:
+        raise ValueError(
+            f"the decoder in {folder} reads features of encoder {decoder.encoder_hash[:12]}, not of the "
+            f"target's, {encoder[:12]}; train it with encoder set to the target's folder"
+        )
+    return decoder.network

@@ -1,0 +1,96 @@
+"""The development scenario: the cloud trains f on features that users protected."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from facecrafter.losses.games import Task, task_loss
+from facecrafter.metrics.utility import MeanAUC
+from facecrafter.nets.target import ARCHITECTURES
+from lightning_modules.artifacts import FeatureReader
+from lightning_modules.checks import fitted_data, refuse_other_pairs
+from lightning_modules.training import SeededBatches, one_cycle
+
+
+class HeadTraining(SeededBatches, FeatureReader):
+    """Learns f, features -> logits, and reports its mean AUC on raw features of held-out public images.
+
+    Features that the data brings (`datamodules.CrowdsourcedFeatures`: protected ones of private-train
+    images) are used as they are. From images alone it takes the raw features: on public images that is the
+    scenario's naive baseline, training on public data only, which needs no private image and so no defence.
+    The published code trains 40 binary attributes with one cross-entropy over all; here each has its own.
+
+    Args:
+        encoder: artifact folder of the target network or defence whose features are read. In this scenario
+            it knows no attribute: a TargetNetwork with loss=identities, trained on public people.
+        n_outputs: attributes of the data.
+        arch: f is the head of this architecture; its features must have the shape of the encoder's.
+        task: `attributes`, or `classes` where each image has one of them.
+        learning_rate: peak of AdamW's one-cycle schedule.
+        weight_decay: of AdamW.
+    """
+
+    VERSION = 1
+
+    def __init__(
+        self,
+        encoder: str,
+        n_outputs: int,
+        arch: str = "resnet18",
+        task: Task = "attributes",
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.05,
+    ) -> None:
+        super().__init__(encoder)
+        if arch not in ARCHITECTURES:
+            raise ValueError(f"arch={arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}")
+        self.head = ARCHITECTURES[arch](n_outputs).head.to(memory_format=torch.channels_last)
+        self.n_outputs = n_outputs
+        self.task: Task = task
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.auc = MeanAUC()
+
+    @property
+    def network(self) -> nn.Module:
+        """f: features (N, C, h, w) -> logits (N, n_outputs)."""
+        return self.head
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (N, C, h, w) -> logits (N, n_outputs)."""
+        return self.head(features.contiguous(memory_format=torch.channels_last))
+
+    def setup(self, stage: str) -> None:
+        datamodule = fitted_data(self, stage)
+        if datamodule is None:
+            return
+        refuse_other_pairs(self)
+        labels = len(datamodule.attribute_names)
+        if labels != self.n_outputs:
+            raise ValueError(
+                f"the data has {labels} attributes but n_outputs={self.n_outputs}; set n_outputs={labels}"
+            )
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        features = batch["features"] if "features" in batch else self._raw(batch)
+        loss = task_loss(self(features), batch["attributes"], self.task)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        logits = self(self._raw(batch))
+        self.auc.update(logits.float(), batch["attributes"], rows=batch["row"])
+        loss = task_loss(logits, batch["attributes"], self.task)
+        self.log("val/loss", loss, sync_dist=True, batch_size=len(logits))
+        self.log("val/auc", self.auc, prog_bar=True)
+
+    def configure_optimizers(self) -> dict:
+        optimizer = torch.optim.AdamW(
+            self.head.parameters(), self.learning_rate, weight_decay=self.weight_decay, fused=True
+        )
+        return one_cycle(self, optimizer)
+
+    @torch.no_grad()
+    def _raw(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.encoder.on(self.device)(batch["image"])

@@ -1,0 +1,139 @@
+"""The target network f∘Enc, whose features Crafter protects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facecrafter.metrics.utility import MeanAUC
+from facecrafter.nets.augmentation import flip_and_shift
+from facecrafter.nets.target import ARCHITECTURES, SplitNetwork
+from lightning_modules.checks import fitted_data
+from lightning_modules.training import draw_apart, one_cycle
+
+Loss = Literal["attributes", "classes", "identities"]
+
+
+class TargetNetwork(LightningModule):
+    """Enc∘f, trained on labelled images; `encoder` runs at the edge and `head` in the cloud.
+
+    Args:
+        n_outputs: of the head; as many as the data has attributes (identities for the loss `identities`).
+        arch: resnet18, vgg16 or resnet50, split as in the paper.
+        loss: `attributes`, binary cross-entropy of each; `classes`, cross-entropy over attributes of which
+            each image has one; `identities`, cross-entropy over public identities, for an encoder that
+            knows no attribute.
+        learning_rate: peak of AdamW's one-cycle schedule.
+        weight_decay: of AdamW.
+        shift: training images are mirrored and moved by up to this part of their side; 0 switches both off.
+        encoder: your own, images (N, 3, H, W) in [0, 1] -> features (N, C, h, w); it replaces `arch`, with
+            `head`.
+        head: your own, features -> logits (N, n_outputs).
+        weights: file of a state dict with `encoder.` and `head.` parameters to start from.
+    """
+
+    VERSION = 1
+
+    def __init__(
+        self,
+        n_outputs: int,
+        arch: str = "resnet18",
+        loss: Loss = "attributes",
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.05,
+        shift: float = 0.06,
+        encoder: nn.Module | None = None,
+        head: nn.Module | None = None,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        split = _split(arch, n_outputs, encoder, head)
+        self.encoder, self.head = split.encoder, split.head
+        if weights is not None:
+            load_weights(self, weights)
+        self.to(memory_format=torch.channels_last)
+        self.n_outputs = n_outputs
+        self.loss = loss
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.shift = shift
+        self.auc = MeanAUC()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) in [0, 1] -> logits (N, n_outputs)."""
+        return self.head(self.encoder(images.contiguous(memory_format=torch.channels_last)))
+
+    def setup(self, stage: str) -> None:
+        datamodule = fitted_data(self, stage)
+        if datamodule is None:
+            return
+        by_identity = self.loss == "identities"
+        labels = datamodule.n_public_identities if by_identity else len(datamodule.attribute_names)
+        if labels != self.n_outputs:
+            kind = "public identities" if by_identity else "attributes"
+            raise ValueError(
+                f"the data has {labels} {kind} but n_outputs={self.n_outputs}; set n_outputs={labels}"
+            )
+
+    def on_fit_start(self) -> None:
+        draw_apart(self)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        images = batch["image"]
+        if self.shift > 0:
+            images = flip_and_shift(images, self.shift)
+        loss = self._loss(self(images), batch)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        if self.loss == "identities":
+            return  # held-out people are in none of its classes
+        logits = self(batch["image"])
+        self.auc.update(logits.float(), batch["attributes"], rows=batch["row"])
+        self.log("val/loss", self._loss(logits, batch), sync_dist=True, batch_size=len(logits))
+        self.log("val/auc", self.auc, prog_bar=True)
+
+    def configure_optimizers(self) -> dict:
+        optimizer = torch.optim.AdamW(
+            self.parameters(), self.learning_rate, weight_decay=self.weight_decay, fused=True
+        )
+        return one_cycle(self, optimizer)
+
+    def _loss(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        if self.loss == "attributes":
+            return F.binary_cross_entropy_with_logits(logits, batch["attributes"])
+        return F.cross_entropy(logits, batch["identity" if self.loss == "identities" else "attributes"])
+
+
+def load_weights(module: nn.Module, path: str) -> None:
+    """Loads a state dict, or a checkpoint's, into `module`; every name and shape must agree.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it does not fit.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        module.load_state_dict(state.get("state_dict", state))
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit this network: {error}") from error
+
+
+def _split(arch: str, n_outputs: int, encoder: nn.Module | None, head: nn.Module | None) -> SplitNetwork:
+    if encoder is not None and head is not None:
+        return SplitNetwork(encoder, head)
+    if encoder is not None or head is not None:
+        raise ValueError("an encoder of your own needs a head of your own, and the other way round")
+    if arch not in ARCHITECTURES:
+        raise ValueError(
+            f"arch={arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}, or name your own encoder"
+        )
+    return ARCHITECTURES[arch](n_outputs)

@@ -1,0 +1,74 @@
+"""What trained modules share: their steps, schedules and averages, and what makes a run repeatable."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.swa_utils import AveragedModel
+
+from facecrafter.randomness import seed_of
+
+
+class SeededBatches(LightningModule):
+    """What is random in a training step follows from the run's seed, the rank, the epoch and the batch.
+
+    Lightning's checkpoints hold no random state: without this, a run that goes on from a checkpoint would
+    drop out other units and draw other numbers than the unbroken one.
+    """
+
+    def on_fit_start(self) -> None:
+        self._run_seed = torch.initial_seed()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        torch.manual_seed(seed_of(self._run_seed, self.global_rank, self.current_epoch, batch_idx))
+
+
+def draw_apart(module: LightningModule) -> None:
+    """Gives every rank but the first random numbers of its own, as long as `module` is fitted.
+
+    The ranks share the run's seed. Left alone, all would vary their own images in the same way and draw the
+    same latents: a batch on two ranks would be less random than the same batch on one. The first rank, and
+    so a run without DDP, keeps its numbers.
+    """
+    if module.global_rank > 0:
+        torch.manual_seed(torch.initial_seed() + module.global_rank)
+
+
+def descend(module: LightningModule, loss: Tensor, optimizer: Optimizer) -> None:
+    """One step of one of the module's optimizers down the loss."""
+    optimizer.zero_grad()
+    module.manual_backward(loss)
+    optimizer.step()
+
+
+def one_cycle(module: LightningModule, optimizer: Optimizer) -> dict[str, Any]:
+    """What `configure_optimizers` returns for one cycle over all steps of the fit (Smith and Topin 2019).
+
+    The optimizer's learning rate is the peak.
+    """
+    steps = int(module.trainer.estimated_stepping_batches)
+    schedule = OneCycleLR(optimizer, optimizer.defaults["lr"], steps)
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def moving_average(network: nn.Module, decay: float) -> AveragedModel:
+    """An average of the network's weights and buffers, frozen; `update_parameters` after every step.
+
+    Early on its memory is short, whatever the `decay`: the first weights are noise.
+    """
+    average = AveragedModel(network, avg_fn=partial(_lerp, decay), use_buffers=True)
+    average.requires_grad_(False)
+    return average
+
+
+def _lerp(decay: float, average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
+    if not current.is_floating_point():
+        return current
+    decay = min(decay, float((1 + updates) / (10 + updates)))
+    return average.lerp(current.to(average.dtype), 1 - decay)

@@ -1,0 +1,1 @@
+"""MIRROR: attacks through a style-based generator (An et al., NDSS 2022)."""

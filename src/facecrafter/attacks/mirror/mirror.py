@@ -1,0 +1,128 @@
+"""MIRROR through a StyleGAN2, white-box (An et al., NDSS 2022): gradient descent among styles of faces."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from facecrafter.attacks.descent import Descent, better
+from facecrafter.attacks.mirror.p_space import PSpace, to_p, to_w
+from facecrafter.attacks.mirror.style_model import StyleModel, best_starts
+from facecrafter.attacks.reconstruction import Progress, Reconstruction
+from facecrafter.crafter.inversion import squared_distance
+from facecrafter.precision import Precision
+
+_RISE, _FALL = 0.05, 0.25  # parts of the search in which the learning rate goes up and down
+
+
+class Mirror:
+    """Minimises ‖F − Enc(G(w))‖² per image over the style w, kept where the styles of faces are.
+
+    The search starts from the best of many random styles. After every step of Adam, p = LeakyReLU₅(w) is
+    clipped to μ ± bound·σ and mapped back to w. The best style of the path is kept, the start included, and
+    the result for an image does not depend on the images beside it.
+
+    Args:
+        encoder: images (N, 3, H, W) in [0, 1] -> features (N, C, h, w); used in eval mode.
+        prior: a StyleGAN2.
+        iterations: steps of Adam per restart.
+        restarts: searches per image, from the best random style, the second best, ...
+        starts: random styles that these are chosen from; all images share them.
+        learning_rate: of Adam, the highest (published: 0.2 to 0.25); it rises over the first 5% of the steps
+            and falls along a cosine over the last 25%.
+        truncation: ψ, see `StyleModel`.
+        bound, samples: see `PSpace`.
+        flips: at random steps the image is mirrored before it is encoded, as published for a classifier,
+            whose people are the same in a mirror; a picture's feature is not. Such steps are not judged.
+        precision: of the search; see `StyleModel`.
+    """
+
+    VERSION = 1
+    access = "white"
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        prior: nn.Module,
+        iterations: int = 300,
+        restarts: int = 1,
+        starts: int = 2_000,
+        learning_rate: float = 0.2,
+        truncation: float = 0.7,
+        bound: float = 1.0,
+        samples: int = 100_000,
+        flips: bool = False,
+        precision: Precision = "auto",
+    ) -> None:
+        if iterations < 1 or restarts < 1 or starts < restarts or learning_rate <= 0:
+            raise ValueError(
+                f"iterations={iterations} and restarts={restarts} must be at least 1, starts={starts} no "
+                f"fewer than restarts, and learning_rate={learning_rate} positive"
+            )
+        self.iterations = iterations
+        self.restarts = restarts
+        self.starts = starts
+        self.learning_rate = learning_rate
+        self.flips = flips
+        self.model = StyleModel(encoder, prior, truncation, precision)
+        self.space = PSpace(self.model.generator.mapping, bound, samples)
+
+    def reconstruct(
+        self,
+        features: Tensor,
+        generator: torch.Generator,
+        progress: Progress | None = None,
+        rows: Tensor | None = None,
+    ) -> Reconstruction:
+        """Inverts N features.
+
+        Args:
+            features: (N, C, h, w), what the encoder is thought to have made.
+            generator: gives its initial seed, which the random styles and flips are drawn from.
+            progress: called after every iteration.
+            rows: not needed: all images share the random styles.
+
+        Raises:
+            ValueError: the features do not have the shape of the encoder's output on an image of the prior.
+        """
+        self.model.place(features.device)
+        seed = generator.initial_seed()
+        starts, _ = best_starts(self.model, self.space, features, self.starts, self.restarts, seed)
+        targets = features.repeat_interleave(self.restarts, dim=0)
+        found = self._search(targets, starts.flatten(0, 1), seed, progress)
+        return self.model.reconstruction(found.point.reshape(starts.shape), features)
+
+    def _search(self, targets: Tensor, start: Tensor, seed: int, progress: Progress | None) -> Descent:
+        """The best w of the paths from `start` (N, style_dim), and its loss in the search's precision."""
+        w = start.clone().requires_grad_()
+        best = Descent(start, torch.full_like(start[:, 0], torch.inf))
+        optimizer = torch.optim.Adam([w], self.learning_rate)
+        random = torch.Generator().manual_seed(seed)
+        for iteration in range(self.iterations):
+            flip = self.flips and bool(torch.rand((), generator=random) < 0.5)
+            loss = self._distance(w, targets, flip)
+            (w.grad,) = torch.autograd.grad(loss.sum(), w)
+            if not flip:
+                best = better(best, w.detach(), loss.detach())
+            optimizer.param_groups[0]["lr"] = self.learning_rate * ramp(iteration, self.iterations)
+            optimizer.step()
+            with torch.no_grad():
+                w.copy_(to_w(self.space.clip(to_p(w))))
+            if progress:
+                progress(iteration + 1, self.iterations)
+        with torch.no_grad():
+            return better(best, w.detach(), self._distance(w, targets, flip=False).detach())
+
+    def _distance(self, w: Tensor, targets: Tensor, flip: bool) -> Tensor:
+        """‖F − Enc(G(w))‖² (N,)."""
+        with torch.enable_grad():
+            return squared_distance(targets, self.model.features(w, flip))
+
+
+def ramp(iteration: int, iterations: int) -> float:
+    """The learning rate as a part of the highest, positive from the first step (0) to the last."""
+    done = (iteration + 1) / (iterations + 1)
+    fall = min(1.0, (1 - done) / _FALL)
+    return min(1.0, done / _RISE) * (1 - math.cos(math.pi * fall)) / 2

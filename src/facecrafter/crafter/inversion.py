@@ -1,0 +1,189 @@
+"""The best response z*(F): the latent whose image has the feature that is closest to F (Eq. 3)."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from facecrafter.crafter.implicit import ConjugateGradient, normal_matrix
+from facecrafter.crafter.jacobian import Linearization, Linearizer
+from facecrafter.nets.folding import fold_batchnorm
+from facecrafter.precision import Precision, fast_dtype
+
+_DAMPING_RANGE = (1e-2, 1e8)
+_LARGEST_ERROR = 0.05  # of Jacobian products in a faster precision; bfloat16 under float32 masks has 0.7%
+
+
+class Response(NamedTuple):
+    """φ = Enc∘G at z: images G(z) (N, 3, H, W), features φ(z), and the derivatives of G and of φ."""
+
+    images: Tensor
+    features: Tensor
+    d_generator: Linearization
+    d_phi: Linearization
+
+
+class AttackerModel:
+    """φ = Enc∘G, frozen, batch norms folded: what a white-box attacker differentiates.
+
+    Args:
+        encoder: images (N, 3, H, W) in [0, 1] -> features (N, C, h, w).
+        generator: latents (N, d) -> images in [0, 1].
+        precision: of the Jacobian products: `32` (that of the networks), `bf16`, or `auto`: bf16 where the
+            networks' device multiplies it in hardware. If its products are more than 5% off with
+            these networks, it is refused with a warning.
+
+    Attributes:
+        dtype: of the Jacobian products; None where it is that of the networks.
+
+    Raises:
+        ValueError: a weight is not finite.
+    """
+
+    dtype: torch.dtype | None
+
+    def __init__(self, encoder: nn.Module, generator: nn.Module, precision: Precision = "32") -> None:
+        channels_last = torch.channels_last
+        self.precision: Precision = precision
+        self.latent_dim = _latent_dim(generator)
+        self.encoder = fold_batchnorm(encoder).to(memory_format=channels_last)
+        self.generator = fold_batchnorm(generator).to(memory_format=channels_last)
+        _check_weights("the encoder", self.encoder)
+        _check_weights("the generator", self.generator)
+        self._choose_dtype()
+
+    def latents(self, like: Tensor, random: torch.Generator) -> Tensor:
+        """Standard normal latents (N, d), one for each row of `like` (N, ...), with its type and device."""
+        return torch.randn(len(like), self.latent_dim, generator=random, device=random.device).to(like)
+
+    def to(self, device: torch.device) -> AttackerModel:
+        """Itself, its networks moved to `device` if they are elsewhere; then the precision is chosen anew."""
+        before = self._device
+        self.encoder.to(device)
+        self.generator.to(device)
+        if self._device != before:
+            self._choose_dtype()
+        return self
+
+    def in_full_precision(self) -> AttackerModel:
+        """The same φ, with Jacobian products in the precision of the networks."""
+        exact = copy.copy(self)
+        exact._linearize(None)
+        return exact
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.generator.parameters()).device
+
+    def _choose_dtype(self) -> None:
+        self._linearize(None)
+        dtype = fast_dtype(self.precision, self._device)
+        if dtype is not None and self._trusts(dtype):
+            self._linearize(dtype)
+
+    def _linearize(self, dtype: torch.dtype | None) -> None:
+        self.dtype = dtype
+        self._encode = Linearizer(self.encoder, dtype)
+        self._generate = Linearizer(self.generator, dtype)
+
+    def _trusts(self, dtype: torch.dtype) -> bool:
+        """Whether products JᵀJ·v in this precision are close to exact ones. Nothing is timed here: two ranks
+        of a run must choose alike."""
+        weight = next(self.generator.parameters())
+        random = torch.Generator().manual_seed(0)
+        z, v = torch.randn(2, 2, self.latent_dim, generator=random).to(weight)
+        fast = self.in_full_precision()
+        fast._linearize(dtype)
+        exact, found = (normal_matrix(phi(z).d_phi)(v) for phi in (self, fast))
+        error = float((found - exact).norm() / exact.norm())
+        if error <= _LARGEST_ERROR:
+            return True
+        warnings.warn(
+            f"Jacobian products in {dtype} are {error:.0%} off with these networks: {weight.dtype} it is",
+            stacklevel=3,
+        )
+        return False
+
+    def __call__(self, z: Tensor) -> Response:
+        """z (N, d) -> the response there, from one forward pass."""
+        images, d_generator = self._generate(z)
+        features, d_encoder = self._encode(images)
+        return Response(images, features, d_generator, d_encoder @ d_generator)
+
+
+class Inversion(NamedTuple):
+    """z* (N, d) and the inversion loss ‖F − φ(z*)‖² (N,) there."""
+
+    z: Tensor
+    loss: Tensor
+
+
+def _latent_dim(generator: nn.Module) -> int:
+    for layer in generator.modules():
+        if isinstance(layer, nn.Linear):
+            return layer.in_features
+    raise ValueError(f"{type(generator).__name__} has no linear layer to read the size of the latent from")
+
+
+def _check_weights(role: str, network: nn.Module) -> None:
+    """With its batch norms folded, so that their statistics are looked at too."""
+    for name, weight in network.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"{role} has a weight that is not finite ({name}): train it again")
+
+
+def squared_distance(a: Tensor, b: Tensor) -> Tensor:
+    """‖a − b‖² per sample: (N, ...) -> (N,)."""
+    return (a - b).square().flatten(1).sum(dim=1)
+
+
+def invert(
+    phi: Callable[[Tensor], Response],
+    features: Tensor,
+    start: Tensor,
+    iterations: int,
+    steps: int = 6,
+    damping: float = 100.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Inversion:
+    """Minimises ‖F − φ(z)‖² per sample by Levenberg-Marquardt (Marquardt 1963), from `start`.
+
+    Each iteration linearises φ once and solves (JᵀJ + μI) δ = Jᵀ(F − φ(z)) by `steps` conjugate-gradient
+    steps. A step that does not lower a sample's loss is taken back and its damping μ raised; one that does
+    lowers μ. A sample whose loss is finite nowhere keeps its z₀, with a loss of infinity; no other sample
+    is affected.
+
+    Args:
+        features: F (N, C, h, w).
+        start: z₀ (N, d).
+        iterations: linearisations of φ, the last of which only judges the last step.
+        steps: conjugate-gradient steps within an iteration.
+        damping: the first μ.
+        progress: called with (iterations done, iterations).
+    """
+    z = best = start
+    lowest = torch.full_like(start[:, 0], torch.inf)
+    mu = torch.full_like(start[:, :1], damping)
+    for iteration in range(iterations):
+        at = phi(z)
+        loss = squared_distance(features, at.features)
+        better = loss <= lowest  # equal where a step was taken back: linearised afresh, it may try again
+        best, lowest = torch.where(better[:, None], z, best), torch.where(better, loss, lowest)
+        mu = (mu * torch.where(better[:, None], 0.5, 8.0)).clamp(*_DAMPING_RANGE)
+        step = gauss_newton_step(at.d_phi, features - at.features, mu, steps)
+        z = torch.where(better[:, None], z + step, best)
+        if progress:
+            progress(iteration + 1, iterations)
+    return Inversion(best, lowest)
+
+
+def gauss_newton_step(d_phi: Linearization, residual: Tensor, damping: float | Tensor, steps: int) -> Tensor:
+    """δ with (JᵀJ + μI) δ ≈ Jᵀ(F − φ(z)), for the residual F − φ(z) (N, C, h, w); μ a number or (N, 1)."""
+    matrix = normal_matrix(d_phi)
+    solver = ConjugateGradient(damping=0.0, steps=steps)
+    return solver(lambda v: matrix(v) + damping * v, d_phi.vjp(residual)).x

@@ -1,0 +1,1 @@
+"""What networks here are trained with, beside the losses that torch has."""

@@ -1,0 +1,1 @@
+"""StyleGAN2 (Karras et al., CVPR 2020)."""
