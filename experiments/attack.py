@@ -32,6 +32,9 @@ from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import FeatureReader, load_artifact
 from lightning_modules.defences.base import Defence
 
+VERSION = 1
+"""Raised when what this command computes changes: a study then computes it again."""
+
 
 class AttackSpec(TypedDict):
     """An attack's class by its import path, and its constructor's arguments other than networks."""

@@ -29,6 +29,9 @@ from facecrafter.attacks.averaging import average, match, shuffled
 from facecrafter.randomness import seeded
 from facecrafter.store import TensorStore
 
+VERSION = 1
+"""Raised when what this command computes changes: a study then computes it again."""
+
 Countermeasure = Literal["none", "shuffle", "record"]
 Matching = Literal["plain", "matched"]
 SAME = ("encoder", "shape", "dtype", "batches")

@@ -1,4 +1,4 @@
-"""Measure what one attack reconstructed from one store of features.
+"""Measure what one attack makes of one store of features, and what the cloud still reads from them.
 
     python -m experiments.measure --config C.yaml
 
@@ -12,8 +12,12 @@
     output: artifacts/measure
 
 In the development scenario `head` names the f that was trained on protected features: then the AUC is that of
-this f on raw features of held-out public images (public_val), which nobody protects. Without
-`reconstructions` there is one row, of the utility alone: that of a defence from which no feature leaves.
+this f on raw features of held-out public images (public_val), which nobody protects.
+
+In place of `reconstructions` and `oracles`, `identifier` names a FeatureIdentifier that reads identities from
+the features themselves (feature exposure): nothing is reconstructed, so there is one row without the columns
+of images, the attack is its own judge, and `clean_acc` says how often an undefended feature is read right.
+With neither there is one row, of the utility alone: that of a defence from which no feature leaves.
 
 The output receives results.json, one row per oracle and restart, and one for `best`: each image's restart of
 the attack's own lowest loss; per_image.csv, the same image by image; attributes.csv, the AUC of each; and
@@ -31,6 +35,7 @@ from jsonargparse import auto_cli
 
 from datamodules.faces import FaceDataModule
 from experiments.attack import check_encoder
+from experiments.evaluation.exposure import ITSELF, expose, load_identifier
 from experiments.evaluation.faces import (
     AverageFaces,
     Faces,
@@ -58,6 +63,9 @@ NOT_ATTACKED = {
 }
 """The row of a defence that nobody attacks, because no feature leaves the device."""
 
+VERSION = 2
+"""Raised when what this command computes changes: a study then computes it again."""
+
 
 @dataclass
 class TrainedOracle:
@@ -74,9 +82,10 @@ def run(
     data: FaceDataModule,
     defence: Path,
     features: Path,
-    oracles: dict[str, TrainedOracle | IdentityOracle],
     output: Path,
+    oracles: dict[str, TrainedOracle | IdentityOracle] | None = None,
     reconstructions: Path | None = None,
+    identifier: Path | None = None,
     labels: dict[str, str | int | float | None] | None = None,
     head: Path | None = None,
     prior: Path | None = None,
@@ -89,9 +98,10 @@ def run(
         data: the faces that were protected.
         defence: artifact folder of the defence.
         features: folder of the store of features.
-        oracles: who judges identity, by name.
         output: folder that receives the results.
-        reconstructions: folder of the store of reconstructions; without it the utility alone is measured.
+        oracles: who judges identity, by name.
+        reconstructions: folder of the store of reconstructions.
+        identifier: artifact folder of what reads identities from features, in place of reconstructions.
         labels: what the rows say about the run.
         head: artifact folder of the f that was trained on protected features, in the development scenario;
             without it utility is that of the defence's own head.
@@ -100,14 +110,16 @@ def run(
         seed: of the bootstrap and of the prior's samples.
     """
     check_labels(labels)
+    check_request(reconstructions, identifier, oracles)
     distance = Lpips(lpips_weights).to(device()) if lpips_weights else None
     generator = load_artifact(prior, Prior).to(device()) if prior else None
     target = load_artifact(defence, Defence).to(device())
     reader = load_head(head, defence, target.encoder).to(device()) if head else None
-    loaded = {name: _load_oracle(oracle).to(device()) for name, oracle in oracles.items()}
+    loaded = {name: _load_oracle(oracle).to(device()) for name, oracle in (oracles or {}).items()}
     protected = TensorStore.open(features)
     check_encoder(protected, encoder_hash(target.encoder), f"{defence} has", "name the defence that made it")
     attacked = open_attack(reconstructions, protected) if reconstructions else None
+    identities = load_identifier(identifier, protected) if identifier else None
     data.prepare_data()
     data.setup("test")
     faces = Faces.of(data)
@@ -116,6 +128,10 @@ def run(
     common = common_columns(labels, utility, faces, seed)
     output.mkdir(parents=True, exist_ok=True)
     write_table(output / "attributes.csv", utility.lines(data.attribute_names))
+    if identities is not None:
+        row, found = expose(identities, target.encoder, protected, faces)
+        write(output, [common | row], lines_per_image(ITSELF, faces, found))
+        return
     if restarts is None:
         write(output, [common | NOT_ATTACKED], [])
         return
@@ -126,6 +142,20 @@ def run(
     if average:
         write_table(output / "epsilon.csv", [point._asdict() for point in average.curve(restarts)])
     write(output, [common | {"seconds": restarts.seconds} | row for row in rows], per_image)
+
+
+def check_request(
+    reconstructions: Path | None, identifier: Path | None, oracles: Mapping[str, Any] | None
+) -> None:
+    """Refuse what cannot be measured together, or would measure nothing.
+
+    Raises:
+        ValueError: saying what to leave out or to name.
+    """
+    if reconstructions and identifier:
+        raise ValueError("name reconstructions or an identifier, not both: each is an attack of its own")
+    if reconstructions and not oracles:
+        raise ValueError("reconstructions need oracles to judge whom they show; name at least one")
 
 
 def compare(

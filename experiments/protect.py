@@ -25,6 +25,9 @@ from datamodules.faces import FaceDataModule
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defences.base import Defence
 
+VERSION = 1
+"""Raised when what this command computes changes: a study then computes it again."""
+
 
 def run(
     data: FaceDataModule,

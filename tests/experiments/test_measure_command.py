@@ -346,6 +346,14 @@ def test_epsilon_over_the_number_of_images_ends_at_epsilon(
     assert float(last["null"]) == pytest.approx(best["epsilon_null"])
 
 
+def test_reconstructions_that_nobody_judges_are_refused(
+    command: Callable[..., list[dict[str, Any]]],
+) -> None:
+    """There would be no row, and the attack would be missing from the results."""
+    with pytest.raises(ValueError, match="reconstructions need oracles"):
+        command(oracles={})
+
+
 def test_several_oracles_give_rows_of_their_own(command: Callable[..., list[dict[str, Any]]]) -> None:
     rows = command(
         oracles={

@@ -1,3 +1,5 @@
+"""Identities read from features: `experiments.measure` with an identifier."""
+
 from __future__ import annotations
 
 import csv
@@ -12,8 +14,8 @@ import yaml
 from torch import nn
 
 from datamodules import SyntheticFaces
-from experiments import identify
-from experiments.evaluation import utility
+from experiments import measure
+from experiments.evaluation import exposure, utility
 from facecrafter.metrics import mean_auc, wilson
 from facecrafter.store import TensorStore, encoder_hash
 
@@ -64,7 +66,7 @@ def parts(data: SyntheticFaces, monkeypatch: pytest.MonkeyPatch) -> dict[str, An
     f = nn.Sequential(nn.Flatten(), nn.Linear(2 * (SIZE // 4) ** 2, len(data.attribute_names)))
     f.encoder_hash = encoder_hash(encoder)
     found = {"defence": Artifact(encoder=encoder, head=head), "identifier": reader, "head": f}
-    for module in (identify, utility):
+    for module in (measure, exposure, utility):
         monkeypatch.setattr(module, "load_artifact", lambda folder, expected: found[Path(folder).name])
     return found | {"features": known}
 
@@ -98,12 +100,12 @@ def command(
                 "adaptive": "exposure",
                 "access": "black",
             },
-            "output": str(tmp_path / "identify"),
+            "output": str(tmp_path / "measure"),
             **changes,
         }
-        (tmp_path / "identify.yaml").write_text(yaml.safe_dump(config))
-        identify.main(["--config", str(tmp_path / "identify.yaml")])
-        return json.loads((tmp_path / "identify" / "results.json").read_text())
+        (tmp_path / "measure.yaml").write_text(yaml.safe_dump(config))
+        measure.main(["--config", str(tmp_path / "measure.yaml")])
+        return json.loads((tmp_path / "measure" / "results.json").read_text())
 
     return run
 
@@ -131,7 +133,7 @@ def test_every_row_of_the_store_meets_its_own_identity(
     command: Callable[..., list[dict[str, Any]]], data: SyntheticFaces, tmp_path: Path
 ) -> None:
     (row,) = command(noise=2.0)
-    file = tmp_path / "identify" / "per_image.csv"
+    file = tmp_path / "measure" / "per_image.csv"
     assert file.stat().st_mode & 0o777 == 0o600
     with file.open() as lines:
         table = list(csv.DictReader(lines))
@@ -177,6 +179,12 @@ def test_an_identifier_of_another_encoder_is_refused(
         command()
 
 
+def test_two_attacks_at_once_are_refused(command: Callable[..., list[dict[str, Any]]]) -> None:
+    """One of them would be measured and the other silently left out."""
+    with pytest.raises(ValueError, match="name reconstructions or an identifier, not both"):
+        command(reconstructions="white_box")
+
+
 def test_unknown_labels_and_other_faces_are_refused(command: Callable[..., list[dict[str, Any]]]) -> None:
     with pytest.raises(ValueError, match=r"labels \['colour'\] are no columns"):
         command(labels={"colour": "red"})
@@ -189,6 +197,6 @@ def test_unknown_labels_and_other_faces_are_refused(command: Callable[..., list[
 
 def test_help_explains(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        identify.main(["--help"])
+        measure.main(["--help"])
     assert stop.value.code == 0
     assert "what reads identities from features" in " ".join(capsys.readouterr().out.split())

@@ -1,0 +1,77 @@
+"""Feature exposure: who is in a picture, read from its feature without any image (paper, section VI-F)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from experiments.attack import check_encoder
+from experiments.evaluation.faces import Faces, check_rows, in_batches, interval_columns
+from experiments.machine import device
+from facecrafter.metrics import identified, wilson
+from facecrafter.store import TensorStore
+from lightning_modules.artifacts import load_artifact
+from lightning_modules.attackers.identifier import FeatureIdentifier
+
+ITSELF = {"oracle": "itself", "restart": "best"}
+"""Where others say who judged which of their restarts: this attack names people, so it is its own judge."""
+
+
+@dataclass
+class Reading:
+    """Whom the identifier names for N features.
+
+    Attributes:
+        correct, top5: (N,) bool, whether the right person is named first, or among five.
+    """
+
+    correct: Tensor
+    top5: Tensor
+
+    def columns(self) -> dict[str, float]:
+        """Its columns of results.csv."""
+        accuracy = wilson(int(self.correct.sum()), len(self.correct))
+        return interval_columns("eval_acc", accuracy) | {"top5": share(self.top5)}
+
+
+def load_identifier(folder: Path, store: TensorStore) -> FeatureIdentifier:
+    """The identifier in the artifact `folder`, on `device()`.
+
+    Raises:
+        ValueError: it reads the features of another encoder than those in `store`.
+    """
+    identifier = load_artifact(folder, FeatureIdentifier).to(device())
+    check_encoder(store, identifier.encoder_hash, f"{folder} was trained for", "train one for that encoder")
+    return identifier
+
+
+def expose(
+    identifier: FeatureIdentifier, encoder: nn.Module, store: TensorStore, faces: Faces
+) -> tuple[dict[str, float | str], dict[str, Tensor]]:
+    """Read identities from the features in `store`, and for comparison from undefended ones.
+
+    Returns:
+        The columns of the one row there is, `seconds` per image among them, and what was found of each image.
+    """
+    content = store.load("row", "features")
+    check_rows(store, content["row"], faces)
+    before = time.monotonic()
+    found = read_identities(identifier.network, content["features"].float(), faces)
+    seconds = (time.monotonic() - before) / len(faces.rows)
+    clean = read_identities(identifier.network, in_batches(encoder, faces.images), faces)
+    row = {"seconds": seconds, **ITSELF, "clean_acc": share(clean.correct), **found.columns()}
+    return row, vars(found)
+
+
+def read_identities(network: nn.Module, features: Tensor, faces: Faces) -> Reading:
+    """What ``network`` reads from the features (N, C, h, w) of all ``faces``."""
+    scores = in_batches(network, features)
+    return Reading(identified(scores, faces.identities), identified(scores, faces.identities, k=5))
+
+
+def share(hits: Tensor) -> float:
+    """The share of `hits` (N,) bool that are true."""
+    return hits.double().mean().item()
