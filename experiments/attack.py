@@ -167,13 +167,13 @@ def reconstruct_batch(
     attack: Attack, batch: dict[str, Tensor], seed: int, batch_size: int, bar: tqdm
 ) -> dict[str, Tensor]:
     """One batch of a store of reconstructions; ``seconds`` is each image's share of the time it took."""
-    generator = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     parts = []
     for part in torch.arange(len(batch["row"])).split(batch_size):
         rows, features = batch["row"][part], batch["features"][part]
         progress = BatchProgress(bar, bar.n, len(part) / len(batch["row"]))
         before = time.monotonic()
-        result = attack.reconstruct(features.float().to(device()), generator, progress, rows)
+        result = attack.reconstruct(features.float().to(device()), rng, progress, rows)
         images, losses = result.images.cpu(), result.losses.cpu()
         seconds = torch.full((len(rows),), (time.monotonic() - before) / len(rows))
         parts.append({"row": rows, "images": images, "losses": losses, "seconds": seconds})

@@ -68,8 +68,8 @@ def run(
     )
     for number in tqdm(store.missing(), desc="averaging", unit="batch"):
         rows, shown = read_batch(queries, number)
-        generator = seeded(seed, number)
-        store.write(number, row=rows, **average_batch(shown, countermeasure, matching, generator))
+        rng = seeded(seed, number)
+        store.write(number, row=rows, **average_batch(shown, countermeasure, matching, rng))
     found = store.load("aligned")["aligned"]
     summary = {"queries": len(queries), "images": len(found), "aligned": found.double().mean().item()}
     (output / "matching.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -112,7 +112,7 @@ def read_batch(queries: list[TensorStore], number: int) -> tuple[Tensor, Tensor]
 
 
 def average_batch(
-    queries: Tensor, countermeasure: Countermeasure, matching: Matching, generator: torch.Generator
+    queries: Tensor, countermeasure: Countermeasure, matching: Matching, rng: torch.Generator
 ) -> dict[str, Tensor]:
     """What the attacker makes of one batch of features (Q, N, C, h, w).
 
@@ -120,24 +120,24 @@ def average_batch(
         The averaged features (N, C, h, w), and for each image the share of the later queries of which its
         own feature went into its average (N,).
     """
-    shown, orders = COUNTERMEASURES[countermeasure](queries, generator)
+    shown, orders = COUNTERMEASURES[countermeasure](queries, rng)
     positions = match(shown) if matching == "matched" else _in_order(queries)
     together = shown[torch.arange(len(shown))[:, None], positions]
     own = orders.gather(1, positions)[1:] == torch.arange(queries.shape[1])
     return {"features": average(together).to(queries.dtype), "aligned": own.float().mean(dim=0)}
 
 
-def _nothing(queries: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _nothing(queries: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     return queries, _in_order(queries)
 
 
-def _shuffle(queries: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    later = [shuffled(query, generator) for query in queries[1:]]
+def _shuffle(queries: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    later = [shuffled(query, rng) for query in queries[1:]]
     features, orders = zip((queries[0], torch.arange(queries.shape[1])), *later, strict=True)
     return torch.stack(features), torch.stack(orders)
 
 
-def _record(queries: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _record(queries: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     return queries[:1].expand_as(queries), _in_order(queries)
 
 

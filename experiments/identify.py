@@ -23,8 +23,16 @@ from torch import Tensor, nn
 
 from datamodules.faces import FaceDataModule
 from experiments.attack import check_encoder
-from experiments.evaluation.faces import Faces, check_rows, in_batches, interval_columns
-from experiments.evaluation.rows import check_labels, common_columns, lines_per_image, write
+from experiments.evaluation.batches import in_batches
+from experiments.evaluation.columns import interval_columns
+from experiments.evaluation.faces import Faces, check_rows
+from experiments.evaluation.rows import (
+    check_labels,
+    common_columns,
+    describe_columns,
+    lines_per_image,
+    write,
+)
 from experiments.evaluation.utility import load_head, read_utility
 from experiments.machine import device
 from facecrafter.metrics import identified, wilson
@@ -78,7 +86,7 @@ def run(
     common |= {"seconds": (time.monotonic() - before) / len(faces.rows)}
     clean = read_identities(reader.network, in_batches(target.encoder, faces.images), faces)
     row = common | JUDGE | {"clean_acc": mean(clean["correct"])} | columns(verdicts)
-    write(output, [row], lines_per_image(JUDGE, faces, verdicts))
+    write(output, [row], lines_per_image(JUDGE, faces, verdicts), describe_columns([]))
 
 
 def read_identities(network: nn.Module, features: Tensor, faces: Faces) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@
     reconstructions: artifacts/white_box
     oracles: {classifier: {artifact: artifacts/oracle}}   # or {class_path: ..., init_args: ...}
     prior: artifacts/prior                       # what average faces look like, for epsilon
+    metrics: [{class_path: my_metrics.Sharpness}]      # further columns; see facecrafter.metrics.ImageMetric
     labels: {defence: crafter, strength: beta=1, attack: white_box, access: white}
     output: artifacts/measure
 
@@ -20,13 +21,13 @@ of images, the attack is its own judge, and `clean_acc` says how often an undefe
 With neither there is one row, of the utility alone: that of a defence from which no feature leaves.
 
 The output receives results.json, one row per oracle and restart, and one for `best`: each image's restart of
-the attack's own lowest loss; per_image.csv, the same image by image; attributes.csv, the AUC of each; and
-epsilon.csv, the epsilon of `best` over the number of images.
+the attack's own lowest loss; columns.json, what each figure in them is; per_image.csv, the same image by
+image; attributes.csv, the AUC of each; and epsilon.csv, the epsilon of `best` over the number of images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,20 +36,23 @@ from jsonargparse import auto_cli
 
 from datamodules.faces import FaceDataModule
 from experiments.attack import check_encoder
-from experiments.evaluation.exposure import ITSELF, expose, load_identifier
-from experiments.evaluation.faces import (
-    AverageFaces,
-    Faces,
-    Likeness,
-    Restarts,
-    open_attack,
-    read_restarts,
+from experiments.evaluation.average_faces import AverageFaces
+from experiments.evaluation.exposure import expose, load_identifier
+from experiments.evaluation.faces import Faces
+from experiments.evaluation.judge import Judge, Sight, Verdict
+from experiments.evaluation.likeness import Likeness
+from experiments.evaluation.restarts import Restarts, open_attack, read_restarts
+from experiments.evaluation.rows import (
+    check_labels,
+    common_columns,
+    describe_columns,
+    lines_per_image,
+    write,
+    write_table,
 )
-from experiments.evaluation.judge import Judge, Verdict
-from experiments.evaluation.rows import check_labels, common_columns, lines_per_image, write, write_table
 from experiments.evaluation.utility import load_head, read_utility
 from experiments.machine import device
-from facecrafter.metrics import Lpips
+from facecrafter.metrics import ImageMetric
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers.prior import Prior
@@ -89,6 +93,7 @@ def run(
     labels: dict[str, str | int | float | None] | None = None,
     head: Path | None = None,
     prior: Path | None = None,
+    metrics: list[ImageMetric] | None = None,
     lpips_weights: Path | None = None,
     seed: int = 0,
 ) -> None:
@@ -106,13 +111,16 @@ def run(
         head: artifact folder of the f that was trained on protected features, in the development scenario;
             without it utility is that of the defence's own head.
         prior: artifact folder of the prior; without it epsilon is left empty.
+        metrics: image metrics beside PSNR, SSIM, MS-SSIM and LPIPS; one with such a name takes its place.
         lpips_weights: state dict of torchvision's AlexNet; without it LPIPS is left empty.
         seed: of the bootstrap and of the prior's samples.
     """
+    # Everything named is opened before the data is read, so that what is wrong is said at once.
     check_labels(labels)
     check_request(reconstructions, identifier, oracles)
-    distance = Lpips(lpips_weights).to(device()) if lpips_weights else None
-    generator = load_artifact(prior, Prior).to(device()) if prior else None
+    likeness = Likeness(metrics or [], lpips_weights)
+    columns = describe_columns(likeness.columns)
+    sampled = load_artifact(prior, Prior).to(device()) if prior else None
     target = load_artifact(defence, Defence).to(device())
     reader = load_head(head, defence, target.encoder).to(device()) if head else None
     loaded = {name: _load_oracle(oracle).to(device()) for name, oracle in (oracles or {}).items()}
@@ -123,25 +131,22 @@ def run(
     data.prepare_data()
     data.setup("test")
     faces = Faces.of(data)
-    restarts = read_restarts(attacked, faces) if attacked else None
     utility = read_utility(target, reader, protected, data, faces, seed)
-    common = common_columns(labels, utility, faces, seed)
-    output.mkdir(parents=True, exist_ok=True)
     write_table(output / "attributes.csv", utility.lines(data.attribute_names))
-    if identities is not None:
-        row, found = expose(identities, target.encoder, protected, faces)
-        write(output, [common | row], lines_per_image(ITSELF, faces, found))
-        return
-    if restarts is None:
-        write(output, [common | NOT_ATTACKED], [])
-        return
-    average = AverageFaces(generator, faces, seed) if generator else None
-    known, cache = data.faces("private_train"), data.cache_dir
-    judges = {name: Judge(oracle, known, faces, seed, cache) for name, oracle in loaded.items()}
-    rows, per_image = compare(restarts, faces, judges, distance, average)
-    if average:
-        write_table(output / "epsilon.csv", [point._asdict() for point in average.curve(restarts)])
-    write(output, [common | {"seconds": restarts.seconds} | row for row in rows], per_image)
+    if attacked is not None:
+        restarts = read_restarts(attacked, faces)
+        average = AverageFaces(sampled, faces, seed) if sampled else None
+        known, cache = data.faces("private_train"), data.cache_dir
+        judges = [Judge(name, oracle, known, faces, seed, cache) for name, oracle in loaded.items()]
+        rows, per_image = compare(restarts, faces, judges, likeness, average)
+        if average:
+            write_table(output / "epsilon.csv", [point._asdict() for point in average.curve(restarts)])
+    elif identities is not None:
+        rows, per_image = expose(identities, target.encoder, protected, faces)
+    else:
+        rows, per_image = [NOT_ATTACKED], []
+    common = common_columns(labels, utility, faces, seed)
+    write(output, [common | row for row in rows], per_image, columns)
 
 
 def check_request(
@@ -161,30 +166,32 @@ def check_request(
 def compare(
     restarts: Restarts,
     faces: Faces,
-    judges: Mapping[str, Judge],
-    distance: Lpips | None,
+    judges: Sequence[Judge],
+    likeness: Likeness,
     average: AverageFaces | None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Reconstructions with their originals: a row for each judge and restart, and the lines of each image."""
-    likeness = restarts.with_best([Likeness.of(images, faces, distance) for images in restarts.images])
+    alike = restarts.with_best([likeness.of(images, faces.images) for images in restarts.images])
     distances = average.distances(restarts) if average else dict.fromkeys(restarts.names, NO_DISTANCE)
     rows, per_image = [], []
     for key, verdict, judged in judgements(judges, restarts):
-        alike = likeness[key["restart"]]
-        rows.append(key | alike.columns() | distances[key["restart"]] | judged)
-        per_image += lines_per_image(key, faces, vars(verdict) | alike.found())
+        restart = key["restart"]
+        figures = likeness.means(alike[restart]) | distances[restart] | judged
+        rows.append({"seconds": restarts.seconds} | key | figures)
+        per_image += lines_per_image(key, faces, vars(verdict) | dict(alike[restart]))
     return rows, per_image
 
 
 def judgements(
-    judges: Mapping[str, Judge], restarts: Restarts
+    judges: Sequence[Judge], restarts: Restarts
 ) -> Iterator[tuple[dict[str, str], Verdict, dict[str, float]]]:
     """For every judge and restart which they are, what is said of each image, and of all."""
-    for name, judge in judges.items():
-        seen = restarts.with_best([judge.see(images) for images in restarts.images])
-        for restart, sight in seen.items():
+    for judge in judges:
+        seen = restarts.with_best([vars(judge.see(images)) for images in restarts.images])
+        for restart, made in seen.items():
+            sight = Sight(**made)
             verdict = judge.verdict(sight)
-            yield {"oracle": name, "restart": restart}, verdict, judge.columns(sight, verdict)
+            yield {"oracle": judge.name, "restart": restart}, verdict, judge.columns(sight, verdict)
 
 
 def _load_oracle(oracle: TrainedOracle | IdentityOracle) -> IdentityOracle:

@@ -49,10 +49,6 @@ class Stopwatch:
         ]
         return {name: [taken[name] for taken in rounds[1:]] for name in actions}
 
-    def fastest(self, action: Action, repeats: int, work: float = 1) -> float:
-        """The shortest of so many calls, after a first one: what the machine can do when left alone."""
-        return min(self.in_turns({"": action}, repeats, work)[""])
-
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)

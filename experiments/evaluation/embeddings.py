@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from experiments.evaluation.faces import BATCH, Images, in_batches, of_photographs
+from experiments.evaluation.batches import BATCH, Images, in_batches, of_photographs
+from facecrafter.files import OWNER_ONLY, write_whole
 from facecrafter.store import content_hash, encoder_hash
 from lightning_modules.networks.oracle import IdentityOracle
 
@@ -26,7 +26,7 @@ def clean_embeddings(oracle: IdentityOracle, images: Images, n: int, folder: Pat
     found = _read(file)
     if found is None:
         found = of_photographs(oracle.embed, images, n)
-        _write(file, found)
+        write_whole(file, save({"embeddings": found.contiguous()}), OWNER_ONLY)
     return found
 
 
@@ -47,11 +47,3 @@ def _read(file: Path) -> Tensor | None:
         return load(file.read_bytes())["embeddings"]
     except (FileNotFoundError, SafetensorError):
         return None
-
-
-def _write(file: Path, embeddings: Tensor) -> None:
-    """Renamed into place when complete: processes that write at once do no harm."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=file.parent, prefix=file.name, suffix=".tmp", delete=False) as temporary:
-        temporary.write(save({"embeddings": embeddings.contiguous()}))
-    Path(temporary.name).replace(file)

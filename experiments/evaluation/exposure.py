@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from experiments.attack import check_encoder
-from experiments.evaluation.faces import Faces, check_rows, in_batches, interval_columns
+from experiments.evaluation.batches import in_batches
+from experiments.evaluation.columns import interval_columns
+from experiments.evaluation.faces import Faces, check_rows
+from experiments.evaluation.rows import lines_per_image
 from experiments.machine import device
 from facecrafter.metrics import identified, wilson
 from facecrafter.store import TensorStore
@@ -50,11 +54,11 @@ def load_identifier(folder: Path, store: TensorStore) -> FeatureIdentifier:
 
 def expose(
     identifier: FeatureIdentifier, encoder: nn.Module, store: TensorStore, faces: Faces
-) -> tuple[dict[str, float | str], dict[str, Tensor]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Read identities from the features in `store`, and for comparison from undefended ones.
 
     Returns:
-        The columns of the one row there is, `seconds` per image among them, and what was found of each image.
+        The one row there is, its `seconds` per image, and the lines of each image.
     """
     content = store.load("row", "features")
     check_rows(store, content["row"], faces)
@@ -63,7 +67,7 @@ def expose(
     seconds = (time.monotonic() - before) / len(faces.rows)
     clean = read_identities(identifier.network, in_batches(encoder, faces.images), faces)
     row = {"seconds": seconds, **ITSELF, "clean_acc": share(clean.correct), **found.columns()}
-    return row, vars(found)
+    return [row], lines_per_image(ITSELF, faces, vars(found))
 
 
 def read_identities(network: nn.Module, features: Tensor, faces: Faces) -> Reading:

@@ -1,4 +1,4 @@
-"""What oracles say of images: who is it, would it pass for a photograph of them, and how near is one."""
+"""What judges say of images: who is it, would it pass for a photograph of them, and how near is one."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from datamodules.datasets import FaceDataset
+from experiments.evaluation.batches import in_batches
+from experiments.evaluation.columns import Column, interval_columns
 from experiments.evaluation.embeddings import clean_embeddings
-from experiments.evaluation.faces import Faces, in_batches, interval_columns
+from experiments.evaluation.faces import Faces
 from experiments.machine import device
 from facecrafter.metrics import (
     feature_similarity,
@@ -26,6 +28,70 @@ from lightning_modules.networks.oracle import IdentityOracle
 
 GALLERY = 4
 """Photographs of each person, at most, that images are compared with: as many for all, and no long wait."""
+COLUMNS = (
+    Column(
+        "clean_acc",
+        "clean images",
+        "Share of the clean private-test images of whom the judge names the right person: the most that "
+        "Eval Acc can be expected to reach.",
+        ".1%",
+    ),
+    Column(
+        "eval_acc",
+        "Eval Acc",
+        "Share of the reconstructions of whom the judge names the right person (evaluation accuracy); lower "
+        "tells less.",
+        ".1%",
+        interval=True,
+    ),
+    Column(
+        "top5",
+        "top 5",
+        "Share of the reconstructions with the right person among the judge's first five; lower tells less.",
+        ".1%",
+    ),
+    Column(
+        "fsim",
+        "FSIM",
+        "Cosine of the judge's features of the reconstruction and of the clean image, -1 to 1; lower tells "
+        "less.",
+    ),
+    Column(
+        "nn_distance",
+        "distance to the nearest photograph",
+        "One minus the cosine to the nearest photograph in the gallery, 0 to 2; higher tells less.",
+    ),
+    Column(
+        "nn_same_person",
+        "nearest photograph is theirs",
+        "Share of the reconstructions whose nearest photograph in the gallery is of the right person; lower "
+        "tells less.",
+        ".1%",
+    ),
+    Column(
+        "tar_at_far_1",
+        "verified at 1%",
+        "Share of the reconstructions accepted as the right person by a threshold that accepts 1% of the "
+        "wrong ones; lower tells less.",
+        ".1%",
+        interval=True,
+    ),
+    Column(
+        "tar_at_far_01",
+        "verified at 0.1%",
+        "Share of the reconstructions accepted as the right person by a threshold that accepts 0.1% of the "
+        "wrong ones; lower tells less.",
+        ".1%",
+        interval=True,
+    ),
+    Column(
+        "frechet",
+        "Fréchet",
+        "Fréchet distance between the judge's features of reconstructions and of clean images, 0 or more; "
+        "higher is less like photographs of these people.",
+    ),
+)
+"""What `Judge.columns` returns, as people read it."""
 
 
 @dataclass
@@ -55,9 +121,10 @@ class Verdict:
 
 
 class Judge:
-    """An oracle that knows the private people from their private-train photographs.
+    """An oracle that has enrolled the private people's private-train photographs.
 
     Args:
+        name: what the study calls it.
         oracle: who judges, on `device()`.
         known: the private-train photographs.
         faces: the private-test images.
@@ -66,25 +133,41 @@ class Judge:
 
     Attributes:
         clean: what it makes of the clean private-test images.
+
+    Raises:
+        ValueError: what it makes of photographs is not finite, so its weights are broken.
     """
 
     def __init__(
-        self, oracle: IdentityOracle, known: FaceDataset, faces: Faces, seed: int, cache: Path
+        self, name: str, oracle: IdentityOracle, known: FaceDataset, faces: Faces, seed: int, cache: Path
     ) -> None:
-        self.oracle, self.identities, self.seed = oracle, faces.identities, seed
+        self.name, self.oracle, self.identities, self.seed = name, oracle, faces.identities, seed
         photographs = clean_embeddings(oracle, known.images, len(known), cache)
+        self._check_finite(photographs)
         oracle.enrol(photographs.to(device()), known.identities.to(device()))
         few = first_of_each(known.identities, GALLERY)
         self.gallery, self.gallery_identities = photographs[few], known.identities[few]
         self.clean = self._sight(clean_embeddings(oracle, faces.images.__getitem__, len(faces.images), cache))
+        self._check_finite(self.clean.features)
+        self._check_finite(self.clean.scores)
+
+    def _check_finite(self, made: Tensor) -> None:
+        """A judge that answers NaN names nobody, and every defence would look safe before it."""
+        if broken := int((~made.isfinite()).any(dim=1).sum()):
+            raise ValueError(
+                f"oracle {self.name} answers {broken} of {len(made)} clean photographs with NaN or infinity, "
+                "so its weights are broken: train it again, or name other weights"
+            )
 
     def see(self, images: Tensor) -> Sight:
+        """What it makes of images (N, 3, H, W) of the private-test people, in their order."""
         return self._sight(in_batches(self.oracle.embed, images))
 
     def _sight(self, features: Tensor) -> Sight:
         return Sight(in_batches(self.oracle.scores, features), features)
 
     def verdict(self, sight: Sight) -> Verdict:
+        """What `sight` says of each image."""
         nearest = nearest_neighbours(sight.features, self.identities, self.gallery, self.gallery_identities)
         return Verdict(
             identified(sight.scores, self.identities),
@@ -95,7 +178,10 @@ class Judge:
         )
 
     def columns(self, sight: Sight, verdict: Verdict) -> dict[str, float]:
-        """Of results.csv. The Fréchet distance is between features of length one, which cosines compare."""
+        """Its columns of results.csv, `COLUMNS`.
+
+        The Fréchet distance is between features of length one, which cosines compare.
+        """
         means = {name: found.double().mean().item() for name, found in vars(verdict).items()}
         clean = identified(self.clean.scores, self.identities).double().mean().item()
         scores = person_scores(sight.features, self.gallery, self.gallery_identities)

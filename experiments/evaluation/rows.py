@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from experiments.evaluation import average_faces, judge, utility
+from experiments.evaluation.columns import Column
 from experiments.evaluation.faces import Faces
-from experiments.evaluation.utility import Utility
+from facecrafter.files import OWNER_ONLY, write_whole
 
 LABELS = (
     *("dataset", "scenario", "network", "defence", "strength", "attack", "access"),
     *("adaptive", "countermeasure", "epoch", "budget"),
 )
+COUNTS = ("n_images", "n_identities", "seed", "seconds")
 IMAGE_KEYS = ("oracle", "restart", "row", "identity")
+IMAGE_FIGURES = ("correct",)
+"""Of per_image.csv, what results.csv has under another name."""
 
 
 def check_labels(labels: Mapping[str, Any] | None) -> None:
@@ -33,18 +39,32 @@ def check_labels(labels: Mapping[str, Any] | None) -> None:
         raise ValueError(f"labels {sorted(unknown)} are no columns; known: {', '.join(LABELS)}")
 
 
+def describe_columns(likeness: Iterable[Column]) -> list[Column]:
+    """All figures of results.csv, in the order in which people are shown them.
+
+    Raises:
+        ValueError: a metric has the name of another column.
+    """
+    others = (*judge.COLUMNS, *utility.COLUMNS, *average_faces.COLUMNS)
+    taken = {*LABELS, *COUNTS, *IMAGE_KEYS, *IMAGE_FIGURES, *(name for o in others for name in o.names())}
+    likeness = list(likeness)
+    if clash := [column.name for column in likeness if column.name in taken]:
+        raise ValueError(f"a metric cannot be named {clash[0]!r}: results.csv has such a column already")
+    return [*judge.COLUMNS, *utility.COLUMNS, *likeness, *average_faces.COLUMNS]
+
+
 def common_columns(
-    labels: Mapping[str, Any] | None, utility: Utility, faces: Faces, seed: int
+    labels: Mapping[str, Any] | None, read: utility.Utility, faces: Faces, seed: int
 ) -> dict[str, Any]:
     """What all rows of one stage share."""
     counts = {"n_images": len(faces.rows), "n_identities": len(faces.identities.unique())}
-    return dict.fromkeys(LABELS) | dict(labels or {}) | utility.columns() | counts | {"seed": seed}
+    return dict.fromkeys(LABELS) | dict(labels or {}) | read.columns() | counts | {"seed": seed}
 
 
 def lines_per_image(
     key: Mapping[str, str], faces: Faces, found: Mapping[str, Tensor]
 ) -> list[dict[str, Any]]:
-    """Of per_image.csv: what was found of each image, (N,) each, hits as 0 and 1."""
+    """The lines of per_image.csv: what was found of each image, (N,) each, hits as 0 and 1."""
     columns = {"row": faces.rows, "identity": faces.identities} | {
         name: values.int() if values.dtype == torch.bool else values for name, values in found.items()
     }
@@ -52,23 +72,27 @@ def lines_per_image(
     return [{**key, **dict(zip(columns, line, strict=True))} for line in lines]
 
 
-def write(output: Path, rows: list[dict[str, Any]], per_image: list[dict[str, Any]]) -> None:
-    """results.json (NaN becomes null) and, for its owner alone, per_image.csv."""
-    output.mkdir(parents=True, exist_ok=True)
-    write_table(output / "per_image.csv", per_image, IMAGE_KEYS, mode=0o600)
-    temporary = output / "results.json.tmp"  # results.json is what says that the stage is done
-    temporary.write_text(json.dumps(list(map(_without_nan, rows)), indent=1, allow_nan=False))
-    temporary.replace(output / "results.json")
+def write(
+    output: Path, rows: list[dict[str, Any]], per_image: list[dict[str, Any]], columns: Iterable[Column]
+) -> None:
+    """What a stage measured: columns.json, which says what the figures are; per_image.csv, for its owner
+    alone; and results.json, in which NaN is null."""
+    write_whole(output / "columns.json", json.dumps([asdict(column) for column in columns], indent=1))
+    write_table(output / "per_image.csv", per_image, IMAGE_KEYS, OWNER_ONLY)
+    # Written last: results.json is what says that the stage is done.
+    content = json.dumps(list(map(_without_nan, rows)), indent=1, allow_nan=False)
+    write_whole(output / "results.json", content)
 
 
 def write_table(
     path: Path, lines: list[dict[str, Any]], columns: Sequence[str] = (), mode: int = 0o644
 ) -> None:
     """A CSV with these permissions, and these columns if there is no line; NaN becomes empty."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", newline="") as file:
-        table = csv.DictWriter(file, lines[0] if lines else columns)
-        table.writeheader()
-        table.writerows(map(_without_nan, lines))
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, lines[0] if lines else columns)
+    table.writeheader()
+    table.writerows(map(_without_nan, lines))
+    write_whole(path, text.getvalue(), mode)
 
 
 def _without_nan(line: dict[str, Any]) -> dict[str, Any]:

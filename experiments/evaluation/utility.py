@@ -12,12 +12,24 @@ from torch import Tensor
 
 from datamodules.datasets import FaceDataset
 from datamodules.faces import FaceDataModule
-from experiments.evaluation.faces import Faces, check_rows, in_batches, interval_columns, of_photographs
+from experiments.evaluation.batches import in_batches, of_photographs
+from experiments.evaluation.columns import Column, interval_columns
+from experiments.evaluation.faces import Faces, check_rows
 from facecrafter.metrics import Interval, clustered_aucs
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defences.base import Defence
 from lightning_modules.networks.head import HeadTraining
+
+COLUMNS = (
+    Column(
+        "auc",
+        "mean AUC",
+        "Area under the ROC curve of what the cloud reads, 0.5 (chance) to 1, averaged over the attributes; "
+        "higher is more useful.",
+        interval=True,
+    ),
+)
 
 
 @dataclass
@@ -35,11 +47,11 @@ class Utility:
     attributes: Tensor
 
     def columns(self) -> dict[str, float]:
-        """Of results.csv."""
+        """Its columns of results.csv, `COLUMNS`."""
         return interval_columns("auc", self.mean)
 
     def lines(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Of attributes.csv: the AUC of each attribute, and how many of the images have it."""
+        """The lines of attributes.csv: the AUC of each attribute, and how many of the images have it."""
         have_it = self.attributes.sum(dim=0).int().tolist()
         return [
             {"attribute": name, "images": images, **interval_columns("auc", auc)}
@@ -48,7 +60,7 @@ class Utility:
 
 
 def on_protected_features(defence: Defence, store: TensorStore, faces: Faces, seed: int) -> Utility:
-    """Of the defence's own head on the features that left the device."""
+    """The AUCs of the defence's own head on the features that left the device."""
     content = store.load("row", "features")
     check_rows(store, content["row"], faces)
     scores = in_batches(defence.head, content["features"].float())
@@ -56,7 +68,7 @@ def on_protected_features(defence: Defence, store: TensorStore, faces: Faces, se
 
 
 def on_raw_features(head: HeadTraining, defence: Defence, held_out: FaceDataset, seed: int) -> Utility:
-    """Of an f that was trained on protected features, on raw ones: whom it serves later is not protected.
+    """The AUCs of an f trained on protected features, on raw ones: whom it serves later is not protected.
 
     Raises:
         ValueError: there is no image to measure on.

@@ -11,7 +11,7 @@ import yaml
 from torch import Tensor, nn
 
 from experiments import attack, average
-from experiments.evaluation.faces import check_same_features
+from experiments.evaluation.restarts import check_same_features
 from facecrafter.store import TensorStore, encoder_hash
 
 ROWS = [list(range(0, 16)), list(range(20, 36)), list(range(40, 50))]

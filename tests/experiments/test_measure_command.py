@@ -16,7 +16,7 @@ from experiments import measure
 from experiments.evaluation import utility
 from experiments.evaluation.faces import Faces
 from experiments.evaluation.judge import Judge, first_of_each
-from facecrafter.metrics import clustered_mean_auc, mean_auc, person_scores, tar_at_far
+from facecrafter.metrics import clustered_aucs, mean_auc, person_scores, tar_at_far
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.networks.oracle import IdentityOracle
 
@@ -204,7 +204,7 @@ def test_in_development_utility_is_that_of_f_on_raw_features_of_strangers(
         features = networks["defence"].encoder(strangers.images(range(len(strangers))))
         scores = networks["head"](features)
     aucs, attributes = rows[0], strangers.attributes
-    expected = clustered_mean_auc(scores, attributes, strangers.identities)
+    expected, _ = clustered_aucs(scores, attributes, strangers.identities)
     for name, value in zip(("auc", "auc_lo", "auc_hi"), expected, strict=True):
         assert aucs[name] == pytest.approx(value, abs=1e-6)
     with (tmp_path / "measure" / "attributes.csv").open() as lines:
@@ -307,7 +307,7 @@ def test_verification_compares_embeddings_with_the_gallery(tmp_path: Path) -> No
     """Each rate under its own name: one impostor in a hundred admits more than one in a thousand."""
     known, test = FewFaces(1), FewFaces(2)
     faces = Faces(test.rows, test.identities, torch.zeros(60, 1), test.images(test.rows))
-    judge = Judge(NearestPixels(), known, faces, seed=0, cache=tmp_path)
+    judge = Judge("pixels", NearestPixels(), known, faces, seed=0, cache=tmp_path)
     row = judge.columns(judge.clean, judge.verdict(judge.clean))
     pixels = [faces_.images(test.rows).flatten(1) for faces_ in (test, known)]
     scores = person_scores(*pixels, known.identities)

@@ -2,23 +2,23 @@
 
 from facecrafter.metrics.agreement import chance_test, clustered_macro_f1, confusion, macro_f1
 from facecrafter.metrics.frechet import frechet_distance
-from facecrafter.metrics.gathering import ImageMean, ImageSet
+from facecrafter.metrics.gathering import ImageSet
 from facecrafter.metrics.identity import (
-    IdentificationAccuracy,
     Neighbours,
     feature_similarity,
     identified,
     nearest_neighbours,
 )
-from facecrafter.metrics.image import Lpips, ms_ssim, psnr, ssim
+from facecrafter.metrics.image import MsSsim, Psnr, Ssim, ms_ssim, psnr, ssim
+from facecrafter.metrics.image_metric import ImageMetric
 from facecrafter.metrics.intervals import (
     clustered_aucs,
     clustered_mean,
-    clustered_mean_auc,
     clustered_share,
     paired_difference,
     paired_ratio,
 )
+from facecrafter.metrics.lpips import Lpips
 from facecrafter.metrics.pii import Epsilon, EpsilonPoint, epsilon, epsilon_curve, epsilon_null
 from facecrafter.metrics.proportions import Interval, wilson
 from facecrafter.metrics.seeds import Spread, over_seeds
@@ -28,20 +28,21 @@ from facecrafter.metrics.verification import person_scores, tar_at_far
 __all__ = [
     "Epsilon",
     "EpsilonPoint",
-    "IdentificationAccuracy",
-    "ImageMean",
+    "ImageMetric",
     "ImageSet",
     "Interval",
     "Lpips",
     "MeanAUC",
+    "MsSsim",
     "Neighbours",
+    "Psnr",
     "Spread",
+    "Ssim",
     "attribute_aucs",
     "chance_test",
     "clustered_aucs",
     "clustered_macro_f1",
     "clustered_mean",
-    "clustered_mean_auc",
     "clustered_share",
     "confusion",
     "epsilon",

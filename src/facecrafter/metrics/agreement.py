@@ -55,8 +55,8 @@ def chance_test(choices: Tensor, truth: Tensor, n_options: int, seed: int = 0) -
     stay as they are, with whatever participants have in common and a question suggests. With few questions
     there are few assignments: five questions cannot give less than 1/120.
     """
-    generator = torch.Generator().manual_seed(seed)
-    orders = torch.rand(PERMUTATIONS, len(truth), generator=generator).argsort(dim=1)
+    rng = torch.Generator().manual_seed(seed)
+    orders = torch.rand(PERMUTATIONS, len(truth), generator=rng).argsort(dim=1)
     observed = macro_f1(confusion(choices, truth, n_options).double())
     chosen = torch.stack([(choices == option).sum(dim=0) for option in range(n_options)], dim=1)
     right = F.one_hot(truth[orders], n_options)

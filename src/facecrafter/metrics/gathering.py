@@ -1,4 +1,4 @@
-"""Metrics over batches and processes, from functions of images: each image counts once, whoever saw it.
+"""A metric over batches and processes, from a function of all images: each counts once, whoever saw it.
 
 A distributed sampler repeats images so that every process has as many; a row names each image, and only the
 first of its results is kept. What is computed does not depend on the order in which images came.
@@ -20,28 +20,6 @@ def first_of_each(rows: Tensor) -> Tensor:
     """Where each row (N,) stands first, in ascending order of rows."""
     ordered, positions = rows.sort(stable=True)
     return positions[F.pad(ordered.diff() != 0, (1, 0), value=True)]
-
-
-class ImageMean(Metric):
-    """The mean over images of ``function(*tensors) -> (N,)``, such as `ssim`."""
-
-    full_state_update = False
-
-    def __init__(self, function: Callable[..., Tensor]) -> None:
-        super().__init__()
-        self.function = function
-        self.rows: list[Tensor]
-        self.values: list[Tensor]
-        self.add_state("rows", default=[], dist_reduce_fx="cat")
-        self.add_state("values", default=[], dist_reduce_fx="cat")
-
-    def update(self, *tensors: Tensor, rows: Tensor) -> None:
-        """``tensors`` are arguments of the function for the images named by ``rows`` (N,) int64."""
-        self.rows.append(rows)
-        self.values.append(self.function(*tensors).float())
-
-    def compute(self) -> Tensor:
-        return dim_zero_cat(self.values)[first_of_each(dim_zero_cat(self.rows))].mean()
 
 
 class ImageSet(Metric):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from facecrafter.metrics.gathering import ImageMean
 
 
 def identified(scores: Tensor, identities: Tensor, k: int = 1) -> Tensor:
@@ -27,15 +24,6 @@ def identified(scores: Tensor, identities: Tensor, k: int = 1) -> Tensor:
     true = scores.gather(1, identities[:, None])
     others_ahead = (scores >= true).sum(dim=1) - 1
     return (others_ahead < k) & true[:, 0].isfinite()
-
-
-class IdentificationAccuracy(ImageMean):
-    """The share of images whose identity is among the k highest scores; see `identified`."""
-
-    higher_is_better = True
-
-    def __init__(self, k: int = 1) -> None:
-        super().__init__(partial(identified, k=k))
 
 
 def feature_similarity(first: Tensor, second: Tensor) -> Tensor:

@@ -1,16 +1,15 @@
-"""Likeness of images, pixel by pixel (PSNR, SSIM, MS-SSIM) and as a pretrained network sees it (LPIPS)."""
+"""Likeness of images, pixel by pixel: PSNR, SSIM and MS-SSIM, as functions and as metrics to name."""
 
 from __future__ import annotations
 
 import math
-import re
-from pathlib import Path
 
-import lpips
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from facecrafter.metrics.image_metric import ImageMetric
 
 WINDOW = 11
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -44,7 +43,7 @@ def ssim(images: Tensor, references: Tensor) -> Tensor:
 
 
 def n_scales(height: int, width: int) -> int:
-    """Of MS-SSIM: as many of its five as leave the window inside the image; 2 from 22 pixels, 3 from 44."""
+    """How many of MS-SSIM's five scales leave the window inside the image: 2 from 22 pixels, 3 from 44."""
     smallest = min(height, width)
     return sum(smallest >> scale >= WINDOW for scale in range(len(SCALES)))
 
@@ -72,47 +71,44 @@ def ms_ssim(images: Tensor, references: Tensor) -> Tensor:
     return value * ssim(images, references).relu() ** exponents[-1]
 
 
-class Lpips(nn.Module):
-    """LPIPS on AlexNet (Zhang et al. 2018, v0.1), (N, 3, H, W) twice in [0, 1] -> distances (N,).
+class Psnr(ImageMetric):
+    """See `psnr`."""
 
-    The calibrated linear layers come with the lpips package; the backbone's weights are the user's to bring,
-    and nothing is ever downloaded.
+    name = "psnr"
+    title = "PSNR"
+    describe = (
+        "Peak signal-to-noise ratio in dB, from about 5 for another image to 58.9, which 8 bits cannot "
+        "exceed; higher is more alike."
+    )
+    format = ".1f"
 
-    Args:
-        backbone_weights: a state dict of torchvision's AlexNet trained on ImageNet
-            (``alexnet-owt-7be5be79.pth``).
-
-    Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: the file is not a state dict of AlexNet.
-    """
-
-    def __init__(self, backbone_weights: str | Path) -> None:
-        super().__init__()
-        if not Path(backbone_weights).is_file():
-            raise FileNotFoundError(
-                f"no AlexNet weights at {backbone_weights}; name the file or leave LPIPS out"
-            )
-        self.distance = lpips.LPIPS(net="alex", pretrained=False, pnet_rand=True, verbose=False)
-        calibration = Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth"
-        self.distance.load_state_dict(_load(calibration), strict=False)
-        _load_backbone(self.distance.net, Path(backbone_weights))
-        self.eval().requires_grad_(False)
-
-    def forward(self, images: Tensor, references: Tensor) -> Tensor:
-        distances: Tensor = self.distance(images, references, normalize=True)
-        return distances.reshape(-1)
+    def __call__(self, images: Tensor, originals: Tensor) -> Tensor:
+        return psnr(images, originals)
 
 
-def _load(file: Path) -> dict[str, Tensor]:
-    weights: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    return weights
+class Ssim(ImageMetric):
+    """See `ssim`."""
+
+    name = "ssim"
+    title = "SSIM"
+    describe = (
+        "Structural similarity: luminance, contrast and structure in windows of 11 pixels, from -1 to 1 for "
+        "equal images; higher is more alike."
+    )
+
+    def __call__(self, images: Tensor, originals: Tensor) -> Tensor:
+        return ssim(images, originals)
 
 
-def _load_backbone(backbone: nn.Module, file: Path) -> None:
-    """lpips cuts AlexNet's layers into slices but keeps their numbers: features.3 is slice2.3."""
-    weights = _load(file)
-    names = {name: re.sub(r"^slice\d+", "features", name) for name in backbone.state_dict()}
-    if absent := sorted(set(names.values()) - weights.keys()):
-        raise ValueError(f"{file} is not a state dict of torchvision's AlexNet: it lacks {absent[0]}")
-    backbone.load_state_dict({name: weights[theirs] for name, theirs in names.items()})
+class MsSsim(ImageMetric):
+    """See `ms_ssim`."""
+
+    name = "ms_ssim"
+    title = "MS-SSIM"
+    describe = (
+        "Structural similarity at several scales, from 0 to 1 for equal images; higher is more alike, but "
+        "not to be compared between image sizes."
+    )
+
+    def __call__(self, images: Tensor, originals: Tensor) -> Tensor:
+        return ms_ssim(images, originals)

@@ -83,11 +83,6 @@ def clustered_aucs(
     return _interval(value.nanmean(dim=1), samples.nanmean(dim=1), n), each
 
 
-def clustered_mean_auc(scores: Tensor, targets: Tensor, identities: Tensor, seed: int = 0) -> Interval:
-    """The first of `clustered_aucs`."""
-    return clustered_aucs(scores, targets, identities, seed)[0]
-
-
 def hull(first: Interval, second: Interval) -> Interval:
     """The value of the first with the wider of each bound."""
     return Interval(first.value, min(first.lo, second.lo), max(first.hi, second.hi))

@@ -79,7 +79,7 @@ def epsilon_curve(
     prior_samples: Tensor,
     other_samples: Tensor,
     private_images: Tensor,
-    generator: torch.Generator,
+    rng: torch.Generator,
     smallest: int = 16,
 ) -> list[EpsilonPoint]:
     """ε and its null over the number of images, halved down to ``smallest``.
@@ -92,9 +92,9 @@ def epsilon_curve(
         reconstructions: (N, C, H, W) in [0, 1].
         prior_samples, other_samples: (N, C, H, W), disjoint sets of G(z_r).
         private_images: (M, C, H, W), whose colours the samples are matched to.
-        generator: shuffles the images.
+        rng: shuffles the images.
     """
-    order = torch.randperm(len(reconstructions), generator=generator)
+    order = torch.randperm(len(reconstructions), generator=rng)
     shown = reconstructions[order]
     samples, others = (match_channels(images, private_images) for images in (prior_samples, other_samples))
     sizes = [len(order)]

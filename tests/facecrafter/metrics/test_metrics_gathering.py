@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, distributed, multiprocessing
 
 from facecrafter.metrics import (
-    IdentificationAccuracy,
-    ImageMean,
     ImageSet,
     frechet_distance,
     identified,
@@ -31,10 +29,18 @@ def inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return rows, images, references, rows % 10
 
 
+def mean_psnr(images: Tensor, references: Tensor) -> Tensor:
+    return psnr(images, references).mean()
+
+
+def accuracy(scores: Tensor, identities: Tensor) -> Tensor:
+    return identified(scores, identities).float().mean()
+
+
 def metrics() -> list[torch.nn.Module]:
     return [
-        ImageMean(psnr),
-        IdentificationAccuracy(),
+        ImageSet(mean_psnr, inputs=2),
+        ImageSet(accuracy, inputs=2),
         ImageSet(frechet_distance, inputs=2),
         ImageSet(partial(tar_at_far, far=0.01), inputs=2),
     ]
@@ -61,8 +67,8 @@ def expected() -> list[Tensor]:
     images, references, identities = images[order], references[order], identities[order]
     scores = scores_of(images)
     return [
-        psnr(images, references).mean(),
-        identified(scores, identities).float().mean(),
+        mean_psnr(images, references),
+        accuracy(scores, identities),
         torch.tensor(frechet_distance(images[:, 0, 0], references[:, 0, 0])),
         torch.tensor(tar_at_far(scores, identities, 0.01)),
     ]
@@ -77,12 +83,12 @@ def test_batches_and_repeated_images(expected: list[Tensor]) -> None:
 
 
 def test_a_metric_starts_anew_after_reset() -> None:
-    metric = ImageMean(psnr)
+    metric = ImageSet(mean_psnr, inputs=2)
     rows, images, references, _ = inputs()
     metric.update(references, references, rows=rows)
     metric.reset()
     metric.update(images, references, rows=rows)
-    torch.testing.assert_close(metric.compute(), psnr(images, references).mean())
+    torch.testing.assert_close(metric.compute(), mean_psnr(images, references))
 
 
 def measure_as(rank: int, folder: str) -> list[Tensor]:

@@ -6,7 +6,6 @@ from sklearn.metrics import top_k_accuracy_score
 from sklearn.neighbors import NearestNeighbors
 
 from facecrafter.metrics.identity import (
-    IdentificationAccuracy,
     feature_similarity,
     identified,
     nearest_neighbours,
@@ -34,13 +33,6 @@ def test_rank_agrees_with_scikit_learn(k: int) -> None:
     scores = torch.randn(200, 20) + torch.nn.functional.one_hot(identities)
     expected = top_k_accuracy_score(identities, scores, k=k)
     assert identified(scores, identities, k).double().mean().item() == pytest.approx(expected)
-
-
-def test_metric_over_batches() -> None:
-    metric = IdentificationAccuracy(k=2)
-    metric.update(SCORES[:1], IDENTITIES[:1], rows=torch.tensor([7]))
-    metric.update(SCORES[1:], IDENTITIES[1:], rows=torch.tensor([3, 9]))
-    assert metric.compute().item() == pytest.approx(2 / 3)
 
 
 def test_feature_similarity_is_a_cosine_per_image() -> None:

@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-from pathlib import Path
-
-import lpips
 import numpy as np
 import pytest
 import torch
 from scipy.signal import correlate2d
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from torchvision.models import alexnet
 
-from facecrafter.metrics.image import EIGHT_BITS, SCALES, Lpips, ms_ssim, n_scales, psnr, ssim
+from facecrafter.metrics.image import EIGHT_BITS, SCALES, MsSsim, Psnr, Ssim, ms_ssim, n_scales, psnr, ssim
 
 
 def pair(size: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
@@ -102,31 +98,10 @@ def test_ms_ssim_of_a_copy_is_one_and_of_a_negative_zero() -> None:
         ms_ssim(*pair(8))
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    file = tmp_path_factory.mktemp("lpips") / "alexnet.pth"
-    torch.save({name: w for name, w in alexnet().state_dict().items() if name.startswith("features")}, file)
-    return file
-
-
-def test_lpips_uses_the_given_backbone_and_the_calibrated_layers(weights: Path) -> None:
-    reference = lpips.LPIPS(
-        net="alex", pnet_rand=True, verbose=False
-    )  # calibrated layers by the package itself
-    state = torch.load(weights, weights_only=True)
-    for name, parameter in reference.net.named_parameters():
-        parameter.data = state["features." + name.split(".", 1)[1]]
-    images, references = (tensor.float() for tensor in pair(64))
-    with torch.no_grad():
-        expected = reference(images, references, normalize=True).flatten()
-    torch.testing.assert_close(Lpips(weights)(images, references), expected)
-    assert (expected > 0).all()
-
-
-def test_lpips_says_which_weights_are_missing(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nothing\.pth"):
-        Lpips(tmp_path / "nothing.pth")
-    torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match=r"other\.pth is not a state dict of torchvision's AlexNet"):
-        Lpips(tmp_path / "other.pth")
+def test_metrics_to_name_are_the_functions_and_say_what_they_are() -> None:
+    """Columns of the results are called after them: a swapped name would swap two figures."""
+    images, references = pair()
+    for metric, function in ((Psnr(), psnr), (Ssim(), ssim), (MsSsim(), ms_ssim)):
+        assert torch.equal(metric(images, references), function(images, references))
+        assert metric.name == function.__name__
+        assert "more alike" in metric.describe

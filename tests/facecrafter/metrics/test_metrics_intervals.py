@@ -12,7 +12,6 @@ from facecrafter.metrics.intervals import (
     _resampled_weights,
     clustered_aucs,
     clustered_mean,
-    clustered_mean_auc,
     clustered_share,
     paired_difference,
     paired_ratio,
@@ -140,7 +139,7 @@ def test_auc_interval_agrees_with_a_loop_over_resampled_images() -> None:
     identities = torch.from_numpy(np.repeat(np.arange(30), 4))
     targets = torch.from_numpy(rng.integers(0, 2, (120, 2)))
     scores = (targets + torch.from_numpy(rng.normal(size=(120, 2)))).round(decimals=1)
-    interval = clustered_mean_auc(scores, targets, identities, seed=3)
+    interval = clustered_aucs(scores, targets, identities, seed=3)[0]
     weights = _resampled_weights(identities, seed=3).long().numpy()
     assert len(weights) == RESAMPLES
     values = [
@@ -160,7 +159,7 @@ def test_each_columns_interval_is_that_of_the_column_alone() -> None:
     targets[:, 1] = 1
     mean, each = clustered_aucs(scores, targets, identities)
     for column in (0, 2):
-        alone = clustered_mean_auc(scores[:, [column]], targets[:, [column]], identities)
+        alone = clustered_aucs(scores[:, [column]], targets[:, [column]], identities)[0]
         assert each[column] == pytest.approx(alone, abs=1e-12)
     assert all(math.isnan(value) for value in each[1]), "a column of one class has no AUC"
     assert mean.value == pytest.approx((each[0].value + each[2].value) / 2)
@@ -169,6 +168,7 @@ def test_each_columns_interval_is_that_of_the_column_alone() -> None:
 def test_auc_interval_skips_a_column_of_one_class() -> None:
     torch.manual_seed(0)
     scores, targets, identities = torch.randn(60, 1), torch.randint(0, 2, (60, 1)), torch.arange(60)
-    alone = clustered_mean_auc(scores, targets, identities)
-    padded = clustered_mean_auc(scores.expand(-1, 2), torch.cat([targets, torch.ones(60, 1)], 1), identities)
+    alone, _ = clustered_aucs(scores, targets, identities)
+    wider = torch.cat([targets, torch.ones(60, 1)], dim=1)
+    padded, _ = clustered_aucs(scores.expand(-1, 2), wider, identities)
     assert padded == alone
