@@ -33,10 +33,8 @@ class Likeness:
 
     def __init__(self, further: Sequence[ImageMetric] = (), lpips_weights: Path | None = None) -> None:
         standard = [Psnr(), Ssim(), MsSsim(), *([Lpips(lpips_weights)] if lpips_weights else [])]
-        check_metrics(further)
+        self.columns = metric_columns([type(metric) for metric in further])
         self.metrics = {metric.name: _on_device(metric) for metric in [*standard, *further]}
-        described = {metric.name: metric for metric in [*STANDARD, *further]}.values()
-        self.columns = [Column(m.name, m.title, m.describe, m.format, group="likeness") for m in described]
 
     def of(self, images: Tensor, originals: Tensor) -> dict[str, Tensor]:
         """By metric, the figure of each image, (N,); both (N, 3, H, W).
@@ -52,24 +50,33 @@ class Likeness:
         return empty | {name: values.mean().item() for name, values in found.items()}
 
 
-def check_metrics(metrics: Sequence[ImageMetric]) -> None:
-    """Refuse metrics that do not say what they are, before anything is measured.
+def metric_columns(further: Sequence[type[ImageMetric]]) -> list[Column]:
+    """The columns of the standard metrics and of `further` ones, checked before anything is measured.
 
     Raises:
-        ValueError: naming the metric and what it lacks.
+        ValueError: naming a metric that is none or does not say what it is, or a name that two have.
     """
-    for metric in metrics:
-        said = {name: getattr(metric, name, "") for name in ("name", "title", "describe")}
-        if missing := [name for name, text in said.items() if not (isinstance(text, str) and text.strip())]:
-            raise ValueError(f"metric {type(metric).__name__} needs {missing[0]!r}, a text; see ImageMetric")
-        if not said["name"].isidentifier():
-            raise ValueError(
-                f"metric {type(metric).__name__} is named {said['name']!r}, which cannot be a column: use "
-                "letters, digits and _"
-            )
-    names = [metric.name for metric in metrics]
+    for metric in further:
+        _check_metric(metric)
+    names = [metric.name for metric in further]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"two metrics are named {twice[0]!r}; leave one out")
+    described = {metric.name: metric for metric in (*STANDARD, *further)}.values()
+    return [Column(m.name, m.title, m.describe, m.format, group="likeness") for m in described]
+
+
+def _check_metric(metric: type) -> None:
+    if not issubclass(metric, ImageMetric):
+        raise ValueError(f"{metric.__name__} is no metric: derive it from facecrafter.metrics.ImageMetric")
+    for attribute in ("name", "title", "describe"):
+        text = getattr(metric, attribute, None)
+        if not (isinstance(text, str) and text.strip()):
+            raise ValueError(f"metric {metric.__name__} needs {attribute!r}, a text; see ImageMetric")
+    if not metric.name.isidentifier():
+        raise ValueError(
+            f"metric {metric.__name__} is named {metric.name!r}, which cannot be a column: use letters, "
+            "digits and _"
+        )
 
 
 def _of_each(metric: ImageMetric, images: Tensor, originals: Tensor) -> Tensor:

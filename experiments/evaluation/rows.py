@@ -39,15 +39,14 @@ def check_labels(labels: Mapping[str, Any] | None) -> None:
         raise ValueError(f"labels {sorted(unknown)} are no columns; known: {', '.join(LABELS)}")
 
 
-def describe_columns(likeness: Iterable[Column]) -> list[Column]:
-    """All figures of results.csv, in the order in which people are shown them.
+def describe_columns(likeness: Sequence[Column]) -> list[Column]:
+    """All figures of results.csv, those of `likeness` among them, in the order in which they are shown.
 
     Raises:
         ValueError: a metric has the name of another column.
     """
     others = (*judge.COLUMNS, *utility.COLUMNS, *average_faces.COLUMNS)
     taken = {*LABELS, *COUNTS, *IMAGE_KEYS, *IMAGE_FIGURES, *(name for o in others for name in o.names())}
-    likeness = list(likeness)
     if clash := [column.name for column in likeness if column.name in taken]:
         raise ValueError(f"a metric cannot be named {clash[0]!r}: results.csv has such a column already")
     return [*judge.COLUMNS, *utility.COLUMNS, *likeness, *average_faces.COLUMNS]

@@ -128,11 +128,13 @@ class Measure(Cost):
     Attributes:
         prior: the prior for epsilon.
         lpips_weights: LPIPS's backbone.
+        metrics: further image metrics, `class_path` and `init_args` each, of one's own too.
         head: in the development scenario the fit, a HeadTraining, that learns from protected features.
     """
 
     prior: str | None = None
     lpips_weights: str | None = None
+    metrics: list[dict[str, Any]] = field(default_factory=list)
     head: str | None = None
 
 

@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from experiments.classes import complete, plain
+from experiments.classes import complete, identity, plain
+from experiments.evaluation.likeness import metric_columns
+from experiments.evaluation.rows import describe_columns
 from experiments.study.config import Identification, StudyConfig
 from experiments.study.data import StudyData, class_of
 from experiments.study.plan_attacks import VERSIONS, Point
@@ -75,6 +77,9 @@ class Judging:
             "reconstructions": attack and f"${{{attack}}}",
             "oracles": plain(self.oracles),
             "prior": settings.prior,
+            "metrics": [
+                identity(class_of(metric, "measure.metrics"), metric["init_args"]) for metric in self.metrics
+            ],
             "lpips_weights": plain(self._lpips_weights),
             "labels": labels,
             "seed": config.seed,
@@ -89,6 +94,7 @@ class Judging:
             "reconstructions": attack and f"${{{attack}}}/reconstructions",
             "oracles": self.oracles,
             "prior": settings.prior,
+            "metrics": self.metrics,
             "lpips_weights": self._lpips_weights,
             "labels": labels,
             "seed": config.seed,
@@ -113,6 +119,18 @@ class Judging:
             raise ValueError(
                 "oracles: none is left; name weights that exist, or an identity classifier '${...}'"
             )
+        return found
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The further image metrics, with all their arguments."""
+        found = []
+        for number, metric in enumerate(self.config.measure.metrics):
+            where = f"measure.metrics[{number}]"
+            kind = class_of(metric, where)
+            arguments = complete(kind, metric.get("init_args", {}), where)
+            found.append({"class_path": metric["class_path"], "init_args": arguments})
+        describe_columns(metric_columns([class_of(metric, "measure.metrics") for metric in found]))
         return found
 
     @cached_property

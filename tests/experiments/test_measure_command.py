@@ -16,7 +16,8 @@ from experiments import measure
 from experiments.evaluation import utility
 from experiments.evaluation.faces import Faces
 from experiments.evaluation.judge import Judge, first_of_each
-from facecrafter.metrics import clustered_aucs, mean_auc, person_scores, tar_at_far
+from experiments.evaluation.rows import COUNTS, LABELS
+from facecrafter.metrics import ImageMetric, clustered_aucs, mean_auc, person_scores, ssim, tar_at_far
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.networks.oracle import IdentityOracle
 
@@ -116,7 +117,11 @@ def defence(networks: dict[str, nn.Module]) -> Artifact:
 
 @pytest.fixture
 def command(
-    data: SyntheticFaces, data_config: dict[str, Any], defence: Artifact, tmp_path: Path
+    data: SyntheticFaces,
+    data_config: dict[str, Any],
+    defence: Artifact,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., list[dict[str, Any]]]:
     """Stores features and two restarts (the clean image, noise), runs the command and reads its rows."""
     faces = data.faces("private_test")
@@ -136,6 +141,8 @@ def command(
         restarts = torch.stack([images[part], noise[part]], dim=1)
         seconds = torch.full((len(part),), 0.5)
         attacked.write(number, row=faces.rows[part], images=restarts, losses=losses[part], seconds=seconds)
+
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "external_defences")
 
     def run(**changes: Any) -> list[dict[str, Any]]:
         config = {
@@ -394,6 +401,116 @@ def test_a_store_of_another_encoder_is_refused(
         defence.encoder.bias += 1
     with pytest.raises(ValueError, match="has encoder"):
         command()
+
+
+def test_a_metric_of_ones_own_is_a_column_of_everything(
+    command: Callable[..., list[dict[str, Any]]], data: SyntheticFaces, tmp_path: Path
+) -> None:
+    """One class is all that a user writes: rows, lines and what the report shows follow from it."""
+    plain = command()
+    rows = command(metrics=[{"class_path": "mean_error.MeanError", "init_args": {"power": 2.0}}])
+    clean, noise, _ = rows
+    assert clean["mean_error"] == pytest.approx(0, abs=1e-6)
+    assert 0.01 < noise["mean_error"] < 1
+    for row, other in zip(rows, plain, strict=True):
+        assert {name: row[name] for name in other} == other, "and nothing else changes"
+    with (tmp_path / "measure" / "per_image.csv").open() as lines:
+        table = [line for line in csv.DictReader(lines) if line["restart"] == "1"]
+    found = sum(float(line["mean_error"]) for line in table) / len(table)
+    assert found == pytest.approx(noise["mean_error"], abs=1e-6)
+    columns = {column["name"]: column for column in described(tmp_path)}
+    assert columns["mean_error"] == {
+        "name": "mean_error",
+        "title": "mean error",
+        "describe": "Mean absolute difference of the pixels, 0 to 1; lower is more alike.",
+        "format": ".2f",
+        "interval": False,
+        "group": "likeness",
+    }
+
+
+def described(folder: Path) -> list[dict[str, Any]]:
+    """What the command says of its columns."""
+    return json.loads((folder / "measure" / "columns.json").read_text())
+
+
+def test_every_figure_says_what_it_is(command: Callable[..., list[dict[str, Any]]], tmp_path: Path) -> None:
+    """A column without words would be shown to nobody, or under a name that only the code knows."""
+    row, columns = command()[0], described(tmp_path)
+    names = [column["name"] for column in columns]
+    bounds = {f"{c['name']}_{bound}" for c in columns if c["interval"] for bound in ("lo", "hi")}
+    labels = {*LABELS, *COUNTS, "oracle", "restart"}
+    assert {*names, *bounds, *labels} == set(row)
+    assert len(names) == len(set(names))
+    for column in columns:
+        assert column["title"]
+        assert column["describe"].endswith(".")
+        format(0.5, column["format"])
+
+
+class Reversed(ImageMetric):
+    """Another implementation of a standard metric."""
+
+    name, title, describe = "ssim", "SSIM, reversed", "One minus SSIM."
+
+    def __call__(self, images: Tensor, originals: Tensor) -> Tensor:
+        return 1 - ssim(images, originals)
+
+
+class Scalar(ImageMetric):
+    name, title, describe = "scalar", "scalar", "One figure for all images."
+
+    def __call__(self, images: Tensor, originals: Tensor) -> Tensor:
+        return (images - originals).abs().mean()[None]
+
+
+class Wordless(Scalar):
+    name, title = "wordless", ""
+
+
+class Fsim(Scalar):
+    name = "fsim"
+
+
+def test_a_standard_metric_is_exchanged_by_its_name(
+    command: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    plain = command()[1]
+    row = command(metrics=[{"class_path": f"{__name__}.Reversed"}])[1]
+    assert row["ssim"] == pytest.approx(1 - plain["ssim"], abs=1e-6)
+    titles = [column["title"] for column in described(tmp_path)]
+    assert "SSIM, reversed" in titles
+    assert "SSIM" not in titles
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        (["Scalar"], r"metric scalar returned \(1,\) for 10 images"),
+        (["Wordless"], "metric Wordless needs 'title'"),
+        (["Fsim"], "cannot be named 'fsim'"),
+        (["Reversed", "Reversed"], "two metrics are named 'ssim'"),
+    ],
+)
+def test_a_metric_that_would_spoil_the_results_is_refused(
+    command: Callable[..., list[dict[str, Any]]], metrics: list[str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        command(metrics=[{"class_path": f"{__name__}.{name}"} for name in metrics])
+
+
+class Broken(NearestPixels):
+    """An oracle whose weights are NaN."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        return images.flatten(1) * torch.nan
+
+
+def test_an_oracle_with_broken_weights_is_named(command: Callable[..., list[dict[str, Any]]]) -> None:
+    """It names nobody, so that every defence would look safe."""
+    oracles = {"good": {"artifact": "oracle"}, "bad": {"class_path": f"{__name__}.Broken"}}
+    with pytest.raises(ValueError, match="oracle bad answers 50 of 50 clean photographs with NaN"):
+        command(oracles=oracles)
 
 
 def test_unknown_labels_and_missing_weights_are_refused_first(

@@ -22,6 +22,11 @@ from experiments.study.plan import Plan
 DEFENCES = Path(__file__).parents[1] / "external_defences"
 
 
+def with_a_metric() -> dict[str, Any]:
+    """The tiny study, which also measures a column of somebody's own."""
+    return tiny_study() | {"measure": {"metrics": [{"class_path": "mean_error.MeanError"}]}}
+
+
 def markers(study: Path) -> dict[str, str]:
     """The text of every done marker, by folder."""
     return {file.parent.name: file.read_text() for file in study.glob("artifacts/*/stage.json")}
@@ -45,7 +50,7 @@ def test_a_study_runs_to_its_report_and_a_second_run_redoes_nothing(
     command: Command, in_process: Any, tmp_path: Path
 ) -> None:
     study = tmp_path / "study"
-    line = ("--config", write(tiny_study(), tmp_path / "tiny.yaml"), "--output", study)
+    line = ("--config", write(with_a_metric(), tmp_path / "tiny.yaml"), "--output", study)
 
     assert "17 of 17 to do" in in_process(*line, "--dry-run")[1][-1]
     assert not study.exists()
@@ -56,6 +61,7 @@ def test_a_study_runs_to_its_report_and_a_second_run_redoes_nothing(
     rows = list(csv.DictReader((study / "results.csv").open()))
     points = {("none", ""), ("noise", "sigma=1.0"), ("mask", ""), ("blur", "")}
     assert {(row["defence"], row["strength"]) for row in rows} == points
+    assert all(float(row["mean_error"]) > 0 for row in rows), "a metric from outside the package"
     assert len(list(csv.DictReader((study / "summary.csv").open()))) == 4
     assert stat.S_IMODE((study / "splits.csv").stat().st_mode) == 0o600
     assert 'src="http' not in (study / "report.html").read_text()
@@ -109,6 +115,14 @@ def trainer_typo(config: dict[str, Any]) -> None:
     config["trainer"] = {"max_epoch": 1}
 
 
+def metric_typo(config: dict[str, Any]) -> None:
+    config["measure"]["metrics"][0]["init_args"] = {"pwer": 2}
+
+
+def no_metric(config: dict[str, Any]) -> None:
+    config["measure"]["metrics"] = [model("trained_mask.TrainedMask", target="${target}")]
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -119,13 +133,15 @@ def trainer_typo(config: dict[str, Any]) -> None:
         (wrong_argument, "sigmma"),
         (no_such_class, "fits.target.model: cannot import 'lightning_modules.Targets'"),
         (trainer_typo, "no such argument 'max_epoch'"),
+        (metric_typo, "measure.metrics[0]: MeanError refuses its arguments"),
+        (no_metric, "TrainedMask is no metric"),
     ],
 )
 def test_a_mistake_is_named_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Any, message: str
 ) -> None:
     monkeypatch.syspath_prepend(DEFENCES)
-    config = copy.deepcopy(tiny_study())
+    config = copy.deepcopy(with_a_metric())
     spoil(config)
     options = parse(
         ["--config", str(write(config, tmp_path / "c.yaml")), "--output", str(tmp_path / "study")]
