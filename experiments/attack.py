@@ -111,13 +111,29 @@ def check_encoder(store: TensorStore, encoder: str, owner: str, remedy: str) -> 
         )
 
 
+def import_attack(class_path: str, where: str) -> type[Attack]:
+    """The attack `package.module.Class`, which `where` in a configuration names.
+
+    Raises:
+        ValueError: it cannot be imported, or is no attack.
+    """
+    found = import_class(class_path, where)
+    # Found out before anything is constructed: the constructor of some other class may do anything.
+    if not callable(getattr(found, "reconstruct", None)):
+        raise ValueError(
+            f"{where}: {class_path!r} is no attack, it has no method `reconstruct`; see "
+            "facecrafter.attacks.Attack"
+        )
+    return found
+
+
 def build(spec: AttackSpec, encoder: nn.Module, networks: dict[str, nn.Module]) -> Attack:
     """The attack with its networks.
 
     Raises:
-        ValueError: the class does not exist, or does not take these arguments.
+        ValueError: the class does not exist, is no attack, or does not take these arguments.
     """
-    attack_class = import_class(spec["class_path"], "attack.class_path")
+    attack_class = import_attack(spec["class_path"], "attack.class_path")
     signature = inspect.signature(attack_class)
     arguments = {**spec.get("init_args", {}), **networks}
     if "encoder" in signature.parameters:
@@ -126,8 +142,7 @@ def build(spec: AttackSpec, encoder: nn.Module, networks: dict[str, nn.Module]) 
         signature.bind(**arguments)
     except TypeError as error:
         raise ValueError(f"{spec['class_path']} does not take {sorted(arguments)}: {error}") from error
-    attack: Attack = attack_class(**arguments)
-    return attack
+    return attack_class(**arguments)
 
 
 def reconstruct_all(

@@ -26,6 +26,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facecrafter.attacks.averaging import average, match, shuffled
+from facecrafter.files import write_whole
 from facecrafter.randomness import seeded
 from facecrafter.store import TensorStore
 
@@ -35,6 +36,7 @@ VERSION = 1
 Countermeasure = Literal["none", "shuffle", "record"]
 Matching = Literal["plain", "matched"]
 SAME = ("encoder", "shape", "dtype", "batches")
+"""What the stores of all queries must have in common, and the averages then have too."""
 
 
 def run(
@@ -55,24 +57,27 @@ def run(
     """
     queries = [TensorStore.open(path) for path in features]
     check_queries(queries, countermeasure)
-    store = TensorStore.create(
-        output / "features",
-        {
-            "kind": "features",
-            **{name: queries[0].meta[name] for name in SAME},
-            "queries": [query.fingerprint() for query in queries],
-            "countermeasure": countermeasure,
-            "matching": matching,
-            "seed": seed,
-        },
-    )
+    meta = {
+        "kind": "features",
+        **{name: queries[0].meta[name] for name in SAME},
+        "queries": [query.fingerprint() for query in queries],
+        "countermeasure": countermeasure,
+        "matching": matching,
+        "seed": seed,
+    }
+    store = TensorStore.create(output / "features", meta)
     for number in tqdm(store.missing(), desc="averaging", unit="batch"):
         rows, shown = read_batch(queries, number)
+        # Seeded by the batch, so that a run that is started again shuffles as it would have.
         rng = seeded(seed, number)
         store.write(number, row=rows, **average_batch(shown, countermeasure, matching, rng))
-    found = store.load("aligned")["aligned"]
-    summary = {"queries": len(queries), "images": len(found), "aligned": found.double().mean().item()}
-    (output / "matching.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_whole(output / "matching.json", json.dumps(summary(store, len(queries)), indent=2) + "\n")
+
+
+def summary(store: TensorStore, queries: int) -> dict[str, int | float]:
+    """How many queries and images were averaged, and how often an image's own features came together."""
+    aligned = store.load("aligned")["aligned"]
+    return {"queries": queries, "images": len(aligned), "aligned": aligned.double().mean().item()}
 
 
 def check_queries(queries: list[TensorStore], countermeasure: Countermeasure) -> None:
@@ -89,6 +94,7 @@ def check_queries(queries: list[TensorStore], countermeasure: Countermeasure) ->
             raise ValueError(
                 f"{other.path} has another {different[0]} than {first.path}; protect the same images"
             )
+    # An average of one answer with itself would pass for an attack that averaging does not help.
     fingerprints = [query.fingerprint() for query in queries]
     for number, query in enumerate(queries):
         if countermeasure != "record" and fingerprints[number] in fingerprints[:number]:
@@ -99,7 +105,11 @@ def check_queries(queries: list[TensorStore], countermeasure: Countermeasure) ->
 
 
 def read_batch(queries: list[TensorStore], number: int) -> tuple[Tensor, Tensor]:
-    """The rows (N,) of one batch, and its features (Q, N, C, h, w) in every query."""
+    """The rows (N,) of one batch, and its features (Q, N, C, h, w) in every query.
+
+    Raises:
+        ValueError: the queries' batches are not of the same images.
+    """
     batches = [query.read(number) for query in queries]
     rows = batches[0]["row"]
     for query, batch in zip(queries, batches, strict=True):
@@ -132,6 +142,7 @@ def _nothing(queries: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def _shuffle(queries: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    # The first query keeps its order: it says which position an average is of.
     later = [shuffled(query, rng) for query in queries[1:]]
     features, orders = zip((queries[0], torch.arange(queries.shape[1])), *later, strict=True)
     return torch.stack(features), torch.stack(orders)

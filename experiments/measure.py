@@ -134,10 +134,8 @@ def run(
     utility = read_utility(target, reader, protected, data, faces, seed)
     write_table(output / "attributes.csv", utility.lines(data.attribute_names))
     if attacked is not None:
-        restarts = read_restarts(attacked, faces)
+        restarts, judges = read_restarts(attacked, faces), enrol(loaded, data, faces, seed)
         average = AverageFaces(sampled, faces, seed) if sampled else None
-        known, cache = data.faces("private_train"), data.cache_dir
-        judges = [Judge(name, oracle, known, faces, seed, cache) for name, oracle in loaded.items()]
         rows, per_image = compare(restarts, faces, judges, likeness, average)
         if average:
             write_table(output / "epsilon.csv", [point._asdict() for point in average.curve(restarts)])
@@ -161,6 +159,14 @@ def check_request(
         raise ValueError("name reconstructions or an identifier, not both: each is an attack of its own")
     if reconstructions and not oracles:
         raise ValueError("reconstructions need oracles to judge whom they show; name at least one")
+
+
+def enrol(
+    oracles: Mapping[str, IdentityOracle], data: FaceDataModule, faces: Faces, seed: int
+) -> list[Judge]:
+    """The oracles as judges, who know the private people from their private-train photographs."""
+    known, cache = data.faces("private_train"), data.cache_dir
+    return [Judge(name, oracle, known, faces, seed, cache) for name, oracle in oracles.items()]
 
 
 def compare(

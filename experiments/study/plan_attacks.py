@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.classes import complete, identity, import_class
+from experiments.attack import import_attack
+from experiments.classes import complete, identity
 from experiments.study.config import Attack, DefenceFit, StudyConfig
 from experiments.study.stages import Stage, references
 
@@ -63,7 +64,7 @@ def attack_stages(
         queries: references to what it averages beside the defence's own features.
     """
     where = f"attacks.{name}"
-    found = import_class(attack.class_path, where)
+    found = import_attack(attack.class_path, where)
     arguments = complete(found, attack.init_args, where, given={*networks, "encoder"})
     named = {"class_path": attack.class_path, "init_args": arguments}
     common = {"access": getattr(found, "access", "white"), "adaptive": attack.adaptive}

@@ -166,6 +166,13 @@ def test_an_unfinished_store_of_features_is_refused(features: TensorStore, tmp_p
         command(tmp_path)
 
 
+class NoAttack:
+    """Does something as soon as it is constructed."""
+
+    def __init__(self, encoder: nn.Module, prior: nn.Module) -> None:
+        raise SystemExit("constructed")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -178,6 +185,7 @@ def test_an_unfinished_store_of_features_is_refused(features: TensorStore, tmp_p
             {"attack": {"class_path": "facecrafter.attacks.WhiteBox", "init_args": {"queries": 1}}},
             "does not take.*queries",
         ),
+        ({"attack": {"class_path": f"{__name__}.NoAttack"}}, "NoAttack' is no attack"),
         ({"networks": {}}, "does not take.*prior"),
         ({"networks": {"prior": "other"}}, "no network to attack with"),
     ],

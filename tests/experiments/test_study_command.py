@@ -119,6 +119,10 @@ def metric_typo(config: dict[str, Any]) -> None:
     config["measure"]["metrics"][0]["init_args"] = {"pwer": 2}
 
 
+def no_attack(config: dict[str, Any]) -> None:
+    config["attacks"]["black_box"]["class_path"] = "trained_mask.TrainedMask"
+
+
 def no_metric(config: dict[str, Any]) -> None:
     config["measure"]["metrics"] = [model("trained_mask.TrainedMask", target="${target}")]
 
@@ -134,6 +138,7 @@ def no_metric(config: dict[str, Any]) -> None:
         (no_such_class, "fits.target.model: cannot import 'lightning_modules.Targets'"),
         (trainer_typo, "no such argument 'max_epoch'"),
         (metric_typo, "measure.metrics[0]: MeanError refuses its arguments"),
+        (no_attack, "attacks.black_box: 'trained_mask.TrainedMask' is no attack"),
         (no_metric, "TrainedMask is no metric"),
     ],
 )
