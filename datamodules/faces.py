@@ -269,6 +269,21 @@ class FaceDataModule(pl.LightningDataModule):
         ]
         return _digest([type(self).__name__, self.image_size, columns, labels, use, self.source(splits)])
 
+    def sizes(self) -> dict[str, int]:
+        """What networks have to know of the data, without decoding a picture: ``image_size``,
+        ``n_attributes``, ``n_private_identities``, ``n_public_identities`` (with copies still among them)."""
+        table, splits = self._planned
+        private, public = (
+            len(np.unique(splits.identity[splits.rows(*roles)].astype(str)))
+            for roles in (["private_train"], ["public", "public_val"])
+        )
+        return {
+            "image_size": self.image_size,
+            "n_attributes": len(table.attribute_names),
+            "n_private_identities": private,
+            "n_public_identities": public,
+        }
+
     @property
     def _fit_roles(self) -> list[FitRole]:
         return self.fit_role if isinstance(self.fit_role, list) else [self.fit_role]

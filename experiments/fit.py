@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import Namespace
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -24,6 +25,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from callbacks import EpochCheckpoints, FeatureWriter, ImageGrid, IterationLog, TimeLeft
 from experiments.machine import device
+from experiments.study.derived import fill_in
 from facecrafter.precision import fast_dtype
 from lightning_modules.artifacts import is_trained
 from lightning_modules.defences.base import Defence
@@ -41,6 +43,20 @@ LOGGERS = [
         "init_args": {"save_dir": ".", "project": "facecrafter", "offline": True, "log_model": False},
     },
 ]
+
+
+class FitParser(LightningArgumentParser):
+    """LightningCLI's parser; what the data knows (`image_size`, ...) need not be given to the model."""
+
+    def validate(self, namespace: Namespace, *args: Any, **kwargs: Any) -> None:
+        """Fill in the model's numbers that are the data's, then check everything."""
+        model, data = namespace.get("model"), namespace.get("data")
+        if model and data:
+            try:
+                fill_in(model, data)
+            except ValueError as error:
+                self.error(str(error))
+        super().validate(namespace, *args, **kwargs)
 
 
 class FitCLI(LightningCLI):
@@ -106,6 +122,7 @@ def main(args: list[str] | None = None) -> None:
     cli = FitCLI(
         run=False,
         args=args,
+        parser_class=FitParser,
         subclass_mode_model=True,
         subclass_mode_data=True,
         auto_configure_optimizers=False,

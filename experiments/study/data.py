@@ -55,15 +55,16 @@ class StudyData:
         """Hash of what the data's numbers depend on; the configuration is checked on the way."""
         text = json.dumps(self.config(overrides), sort_keys=True, default=str)
         if text not in self._fingerprints:
-            self._fingerprints[text] = self._make(overrides, where).fingerprint()
+            self._fingerprints[text] = self.instance(overrides, where).fingerprint()
         return self._fingerprints[text]
 
-    def _make(self, overrides: Mapping[str, Any], where: str) -> LightningDataModule:
+    def instance(self, overrides: Mapping[str, Any], where: str) -> LightningDataModule:
+        """The datamodule of a stage, not yet prepared."""
         config = self.config(overrides)
         if "class_path" not in overrides:
             return make_data(self.kind, config["init_args"], where)
         wrapper = class_of(overrides, where)
-        inner = self._make(config["init_args"]["data"]["init_args"], where)
+        inner = self.instance(config["init_args"]["data"]["init_args"], where)
         return make_data(wrapper, {**config["init_args"], "data": inner}, where)
 
 

@@ -13,6 +13,7 @@ from pytorch_lightning import Trainer
 from experiments.classes import complete, identity, plain
 from experiments.study.config import DEFENCE, DefenceFit, Fit, StudyConfig
 from experiments.study.data import StudyData, class_of
+from experiments.study.derived import derived
 from experiments.study.plan_attacks import VERSIONS, Point, attack_stages
 from experiments.study.plan_judging import Judging
 from experiments.study.stages import Stage, ordered, references, substitute
@@ -67,10 +68,12 @@ class Plan:
     def _fit(self, name: str, fit: Fit, where: str) -> Stage:
         found = class_of(fit.model, f"{where}.model")
         class_path = fit.model["class_path"]
-        arguments = complete(found, fit.model.get("init_args", {}), f"{where}.model")
-        if isinstance(fit, DefenceFit) and "seed" not in fit.model.get("init_args", {}):
-            arguments = {**arguments, "seed": self.config.seed}
         data = fit.data if isinstance(fit, DefenceFit) else self.data.for_training(fit.data)
+        faces = self.data.instance(data, f"{where}.data")
+        given = derived(found, fit.model.get("init_args", {}), faces, f"{where}.model")
+        arguments = complete(found, given, f"{where}.model")
+        if isinstance(fit, DefenceFit) and "seed" not in given:
+            arguments = {**arguments, "seed": self.config.seed}
         trainer = {**self.config.trainer, **fit.trainer}
         _check_trainer(trainer, where)
         config = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningModule
@@ -63,6 +64,12 @@ class TargetNetwork(LightningModule):
         self.weight_decay = weight_decay
         self.shift = shift
         self.auc = MeanAUC()
+
+    @staticmethod
+    def sizes_from_data(init_args: Mapping[str, Any]) -> dict[str, str]:
+        """Which of the data's numbers `n_outputs` is; configurations may leave it out."""
+        by_identity = init_args.get("loss") == "identities"
+        return {"n_outputs": "n_public_identities" if by_identity else "n_attributes"}
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] -> logits (N, n_outputs)."""
