@@ -22,7 +22,7 @@ class CelebA(PhotoDataModule):
         private_identities: as in the paper, 1,000.
         min_images: pictures a private person must have; 5 give four to train with and one to test.
         duplicates: see FaceDataModule.
-        kwargs: see FaceDataModule.
+        kwargs: see PhotoDataModule and FaceDataModule.
     """
 
     def __init__(
@@ -41,4 +41,4 @@ class CelebA(PhotoDataModule):
         )  # fmt: skip
 
     def read_table(self) -> FaceTable:
-        return read_celeba(self.root, self.attributes)
+        return read_celeba(self.root, self.attributes, self.missing)

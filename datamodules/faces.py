@@ -20,10 +20,11 @@ from torch.utils.data import DataLoader
 
 from datamodules.datasets import FaceDataset, ManifestDataset, uncollated
 from datamodules.shuffling import EpochShuffle
-from facecrafter.data.cache import ImageCache, Pictures, open_cache
+from facecrafter.data.cache import VERSION, ImageCache, Pictures, Wanted, open_cache
 from facecrafter.data.checks import check_identities, drop_copies, read_splits, refuse_copies
 from facecrafter.data.exposure import exposed_rows
 from facecrafter.data.manifest import manifest
+from facecrafter.data.refusals import listed
 from facecrafter.data.splits import ROLES, Role, SplitRule, Splits, split
 from facecrafter.data.table import FaceTable
 
@@ -34,7 +35,11 @@ FitRole = Literal["public", "private_train"]
 
 def default_cache_dir() -> Path:
     """``$FACECRAFTER_CACHE``, or ``~/.cache/facecrafter``."""
-    return Path(os.environ.get("FACECRAFTER_CACHE", "~/.cache/facecrafter")).expanduser()
+    folder = os.environ.get("FACECRAFTER_CACHE") or "~/.cache/facecrafter"
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"there is no home for {folder}: name a folder in FACECRAFTER_CACHE") from error
 
 
 class FaceDataModule(pl.LightningDataModule):
@@ -68,8 +73,8 @@ class FaceDataModule(pl.LightningDataModule):
             leaked: they join the public ones in training. For the networks of an attacker alone.
         attributes: names to learn; None means the data set's own choice.
         splits: a ``splits.csv`` to use instead of drawing one.
-        duplicates: whether the same bytes under two roles are an error or are dropped from the less private
-            role.
+        duplicates: whether pictures that look the same (to the last pixel, at ``image_size``) under two roles
+            or two people are an error, or are dropped from the less private role.
         seed: of the splits and the manifest.
         cache_dir: where decoded images are kept; None means ``$FACECRAFTER_CACHE`` or
             ``~/.cache/facecrafter``.
@@ -139,6 +144,11 @@ class FaceDataModule(pl.LightningDataModule):
         more."""
         return self.source(splits)
 
+    def picture_keys(self, splits: Splits) -> list[str]:
+        """What names each picture on this machine and changes with it: what was decoded before is then taken
+        over. Empty where that is not worth it."""
+        return [""] * len(splits)
+
     def prepare_data(self) -> None:
         """Decode and check everything once, before any training starts."""
         self._load()
@@ -186,18 +196,23 @@ class FaceDataModule(pl.LightningDataModule):
     def _load(self) -> tuple[Splits, ImageCache, np.ndarray]:
         """The checked splits, the cache, and for each row its position in the cache."""
         _, planned = self._planned
-        source = _digest([self.image_size, list(planned.image), self.cache_key(planned)])
+        source = _digest([VERSION, self.image_size, list(planned.image), self.cache_key(planned)])
         name = f"{type(self).__name__.lower()}-{self.image_size}-{source[:16]}"
-        cache = open_cache(
-            self.cache_dir, name, source, len(planned), self.image_size, lambda: self.pictures(planned)
+        wanted = Wanted(
+            source,
+            len(planned),
+            self.image_size,
+            lambda: self.picture_keys(planned),
+            lambda rows: iter(self.pictures(planned.take(rows))),
         )
+        cache = open_cache(self.cache_dir, name, wanted)
         hashed = planned.with_hashes(cache.sha256)
         if self.duplicates == "error":
-            refuse_copies(hashed)
+            refuse_copies(hashed, cache.digests)
             return hashed, cache, np.arange(len(hashed))
-        keep, dropped = drop_copies(hashed)
+        keep, dropped = drop_copies(hashed, cache.digests)
         if dropped:
-            log.warning("dropped %d copies of pictures in other roles: %s", len(dropped), ", ".join(dropped))
+            log.warning("dropped %d copies of pictures in other roles: %s", len(dropped), listed(dropped))
         kept = hashed.take(keep)
         check_identities(kept, "after dropping copies")
         return kept, cache, keep

@@ -21,8 +21,8 @@ class FolderFaces(PhotoDataModule):
         identity_column: header of the identities.
         image_size: side of the images.
         crop: side of the centred square; None takes the largest.
-        kwargs: see FaceDataModule; ``attributes`` defaults to all other columns (1/0, 1/-1, true/false or
-            yes/no).
+        kwargs: see PhotoDataModule and FaceDataModule; ``attributes`` defaults to all other columns (1/0,
+            1/-1, true/false or yes/no).
     """
 
     def __init__(
@@ -40,4 +40,6 @@ class FolderFaces(PhotoDataModule):
         self.path_column, self.identity_column = path_column, identity_column
 
     def read_table(self) -> FaceTable:
-        return read_folder(self.root, self.labels, self.path_column, self.identity_column, self.attributes)
+        return read_folder(
+            self.root, self.labels, self.path_column, self.identity_column, self.attributes, self.missing
+        )

@@ -25,7 +25,7 @@ class LFW(PhotoDataModule):
         private_identities: None means all people of ``min_images`` labelled pictures: 60 have 20.
         min_images: pictures a private person must have.
         train_test_ratio: as in the paper, 2:1.
-        kwargs: see FaceDataModule; ``attributes`` defaults to the paper's ten.
+        kwargs: see PhotoDataModule and FaceDataModule; ``attributes`` defaults to the paper's ten.
     """
 
     def __init__(
@@ -45,4 +45,4 @@ class LFW(PhotoDataModule):
         )  # fmt: skip
 
     def read_table(self) -> FaceTable:
-        return read_lfw(self.root, ATTRIBUTES if self.attributes is None else self.attributes)
+        return read_lfw(self.root, ATTRIBUTES if self.attributes is None else self.attributes, self.missing)

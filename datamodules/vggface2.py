@@ -23,8 +23,8 @@ class VGGFace2(PhotoDataModule):
         private_identities: how many people are private.
         min_images: pictures a private person must have.
         train_test_ratio: as in the paper, 2:1.
-        kwargs: see FaceDataModule; ``attributes`` defaults to five kinds of hair. Set ``public_limit``: there
-            are 3.3 million pictures.
+        kwargs: see PhotoDataModule and FaceDataModule; ``attributes`` defaults to five kinds of hair. Set
+            ``public_limit``: there are 3.3 million pictures.
     """
 
     def __init__(
@@ -47,5 +47,8 @@ class VGGFace2(PhotoDataModule):
 
     def read_table(self) -> FaceTable:
         return read_vggface2(
-            self.root, self.labels, HAIR_COLOURS if self.attributes is None else self.attributes
+            self.root,
+            self.labels,
+            HAIR_COLOURS if self.attributes is None else self.attributes,
+            self.missing,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -13,8 +14,11 @@ import pytorch_lightning as pl
 import torch
 from fake_faces import fake_celeba, fake_folder, fake_lfw, fake_vggface2
 from jsonargparse import ArgumentParser
+from PIL import Image
 
 from datamodules import LFW, CelebA, FaceDataModule, FolderFaces, SyntheticFaces, VGGFace2
+from datamodules.faces import default_cache_dir
+from facecrafter.data.decode import decode
 from facecrafter.data.splits import ROLES
 
 
@@ -206,7 +210,7 @@ def test_public_copies_of_private_pictures_are_refused_or_dropped(tmp_path: Path
     plan = ready(FolderFaces(**arguments)).splits
     private, public = (plan.image[plan.rows(role)[0]] for role in ("private_test", "public"))
     shutil.copy(root / private, root / public)
-    with pytest.raises(ValueError, match="same bytes play two roles") as error:
+    with pytest.raises(ValueError, match="same picture plays two roles") as error:
         FolderFaces(**arguments).prepare_data()
     assert private in str(error.value)
     assert public in str(error.value)
@@ -221,6 +225,94 @@ def test_public_copies_of_private_pictures_are_refused_or_dropped(tmp_path: Path
     assert (
         dropped.faces(role).images([position])[0] * 255
     ).round().byte().numpy().tolist() == pixels.tolist()
+
+
+def test_the_same_pixels_in_other_bytes_are_copies_too(tmp_path: Path, cache: str) -> None:
+    """Tools strip metadata, re-pack and append; what a network sees stays the same."""
+    root = fake_folder(tmp_path / "folder")
+    arguments = folder_arguments(root, cache)
+    plan = ready(FolderFaces(**arguments)).splits
+    private, public = (root / plan.image[plan.rows(role)[0]] for role in ("private_test", "public"))
+    with Image.open(private) as picture:
+        turned = picture.transpose(Image.Transpose.ROTATE_90)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        ways = [
+            lambda: picture.save(public, "PNG", compress_level=1),
+            lambda: picture.save(public, "TIFF"),
+            lambda: picture.save(public, "WEBP", lossless=True),
+            lambda: picture.convert("RGBA").save(public, "PNG"),
+            lambda: turned.save(public, "PNG", exif=exif),
+            lambda: public.write_bytes(private.read_bytes() + b"\n"),
+        ]
+        for way in ways:
+            way()
+            assert public.read_bytes() != private.read_bytes()
+            with pytest.raises(ValueError, match="same picture plays two roles") as error:
+                FolderFaces(**arguments).prepare_data()
+            assert {name for name in plan.image if f"{name} (" in str(error.value)} == {
+                str(path.relative_to(root)) for path in (private, public)
+            }
+
+
+def test_after_a_repair_only_the_repaired_picture_is_decoded(tmp_path: Path, cache: str, monkeypatch) -> None:
+    root = fake_celeba(tmp_path / "celeba")
+    folder = root / "img_align_celeba"
+    whole = {name: (folder / name).read_bytes() for name in ("000002.jpg", "000007.jpg", "000011.jpg")}
+    for name, content in whole.items():
+        (folder / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="3 of 40 pictures cannot be used") as error:
+        CelebA(str(root), private_identities=3, cache_dir=cache).prepare_data()
+    assert all(f"{folder / name}: cannot be read" in str(error.value) for name in whole)
+    for name, content in whole.items():
+        (folder / name).write_bytes(content)
+    decoded = []
+
+    def counted(path: Path, *how: object):
+        decoded.append(path.name)
+        return decode(path, *how)
+
+    monkeypatch.setattr("datamodules.photos.decode", counted)
+    repaired = ready(CelebA(str(root), private_identities=3, batch_size=4, cache_dir=cache))
+    assert sorted(decoded) == sorted(whole)
+    fresh = ready(CelebA(str(root), private_identities=3, batch_size=4, cache_dir=f"{cache}-2"))
+    assert repaired._cache.digests == fresh._cache.digests
+
+
+def test_a_picture_that_another_took_the_place_of_is_decoded_anew(tmp_path: Path, cache: str) -> None:
+    """With the same length and date, as copies that keep dates have them: the cache showed the other one."""
+    root = fake_folder(tmp_path / "folder")
+    arguments = folder_arguments(root, cache)
+    one, other = root / "person 0/0.png", root / "person 1/0.png"
+    for path in (one, other):
+        Image.open(path).save(path, "BMP")
+        os.utime(path, (1, 1))
+    before = ready(FolderFaces(**arguments))
+    one.rename(root / "aside")
+    other.rename(one)
+    (root / "aside").rename(other)
+    after = ready(FolderFaces(**arguments))
+    names = list(before.splits.image)
+    swapped = list(before.splits.sha256)
+    i, j = names.index("person 0/0.png"), names.index("person 1/0.png")
+    swapped[i], swapped[j] = swapped[j], swapped[i]
+    assert list(after.splits.sha256) == swapped
+
+
+def test_a_link_to_the_pictures_and_to_the_labels_works(tmp_path: Path, cache: str) -> None:
+    store = fake_celeba(tmp_path / "store")
+    root = tmp_path / "data" / "celeba"
+    root.mkdir(parents=True)
+    for entry in store.iterdir():
+        (root / entry.name).symlink_to(entry)
+    module = ready(CelebA(str(root), private_identities=3, batch_size=4, cache_dir=cache))
+    assert len(module.splits) == 40
+
+
+def test_an_empty_setting_of_the_cache_is_none(monkeypatch) -> None:
+    """It was the current folder."""
+    monkeypatch.setenv("FACECRAFTER_CACHE", "")
+    assert default_cache_dir() == Path.home() / ".cache" / "facecrafter"
 
 
 def test_a_truncated_picture_stops_before_training(tmp_path: Path, cache: str) -> None:

@@ -1,20 +1,51 @@
-"""Label files and paths that somebody else wrote: bounded, and never leading out of the data set."""
+"""Label files that somebody else wrote: bounded, and read as their writers write them."""
 
 from __future__ import annotations
 
 import csv
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from .folders import not_found
+from .refusals import nearest
 
 MAX_LABEL_BYTES = 256 * 2**20
 
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_SEPARATORS = (",", "\t", ";")
 
-def inside(root: Path, name: str) -> Path:
-    """The path of ``name`` below ``root``; ValueError where it leads out, through a link too."""
-    path = root / name
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise ValueError(f"{name!r} leads out of {root}: pictures must lie below it")
-    return path
+
+def relative(name: str) -> str:
+    """A label's path below the root, its parts separated by '/'.
+
+    Whatever lies below the root may be a link that the owner of the data made; but a label, which may be a
+    stranger's, leads nowhere else. A backslash separates as '/' does.
+
+    Raises:
+        ValueError: the path is empty, absolute or has '..' among its parts.
+    """
+    if re.match(r"[/\\]|[A-Za-z]:[/\\]", name):
+        raise ValueError(f"{name!r} leads out of the data set: paths must be relative to its root")
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if ".." in parts:
+        raise ValueError(f"{name!r} leads out of the data set: '..' is not allowed in a path")
+    if not parts:
+        raise ValueError("no path")
+    if unprintable := re.search(r"[\x00-\x1f]", name):
+        raise ValueError(f"{name!r} has the control character {unprintable[0]!r} in it")
+    return "/".join(parts)
+
+
+def person(name: str) -> str:
+    """A person's name in the one form that names the same person everywhere.
+
+    The same accent may be one character or two, a space may be a no-break one, and some characters cannot be
+    seen: two rows that read alike are one person.
+    """
+    visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    return " ".join(unicodedata.normalize("NFC", visible).split())
 
 
 def lines_of(path: Path, limit: int = MAX_LABEL_BYTES) -> Iterator[str]:
@@ -22,41 +53,97 @@ def lines_of(path: Path, limit: int = MAX_LABEL_BYTES) -> Iterator[str]:
 
     Raises FileNotFoundError naming the file, ValueError for one larger than ``limit`` bytes or no text.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: is its folder the root of the data set in its layout?")
-    if path.stat().st_size > limit:
-        raise ValueError(f"{path}: larger than {limit // 2**20} MiB, which no label file is")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        if not path.is_file():
+            raise not_found(path.parent, [path.name], "a label file")
+        if path.stat().st_size > limit:
+            raise ValueError(f"{path}: larger than {limit // 2**20} MiB, which no label file is")
+        with path.open("rb") as start:
+            encoding = "utf-16" if start.read(2) in _UTF_16 else "utf-8-sig"
+        with path.open(encoding=encoding, newline="") as file:
             yield from file
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a UTF-8 text file ({error})") from error
+    except UnicodeError as error:
+        raise ValueError(f"{path}: not a UTF-8 text file ({error}): save it as UTF-8") from error
+    except PermissionError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def header_of(path: Path, needed: Sequence[str], limit: int = MAX_LABEL_BYTES) -> list[str]:
     """The columns of a CSV file; ValueError where a ``needed`` one is missing or a name comes twice."""
-    header = [name.strip() for name in next(csv.reader(lines_of(path, limit)), [])]
-    for name in needed:
-        if name not in header:
-            raise ValueError(f"{path}: no column {name!r} among {', '.join(header)}")
-    if len(set(header)) != len(header):
-        raise ValueError(f"{path}: two columns have the same name: {', '.join(header)}")
-    return header
+    return _Csv(path, limit).columns(needed)
 
 
 def rows_of(path: Path, limit: int = MAX_LABEL_BYTES) -> Iterator[tuple[str, dict[str, str]]]:
     """Rows of a CSV file by column, each with where it stands ('FILE, line 7') for error messages.
 
+    Cells may be separated by commas, tabs or semicolons, and quoted; spaces around them do not count, nor do
+    rows and last columns without any content.
+
     Raises what ``header_of`` raises, and ValueError for a row of another length than the header.
     """
-    header = header_of(path, [], limit)
-    reader = csv.reader(lines_of(path, limit))
-    next(reader, None)
-    try:
-        for cells in reader:
-            where = f"{path}, line {reader.line_num}"
-            if len(cells) != len(header):
-                raise ValueError(f"{where}: {len(cells)} cells for {len(header)} columns")
-            yield where, dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+    return _Csv(path, limit).rows()
+
+
+class _Csv:
+    """A CSV file whose first line that is not empty names the columns."""
+
+    def __init__(self, path: Path, limit: int) -> None:
+        self.path = path
+        self._lines = lines_of(path, limit)
+        self._skipped, first = 0, ""
+        for first in self._lines:
+            if first.strip(" \t\r\n,;"):
+                break
+            self._skipped += 1
+        separator = max(_SEPARATORS, key=first.count)
+        self._reader = csv.reader(
+            self._chained(first), delimiter=separator, skipinitialspace=separator != "\t"
+        )
+
+    def _chained(self, first: str) -> Iterator[str]:
+        yield first
+        yield from self._lines
+
+    def columns(self, needed: Sequence[str]) -> list[str]:
+        header = self._header()
+        for name in needed:
+            if name not in header:
+                raise ValueError(
+                    f"{self.path}: no column {name!r} among {', '.join(header) or 'nothing'} (its first line)"
+                    + nearest(name, header)
+                )
+        named = [name for name in header if name]
+        if len(set(named)) != len(named):
+            raise ValueError(f"{self.path}: two columns have the same name: {', '.join(header)}")
+        return header
+
+    def _header(self) -> list[str]:
+        try:
+            return _without_empty_end([name.strip() for name in next(self._reader, [])])
+        except csv.Error as error:
+            raise ValueError(f"{self.path}, line 1: {error}") from error
+
+    def _line(self) -> int:
+        return self._skipped + self._reader.line_num
+
+    def rows(self) -> Iterator[tuple[str, dict[str, str]]]:
+        header = self.columns([])
+        try:
+            for raw in self._reader:
+                where = f"{self.path}, line {self._line()}"
+                cells = [cell.strip() for cell in raw]
+                if not any(cells):
+                    continue
+                if len(cells) > len(header) and not any(cells[len(header) :]):
+                    cells = cells[: len(header)]
+                if len(cells) != len(header):
+                    raise ValueError(f"{where}: {len(cells)} cells for {len(header)} columns")
+                yield where, dict(zip(header, cells, strict=True))
+        except csv.Error as error:
+            raise ValueError(f"{self.path}, line {self._line()}: {error}") from error
+
+
+def _without_empty_end(cells: list[str]) -> list[str]:
+    while cells and not cells[-1]:
+        cells.pop()
+    return cells

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
+import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +13,8 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from facecrafter.files import OWNER_ONLY, write_whole
 
 from .table import FaceTable, Text, text
 
@@ -59,11 +61,11 @@ class Splits:
 
     def write(self, path: str | Path) -> None:
         """Write ``splits.csv``, readable by its owner alone: it links pictures to people."""
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", newline="") as file:
-            os.fchmod(file.fileno(), 0o600)  # the file may have been there with another mode
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            writer.writerows(zip(self.image, self.sha256, self.identity, self.role, strict=True))
+        file = io.StringIO(newline="")
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(zip(self.image, self.sha256, self.identity, self.role, strict=True))
+        write_whole(path, file.getvalue(), OWNER_ONLY)
 
 
 @dataclass(frozen=True)
