@@ -65,7 +65,7 @@ class Outcomes:
         the defence's own, so attacks on one are left out. None where the two share no attack.
         """
         faced = [self._faced(*line[POINT]) for line in (first, second)]
-        shared = set(faced[0]) & set(faced[1])
+        shared = [way for way in faced[0] if way in faced[1]]  # in order: the first of equals is named
         if not shared:
             return None
         one, other = (max((found[way] for way in shared), key=self.rate) for found in faced)
