@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .files import header_of, person, rows_of
 from .folders import Names
-from .refusals import Refusals, nearest
+from .refusals import Refusals, nearest, quoted
 from .splits import ROLES, Splits
 from .table import FaceTable, text
 
@@ -48,12 +48,12 @@ def read_splits(path: str | Path, table: FaceTable) -> Splits:
 def _fault(line: dict[str, str], image: str | None, table: FaceTable, row_of: dict[str, int]) -> str:
     """What is wrong with a row of a splits file; '' if nothing is."""
     if image is None:
-        return f"{line['image']!r} is not among the labelled pictures{nearest(line['image'], row_of)}"
+        return f"{quoted(line['image'])} is not among the labelled pictures{nearest(line['image'], row_of)}"
     known = table.identity[row_of[image]]
     if person(line["identity"]) != known:
-        return f"{image!r} shows {known!r} by its label, not {line['identity']!r}"
+        return f"{image!r} shows {known!r} by its label, not {quoted(line['identity'])}"
     if line["role"] not in ROLES:
-        return f"the role {line['role']!r} is not one of {', '.join(ROLES)}"
+        return f"the role {quoted(line['role'])} is not one of {', '.join(ROLES)}"
     return ""
 
 

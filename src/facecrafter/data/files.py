@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from .folders import not_found
-from .refusals import nearest
+from .refusals import listed, nearest, quoted
 
 MAX_LABEL_BYTES = 256 * 2**20
 
@@ -27,14 +27,14 @@ def relative(name: str) -> str:
         ValueError: the path is empty, absolute or has '..' among its parts.
     """
     if re.match(r"[/\\]|[A-Za-z]:[/\\]", name):
-        raise ValueError(f"{name!r} leads out of the data set: paths must be relative to its root")
+        raise ValueError(f"{quoted(name)} leads out of the data set: paths must be relative to its root")
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if ".." in parts:
-        raise ValueError(f"{name!r} leads out of the data set: '..' is not allowed in a path")
+        raise ValueError(f"{quoted(name)} leads out of the data set: '..' is not allowed in a path")
     if not parts:
         raise ValueError("no path")
     if unprintable := re.search(r"[\x00-\x1f]", name):
-        raise ValueError(f"{name!r} has the control character {unprintable[0]!r} in it")
+        raise ValueError(f"{quoted(name)} has the control character {unprintable[0]!r} in it")
     return "/".join(parts)
 
 
@@ -109,12 +109,12 @@ class _Csv:
         for name in needed:
             if name not in header:
                 raise ValueError(
-                    f"{self.path}: no column {name!r} among {', '.join(header) or 'nothing'} (its first line)"
+                    f"{self.path}: no column {name!r} among {listed(header, 60)} (its first line)"
                     + nearest(name, header)
                 )
         named = [name for name in header if name]
         if len(set(named)) != len(named):
-            raise ValueError(f"{self.path}: two columns have the same name: {', '.join(header)}")
+            raise ValueError(f"{self.path}: two columns have the same name: {listed(header, 60)}")
         return header
 
     def _header(self) -> list[str]:

@@ -100,6 +100,14 @@ def holds_pictures(folder: Path) -> bool:
     return folder.is_dir() and any(map(_is_picture, _listed(folder)))
 
 
+def _is_file(path: Path) -> bool:
+    """As Path.is_file, but false for names that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 class Tree:
     """Files below a root, found as labels spell their paths."""
 
@@ -110,7 +118,7 @@ class Tree:
     def find(self, path: str) -> str | None:
         """The path of the file below the root: as spelt, or else the only one that differs in its Unicode
         form or in capital letters."""
-        if (self.root / path).is_file():
+        if _is_file(self.root / path):
             return path
         found: list[str] = []
         for part in path.split("/"):
@@ -118,7 +126,7 @@ class Tree:
             if name is None:
                 return None
             found.append(name)
-        return "/".join(found) if self.root.joinpath(*found).is_file() else None
+        return "/".join(found) if _is_file(self.root.joinpath(*found)) else None
 
     def nearest(self, path: str) -> str:
         """A suggestion, '; did you mean X?', for the first part of a path that is not there."""

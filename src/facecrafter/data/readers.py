@@ -13,7 +13,7 @@ import numpy as np
 
 from .files import header_of, lines_of, person, relative, rows_of
 from .folders import Names, Tree, entries_of, find, folders_in, holds_pictures, not_found, pictures_in
-from .refusals import Refusals, listed, nearest
+from .refusals import Refusals, listed, nearest, quoted
 from .table import FaceTable, find_columns
 
 log = logging.getLogger(__name__)
@@ -52,9 +52,9 @@ class _Absent:
         if self.missing == "skip":
             log.warning("%s: left out %d of %d rows without an image", self.source, count, self.rows)
             return
-        which = f"{where}: {name!r} has a label row but no image"
+        which = f"{where}: {quoted(name)} has a label row but no image"
         if count > 1:
-            names = listed(map(repr, self._where))
+            names = listed(map(quoted, self._where))
             which = f"{where}: {count} of {self.rows} pictures have a label row but no image: {names}"
         raise ValueError(
             f"{which}. Looked in {self.folder}, which holds {there}{closest(name)}. Add what is missing, or "
@@ -102,8 +102,8 @@ def read_celeba(root: Path, attributes: Sequence[str] | None, missing: Missing =
     absent.check(*_among(present.names))
     if nobody:
         raise ValueError(
-            f"{source}: {listed(map(repr, nobody))} has no identity in identity_CelebA.txt ({len(nobody)} of "
-            f"{absent.rows} pictures)"
+            f"{source}: {listed(map(quoted, nobody))} has no identity in identity_CelebA.txt "
+            f"({len(nobody)} of {absent.rows} pictures)"
         )
     return FaceTable.of(
         str(source), images, identities, np.array(flags, np.uint8), [names[c] for c in columns]
@@ -163,7 +163,8 @@ def _celeba_identities(source: Path) -> dict[str, str]:
             )
         if words[0] in people:
             raise ValueError(
-                f"{source}, line {number}: {words[0]!r} is listed more than once: keep one row per picture"
+                f"{source}, line {number}: {quoted(words[0])} is listed more than once: keep one row per "
+                "picture"
             )
         people[words[0]] = words[1]
     return people
@@ -346,10 +347,11 @@ def read_folder(
         file = os.path.realpath(root / found)
         if file in seen:
             refusals.add(
-                f"{where}: {found!r} is listed more than once (as {seen[file]}): keep one row per picture"
+                f"{where}: {quoted(found)} is listed more than once (as {seen[file]}): keep one row per "
+                "picture"
             )
             continue
-        seen[file] = f"{found!r} in line {where.rpartition(' ')[2]}"
+        seen[file] = f"{quoted(found)} in line {where.rpartition(' ')[2]}"
         images.append(found)
         identities.append(someone)
         flags.append(values)
@@ -376,5 +378,5 @@ def _named(identity: str) -> str:
 def _truth(name: str, value: str) -> int:
     word = value.strip().lower()
     if word not in _TRUE | _FALSE:
-        raise ValueError(f"{name} is {value!r}, expected 1 or 0, 1 or -1, true or false, yes or no")
+        raise ValueError(f"{name} is {quoted(value)}, expected 1 or 0, 1 or -1, true or false, yes or no")
     return int(word in _TRUE)

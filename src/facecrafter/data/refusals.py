@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
 
 SHOWN = 10
 """How many of the affected are named."""
+_LONGEST = 200
+_MOST = 20_000
+"""How many names are compared with another one: with millions it takes minutes."""
 
 
 class Refusals:
@@ -30,17 +34,20 @@ class Refusals:
             raise ValueError(str(self) if self.count == 1 else f"{what.format(self.count)}: {self}")
 
 
+def quoted(name: str) -> str:
+    """A name out of somebody's file, in quotes, its length bounded."""
+    return repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…")
+
+
 def listed(names: Iterable[str], shown: int = SHOWN) -> str:
     """The first names, and how many more there are: 'a, b and 7 more'; 'nothing' if there are none."""
     names = list(names)
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more if names else "nothing"
+    return ", ".join(name[: _LONGEST + 3] for name in names[:shown]) + more if names else "nothing"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """'; did you mean X?' for the closest of the names, '' where none is close."""
-    some = [
-        other for _, other in zip(range(20_000), names, strict=False)
-    ]  # comparing with millions takes minutes
-    close = difflib.get_close_matches(name, some, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    some = list(islice(names, _MOST))
+    close = difflib.get_close_matches(name[:_LONGEST], some, n=1, cutoff=0.6)
+    return f"; did you mean {quoted(close[0])}?" if close else ""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .refusals import quoted
+
 Text = NDArray[np.object_]
 """A column of strings (an object array: ``column == "x"`` is a mask)."""
 
@@ -49,7 +51,9 @@ class FaceTable:
             raise ValueError(f"{source}: lists no pictures")
         repeated = [name for name, count in Counter(image).items() if count > 1]
         if repeated:
-            raise ValueError(f"{source}: {repeated[0]!r} is listed more than once: keep one row per picture")
+            raise ValueError(
+                f"{source}: {quoted(repeated[0])} is listed more than once: keep one row per picture"
+            )
         order = np.argsort(text(image))
         return cls(text(image)[order], text(identity)[order], attributes[order], tuple(attribute_names))
 
@@ -63,7 +67,7 @@ def find_columns(source: str, names: Sequence[str], wanted: Sequence[str]) -> li
         if name not in names:
             close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
             raise ValueError(
-                f"{source}: no attribute {name!r}; did you mean {close[0]!r}?"
+                f"{source}: no attribute {name!r}; did you mean {quoted(close[0])}?"
                 if close
                 else f"{source}: no attribute {name!r}: the file has no attributes"
             )
