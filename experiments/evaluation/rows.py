@@ -26,7 +26,7 @@ LABELS = (
 COUNTS = ("n_images", "n_identities", "seed", "seconds")
 IMAGE_KEYS = ("oracle", "restart", "row", "identity")
 IMAGE_FIGURES = ("correct",)
-"""Of per_image.csv, what results.csv has under another name."""
+"""Columns of per_image.csv that results.csv has under another name."""
 
 
 def check_labels(labels: Mapping[str, Any] | None) -> None:
