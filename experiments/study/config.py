@@ -1,24 +1,97 @@
-"""What a study's YAML may say. Unknown and missing keys are named before anything runs."""
+"""What a study's YAML may say. Every mistake is named, with its place, before anything runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import yaml
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
+
+from experiments.study.layers import Layer, combined, layers
+from experiments.study.mistakes import sentences
+
+DEFENCE = "defence"
+"""'${defence}' stands for the defence, at one strength, that a network is trained for."""
 
 
-@dataclass
+def _named(form: str, pattern: str) -> AfterValidator:
+    """Text that becomes a part of file names, and so may not lead out of a folder."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text) or ".." in text:
+            raise PydanticCustomError("form", form)
+        return text
+
+    return AfterValidator(check)
+
+
+def _strength(value: Any) -> Any:
+    is_name = isinstance(value, str) and re.fullmatch(r"\w[\w.+-]*", value) and ".." not in value
+    if not is_name and not isinstance(value, bool | int | float):
+        raise PydanticCustomError(
+            "form", "a number, true or false, or a name of letters, digits, '-', '_' and '.'"
+        )
+    return value
+
+
+def _class(section: dict[str, Any]) -> dict[str, Any]:
+    known = {"class_path": str, "init_args": dict}
+    if (
+        "class_path" not in section
+        or section.keys() - known.keys()
+        or not all(isinstance(value, known[key]) for key, value in section.items())
+    ):
+        raise PydanticCustomError("form", "{class_path: package.Class, init_args: {name: value}}")
+    return section
+
+
+def _oracle(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _class(value)
+    if isinstance(value, str) and value:
+        return value
+    raise PydanticCustomError("form", "'${fit}', or class_path and init_args of an oracle")
+
+
+# Strict: a value that YAML reads as another type than asked for is a mistake, whose meaning is not guessed.
+Text = Annotated[str, Field(strict=True, min_length=1)]
+Whole = Annotated[int, Field(strict=True, ge=0)]
+Positive = Annotated[int, Field(strict=True, ge=1)]
+Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+YesNo = Annotated[bool, Field(strict=True)]
+Name = Annotated[str, Field(strict=True), _named("made of letters, digits, '-' and '_'", r"\w[\w-]*")]
+StudyName = Annotated[
+    str, Field(strict=True), _named("made of letters, digits, '-', '_' and '.'", r"\w[\w.-]*")
+]
+Arguments = dict[Annotated[str, Field(strict=True)], Any]
+ClassSection = Annotated[Arguments, AfterValidator(_class)]
+Strengths = Annotated[list[Annotated[Any, AfterValidator(_strength)]], Field(min_length=1)]
+Adaptive = Literal["none", "A1", "A2", "A3", "exposure"]
+KNOWN_KEYS = ConfigDict(extra="forbid")
+
+
+@dataclass(config=KNOWN_KEYS)
 class Cost:
-    """A guess for `--dry-run`, until the stage has run once."""
+    """What a stage takes.
 
-    minutes: float | None = field(default=None, kw_only=True)
-    megabytes: float | None = field(default=None, kw_only=True)
+    Attributes:
+        minutes, megabytes: time and disk as guessed for `--dry-run`, until the stage has run once.
+        memory: GiB, for executors that share machines out.
+        cpus: cores, for them too.
+    """
+
+    minutes: Amount | None = field(default=None, kw_only=True)
+    megabytes: Amount | None = field(default=None, kw_only=True)
+    memory: Amount | None = field(default=None, kw_only=True)
+    cpus: Positive | None = field(default=None, kw_only=True)
 
 
-@dataclass
+@dataclass(config=KNOWN_KEYS)
 class Query(Cost):
     """What every defence is asked to protect beside the private-test images.
 
@@ -27,11 +100,11 @@ class Query(Cost):
         query: how often the same images were protected before; see Defence.
     """
 
-    data: dict[str, Any] = field(default_factory=dict)
-    query: int = 0
+    data: Arguments = field(default_factory=dict)
+    query: Whole = 0
 
 
-@dataclass
+@dataclass(config=KNOWN_KEYS)
 class Fit(Cost):
     """A module to train. One that refers to '${defence}' or to a query is trained for every defence anew.
 
@@ -43,13 +116,13 @@ class Fit(Cost):
         keep: epochs whose weights are kept, for an attack's curve.
     """
 
-    model: dict[str, Any]
-    trainer: dict[str, Any] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
-    keep: list[int] = field(default_factory=list)
+    model: ClassSection
+    trainer: Arguments = field(default_factory=dict)
+    data: Arguments = field(default_factory=dict)
+    keep: list[Whole] = field(default_factory=list)
 
 
-@dataclass
+@dataclass(config=KNOWN_KEYS)
 class DefenceFit(Fit):
     """A defence, at one or several strengths.
 
@@ -62,14 +135,14 @@ class DefenceFit(Fit):
         attacked: False where no feature leaves the device, so that only utility is measured.
     """
 
-    strengths: dict[str, list[Any]] = field(default_factory=dict)
-    replaces: str | None = None
-    instead: dict[str, str] = field(default_factory=dict)
-    head: str | None = None
-    attacked: bool = True
+    strengths: dict[Name, Strengths] = field(default_factory=dict)
+    replaces: Text | None = None
+    instead: dict[Name, Text] = field(default_factory=dict)
+    head: Text | None = None
+    attacked: YesNo = True
 
 
-@dataclass
+@dataclass(config=KNOWN_KEYS)
 class Averaging:
     """The queries whose features an attacker averages: A3.
 
@@ -79,20 +152,20 @@ class Averaging:
         countermeasures: what the user does against it: none, shuffle, record.
     """
 
-    queries: list[str]
-    matching: str = "plain"
-    countermeasures: list[str] = field(default_factory=lambda: ["none"])
+    queries: list[Text]
+    matching: Literal["plain", "matched"] = "plain"
+    countermeasures: list[Literal["none", "shuffle", "record"]] = field(default_factory=lambda: ["none"])
 
 
-@dataclass
+@dataclass(config=KNOWN_KEYS)
 class AgainstDefences:
     """Runs against these defences: patterns of their names, or of names and strengths ('crafter.beta=1')."""
 
-    against: list[str] = field(default_factory=lambda: ["*"], kw_only=True)
-    adaptive: str = field(default="none", kw_only=True)
+    against: list[Text] = field(default_factory=lambda: ["*"], kw_only=True)
+    adaptive: Adaptive = field(default="none", kw_only=True)
 
 
-@dataclass
+@dataclass(config=KNOWN_KEYS)
 class Attack(AgainstDefences, Cost):
     """An attack on features.
 
@@ -102,26 +175,22 @@ class Attack(AgainstDefences, Cost):
         averaging: reads the averages of several queries.
     """
 
-    class_path: str
-    init_args: dict[str, Any] = field(default_factory=dict)
-    networks: dict[str, str] = field(default_factory=dict)
-    batch_size: int = 64
-    epochs: list[int] = field(default_factory=list)
+    class_path: Text
+    init_args: Arguments = field(default_factory=dict)
+    networks: dict[Name, Text] = field(default_factory=dict)
+    batch_size: Positive = 64
+    epochs: list[Whole] = field(default_factory=list)
     averaging: Averaging | None = None
 
-    def __post_init__(self) -> None:
-        if self.averaging is not None:
-            self.averaging = build(Averaging, self.averaging, f"the averaging of {self.class_path}")
 
-
-@dataclass
+@dataclass(config=KNOWN_KEYS)
 class Identification(AgainstDefences, Cost):
     """Identities read from features, without an image: the FeatureIdentifier '${fit}'."""
 
-    identifier: str
+    identifier: Text
 
 
-@dataclass
+@dataclass(config=KNOWN_KEYS)
 class Measure(Cost):
     """What is measured with beside the oracles.
 
@@ -132,30 +201,30 @@ class Measure(Cost):
         head: in the development scenario the fit, a HeadTraining, that learns from protected features.
     """
 
-    prior: str | None = None
-    lpips_weights: str | None = None
-    metrics: list[dict[str, Any]] = field(default_factory=list)
-    head: str | None = None
+    prior: Text | None = None
+    lpips_weights: Text | None = None
+    metrics: list[ClassSection] = field(default_factory=list)
+    head: Text | None = None
 
 
-@dataclass
+@dataclass(config=KNOWN_KEYS)
 class StudyConfig:
     """A whole comparison. '${name}' anywhere stands for the artifact folder of the fit or query `name`."""
 
-    name: str
-    dataset: str
-    network: str
-    data: dict[str, Any]
-    fits: dict[str, Fit]
-    oracles: dict[str, Any]
-    defences: dict[str, DefenceFit]
-    attacks: dict[str, Attack]
-    queries: dict[str, Query] = field(default_factory=dict)
-    identifications: dict[str, Identification] = field(default_factory=dict)
-    scenario: str = "deployment"
-    seed: int = 0
-    jobs: int = 2
-    trainer: dict[str, Any] = field(default_factory=dict)
+    name: StudyName
+    dataset: Text
+    network: Text
+    data: ClassSection
+    fits: dict[Name, Fit]
+    oracles: dict[Name, Annotated[Any, AfterValidator(_oracle)]]
+    defences: dict[Name, DefenceFit]
+    attacks: dict[Name, Attack]
+    queries: dict[Name, Query] = field(default_factory=dict)
+    identifications: dict[Name, Identification] = field(default_factory=dict)
+    scenario: Literal["deployment", "development"] = "deployment"
+    seed: Whole = 0
+    jobs: Positive = 2
+    trainer: Arguments = field(default_factory=dict)
     measure: Measure = field(default_factory=Measure)
 
     def resolved(self) -> dict[str, Any]:
@@ -163,98 +232,46 @@ class StudyConfig:
         return asdict(self)
 
 
-NESTED = {
-    "queries": Query,
-    "fits": Fit,
-    "defences": DefenceFit,
-    "attacks": Attack,
-    "identifications": Identification,
-}
-DEFENCE = "defence"
-"""'${defence}' stands for the defence, at one strength, that a network is trained for."""
-
-
 def load(path: str | Path) -> StudyConfig:
-    """Read a study's YAML, and before it the one that it `extends`.
+    """Read a study's YAML, and before it the files that it `extends`; see layers.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not YAML, or a key is unknown or missing.
+        ValueError: it is not YAML, or says what a study cannot mean; every mistake has a sentence.
     """
-    return parse(read(Path(path)), str(path))
-
-
-def read(path: Path, above: tuple[Path, ...] = ()) -> Any:
-    """The content of a YAML file, laid over that of the file it `extends` (relative to its own folder)."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such study configuration; see experiments/configs/ for examples")
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(content, Mapping) or "extends" not in content:
-        return content
-    base = path.parent / str(content["extends"])
-    if base.resolve() in (above := (*above, path.resolve())):
-        raise ValueError(f"{path} extends {base}, which extends it in turn")
-    return overlay(read(base, above), {name: value for name, value in content.items() if name != "extends"})
-
-
-def overlay(base: Any, over: Any) -> Any:
-    """`over` in place of `base`, but mappings are merged; a key whose value is null is left out."""
-    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
-        return over
-    merged = {name: overlay(base.get(name), value) for name, value in over.items() if value is not None}
-    return {**{name: value for name, value in base.items() if name not in over}, **merged}
+    return _build(layers(Path(path)))
 
 
 def parse(content: Any, where: str) -> StudyConfig:
     """Build a StudyConfig from plain dicts; `where` names the file in errors."""
-    if not isinstance(content, Mapping):
-        raise ValueError(
-            f"{where}: a study is a mapping with the keys {[item.name for item in fields(StudyConfig)]}"
-        )
-    content = dict(content)
-    for section, kind in NESTED.items():
-        if isinstance(content.get(section), Mapping):
-            content[section] = {
-                name: build(kind, item, f"{where}: {section}.{name}")
-                for name, item in content[section].items()
-            }
-    content["measure"] = build(Measure, content.get("measure") or {}, f"{where}: measure")
-    config = build(StudyConfig, content, where)
-    _check(config, where)
+    return _build([Layer(Path(where), content)])
+
+
+def _build(found: Sequence[Layer]) -> StudyConfig:
+    where = found[-1].file
+    try:
+        config = TypeAdapter(StudyConfig).validate_python(combined(found))
+    except ValidationError as error:
+        raise _refusal(where, sentences(error, StudyConfig, found)) from None
+    if contradictions := _contradictions(config):
+        raise _refusal(where, [f"{where}: {contradiction}" for contradiction in contradictions])
     return config
 
 
-def build(kind: type, content: Any, where: str) -> Any:
-    """Call a dataclass with the keys of a mapping, or say which of them is unknown or missing."""
-    known = {item.name: item for item in fields(kind)}
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{where}: expected a mapping with the keys {sorted(known)}, not {content!r}")
-    if unknown := sorted(set(content) - set(known)):
-        raise ValueError(f"{where}: unknown key {unknown[0]!r}; the keys are {sorted(known)}")
-    required = {
-        name for name, item in known.items() if item.default is MISSING and item.default_factory is MISSING
-    }
-    if missing := sorted(required - set(content)):
-        raise ValueError(f"{where}: the key {missing[0]!r} is missing")
-    return kind(**content)
+def _refusal(where: Path, mistakes: Sequence[str]) -> ValueError:
+    if len(mistakes) == 1:
+        return ValueError(mistakes[0])
+    return ValueError("\n  ".join([f"{where} has {len(mistakes)} mistakes:", *mistakes]))
 
 
-def _check(config: StudyConfig, where: str) -> None:
+def _contradictions(config: StudyConfig) -> list[str]:
+    """Mistakes for which no single value is to blame."""
+    found = []
     if "none" not in config.defences:
-        raise ValueError(
-            f"{where}: defences needs 'none', the undefended network that everything is compared with"
-        )
-    if not config.oracles or not config.attacks:
-        raise ValueError(f"{where}: a study needs at least one of oracles and one of attacks")
-    for kind in (*NESTED, "oracles"):
-        section = getattr(config, kind)
-        if not isinstance(section, Mapping):
-            raise ValueError(f"{where}: {kind} is a mapping from names, not {section!r}")
-        if odd := [name for name in section if not str(name).replace("_", "").replace("-", "").isalnum()]:
-            raise ValueError(f"{where}: {kind}.{odd[0]}: a name is made of letters, digits, '-' and '_'")
+        found.append("defences needs 'none', the undefended network that everything is compared with")
+    for kind in ("oracles", "attacks"):
+        if not getattr(config, kind):
+            found.append(f"{kind} is empty; a study needs at least one")
     names = ["data", DEFENCE, *config.fits, *config.queries, *config.defences]
-    if clash := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{where}: the name {clash[0]!r} is used twice")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    return found + [f"the name {name!r} is used twice" for name in twice]

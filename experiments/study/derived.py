@@ -72,7 +72,7 @@ def fill_in(model: Namespace, data: Namespace) -> None:
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data")
-    faces = parser.instantiate_classes(Namespace(data=data.clone())).data
+    faces = parser.instantiate(Namespace(data=data.clone())).data
     found = import_class(model.class_path, "model")
     # The parser has put the class's defaults in already: such a value was not given.
     defaults = {name: item.default for name, item in inspect.signature(found).parameters.items()}

@@ -11,8 +11,9 @@ import pytest
 from conftest import Command
 from tiny_study import DATA, model, tiny_study, write
 
-from experiments.study.config import load, overlay
+from experiments.study.config import load
 from experiments.study.config import parse as parse_config
+from experiments.study.layers import overlay
 from experiments.study.plan import Plan
 from experiments.study.stages import ancestors
 
@@ -225,7 +226,7 @@ def test_a_configuration_extends_another_and_says_only_what_is_new(tmp_path: Pat
     assert config.attacks["a1_black_box"].adaptive == "A1"
 
     write({"extends": "over.yaml"}, tmp_path / "base.yaml")
-    with pytest.raises(ValueError, match="extends it in turn"):
+    with pytest.raises(ValueError, match="a file cannot extend itself"):
         load(tmp_path / "over.yaml")
 
 

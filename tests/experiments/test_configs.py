@@ -15,7 +15,8 @@ from fake_faces import fake_celeba, fake_folder, fake_lfw, fake_vggface2
 from experiments import fit
 from experiments.study.__main__ import parse
 from experiments.study.carry_out import run
-from experiments.study.config import load, overlay, read
+from experiments.study.config import load
+from experiments.study.layers import overlay, read
 from experiments.study.plan import Plan
 from facecrafter.store import TensorStore
 

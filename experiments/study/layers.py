@@ -1,0 +1,91 @@
+"""YAML files that extend each other: which they are, in which order, and what they say together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+
+class Layer(NamedTuple):
+    """A file and its content, `extends` taken out."""
+
+    file: Path
+    content: Any
+
+
+class Loader(yaml.SafeLoader):
+    """Reads 1e-5 as a number, as everything but YAML 1.1 does, and refuses a key that stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {twice!r} stands twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read(path: Path) -> Any:
+    """The content of a YAML file, laid over that of the files it `extends`; see layers."""
+    return combined(layers(path))
+
+
+def combined(found: Sequence[Layer]) -> Any:
+    """What the files say together, the last over the others."""
+    return reduce(overlay, (layer.content for layer in found))
+
+
+def layers(path: Path) -> list[Layer]:
+    """A YAML file, last, and before it those it `extends`: one or a list, relative to its own folder.
+
+    A later one goes over an earlier one. A file that is reached in several ways counts once, where it is
+    reached first, so that what stands over it there stays.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a file is not YAML, or extends itself.
+    """
+    found: dict[Path, Layer] = {}
+    _collect(path, (), found)
+    return list(found.values())
+
+
+def overlay(base: Any, over: Any) -> Any:
+    """`over` in place of `base`, but mappings are merged; a key whose value is null is left out."""
+    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
+        return over
+    merged = {name: overlay(base.get(name), value) for name, value in over.items() if value is not None}
+    return {**{name: value for name, value in base.items() if name not in over}, **merged}
+
+
+def _collect(path: Path, above: tuple[Path, ...], found: dict[Path, Layer]) -> None:
+    """Adds to `found` the files that `path` extends, then itself. `above` are those that led here."""
+    if path.resolve() in found:
+        return
+    if not path.is_file():
+        reason = f"{above[-1]} extends it" if above else "see experiments/configs/ for examples"
+        raise FileNotFoundError(f"{path}: no such study configuration; {reason}")
+    if path.resolve() in [other.resolve() for other in above]:
+        raise ValueError(" extends ".join(map(str, (*above, path))) + ": a file cannot extend itself")
+    try:
+        content = yaml.load(path.read_text(), Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    if isinstance(content, Mapping) and "extends" in content:
+        bases = content["extends"] if isinstance(content["extends"], list) else [content["extends"]]
+        if other := [base for base in bases if not isinstance(base, str) or not base]:
+            raise ValueError(f"{path}: extends is {other[0]!r}, but should be a file or a list of files")
+        for base in bases:
+            _collect(path.parent / base, (*above, path), found)
+        content = {name: value for name, value in content.items() if name != "extends"}
+    found[path.resolve()] = Layer(path, content)
