@@ -58,7 +58,7 @@ class PhotoDataModule(FaceDataModule):
         return map(self._decode, splits.image)  # a map goes on after an error, a generator does not
 
     def _decode(self, name: str) -> tuple[Pixels, str]:
-        return decode(self.root / relative(name), self.image_size, self.crop)
+        return decode(self.root / relative(name, self.root), self.image_size, self.crop)
 
     def _stat(self, name: str) -> os.stat_result:
         return os.stat(f"{self.root}/{name}")  # noqa: PTH116  # for hundreds of thousands, every time

@@ -17,18 +17,21 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATORS = (",", "\t", ";")
 
 
-def relative(name: str) -> str:
+def relative(name: str, root: Path) -> str:
     """A label's path below the root, its parts separated by '/'.
 
     Whatever lies below the root may be a link that the owner of the data made; but a label, which may be a
-    stranger's, leads nowhere else. A backslash separates as '/' does.
+    stranger's, leads nowhere else. A backslash separates as '/' does, and the root may stand before the path.
 
     Raises:
-        ValueError: the path is empty, absolute or has '..' among its parts.
+        ValueError: the path is empty, begins elsewhere or has '..' among its parts.
     """
-    if re.match(r"[/\\]|[A-Za-z]:[/\\]", name):
-        raise ValueError(f"{quoted(name)} leads out of the data set: paths must be relative to its root")
-    parts = PurePosixPath(name.replace("\\", "/")).parts
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_relative_to(root.absolute()):
+        path = path.relative_to(root.absolute())
+    if path.is_absolute() or re.match("[A-Za-z]:/", str(path)):
+        raise ValueError(f"{quoted(name)} leads out of the data set: it lies below {root}")
+    parts = path.parts
     if ".." in parts:
         raise ValueError(f"{quoted(name)} leads out of the data set: '..' is not allowed in a path")
     if not parts:

@@ -129,7 +129,7 @@ class Tree:
         return "/".join(found) if _is_file(self.root.joinpath(*found)) else None
 
     def nearest(self, path: str) -> str:
-        """A suggestion, '; did you mean X?', for the first part of a path that is not there."""
+        """A suggestion, ' (did you mean X?)', for the first part of a path that is not there."""
         folder = ""
         for part in path.split("/"):
             name = self._names(folder).find(part)

@@ -56,9 +56,10 @@ class _Absent:
         if count > 1:
             names = listed(map(quoted, self._where))
             which = f"{where}: {count} of {self.rows} pictures have a label row but no image: {names}"
+        meant = closest(name) if count == 1 else ""
         raise ValueError(
-            f"{which}. Looked in {self.folder}, which holds {there}{closest(name)}. Add what is missing, or "
-            "set missing to 'skip' if only a part of the set is wanted"
+            f"{which}. Looked in {self.folder}, which holds {there}{meant}. Add "
+            "what is missing, or set missing to 'skip' if only a part of the set is wanted"
         )
 
 
@@ -335,7 +336,7 @@ def read_folder(
     for where, row in rows_of(labels):
         absent.rows += 1
         try:
-            spelt = relative(row[path])
+            spelt = relative(row[path], root)
             someone, values = _named(row[identity]), [_truth(name, row[name]) for name in chosen]
         except ValueError as error:
             refusals.add(f"{where}: {error}")

@@ -43,11 +43,12 @@ def listed(names: Iterable[str], shown: int = SHOWN) -> str:
     """The first names, and how many more there are: 'a, b and 7 more'; 'nothing' if there are none."""
     names = list(names)
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(name[: _LONGEST + 3] for name in names[:shown]) + more if names else "nothing"
+    first = (name[: _LONGEST + 3].encode(errors="backslashreplace").decode() for name in names[:shown])
+    return ", ".join(first) + more if names else "nothing"
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """'; did you mean X?' for the closest of the names, '' where none is close."""
+    """' (did you mean X?)' for the closest of the names, '' where none is close."""
     some = list(islice(names, _MOST))
     close = difflib.get_close_matches(name[:_LONGEST], some, n=1, cutoff=0.6)
-    return f"; did you mean {quoted(close[0])}?" if close else ""
+    return f" (did you mean {quoted(close[0])}?)" if close else ""

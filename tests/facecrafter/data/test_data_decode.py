@@ -257,20 +257,20 @@ def test_colour_spaces_of_printers_are_converted(tmp_path: Path) -> None:
         assert np.abs(pixels - np.asarray(wanted).astype(int)).mean() < 6, name
 
 
-def exif(orientation: int, resolution: bytes = struct.pack(">II", 72, 1)) -> bytes:
-    """Orientation and a resolution, whose eight bytes may be no fraction at all."""
-    entries = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0) + struct.pack(">HHII", 0x011A, 5, 1, 38)
+def exif(orientation: int, resolution: bytes = struct.pack(">II", 72, 1), kind: int = 5) -> bytes:
+    """Orientation and a resolution, whose eight bytes may be no fraction; kind 10 is one with a sign."""
+    entries = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0) + struct.pack(">HHII", 0x011A, kind, 1, 38)
     return b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 2) + entries + struct.pack(">I", 0) + resolution
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("resolution", [(72, 1), (-1, 0)])
+@pytest.mark.parametrize(("kind", "resolution"), [(5, (72, 1)), (5, (-1, 0)), (10, (-1, 0)), (2, (-1, 0))])
 def test_only_the_orientation_of_the_metadata_matters(
-    tmp_path: Path, orientation: int, resolution: tuple[int, int]
+    tmp_path: Path, orientation: int, kind: int, resolution: tuple[int, int]
 ) -> None:
     """Against Pillow's own turning, where the metadata are sound."""
     one, other = tmp_path / "broken.jpg", tmp_path / "sound.jpg"
-    Image.fromarray(face()).save(one, exif=exif(orientation, struct.pack(">ii", *resolution)))
+    Image.fromarray(face()).save(one, exif=exif(orientation, struct.pack(">ii", *resolution), kind))
     Image.fromarray(face()).save(other, exif=exif(orientation))
     with Image.open(other) as picture:
         turned = np.asarray(ImageOps.exif_transpose(picture))

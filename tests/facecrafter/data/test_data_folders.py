@@ -4,6 +4,7 @@ parts."""
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import unicodedata
 from collections.abc import Callable
@@ -179,7 +180,7 @@ def test_another_name_is_refused_with_what_was_looked_for_where_and_what_is_ther
     root = fake_celeba(tmp_path / "celeba", 2, 2)
     with pytest.raises(FileNotFoundError, match=rf"lies beside, in {root}: make that the root"):
         celeba(root / "img_align_celeba")
-    with pytest.raises(FileNotFoundError, match=r"there is no folder .*celebA; did you mean 'celeba'"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*celebA \(did you mean 'celeba'"):
         celeba(tmp_path / "celebA")
     shutil.rmtree(root / "img_align_celeba")
     (root / "img_align_celeba").symlink_to("/nowhere/at/all")
@@ -266,3 +267,21 @@ def test_labels_of_other_people_than_those_there_are_named(tmp_path: Path) -> No
     labels.write_text(labels.read_text().replace("n0000", "m0000"))
     with pytest.raises(ValueError, match=r"none of its people is among the 4 in .* such as n00000"):
         vgg(root)
+
+
+def test_paths_that_begin_with_the_root_are_read(tmp_path: Path) -> None:
+    """As scripts that walk a folder write them."""
+    root = fake_folder(tmp_path, 2, 2)
+    wanted = list(folder(root).image)
+    (root / "labels.csv").write_text(
+        (root / "labels.csv").read_text().replace("\nperson", f"\n{root}/person")
+    )
+    assert list(folder(root).image) == wanted
+
+
+def test_a_name_on_disk_that_is_no_text_does_not_hide_the_error(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / os.fsdecode(b"caf\xe9.txt")).touch()
+    with pytest.raises(FileNotFoundError, match=r"holds caf.udce9\.txt") as error:
+        celeba(tmp_path / "data")
+    str(error.value).encode()  # printing it is no second error
