@@ -30,6 +30,9 @@ from facecrafter.precision import fast_dtype
 from lightning_modules.artifacts import is_trained
 from lightning_modules.defences.base import Defence
 
+VERSION = 1
+"""Raised when what this command computes changes for every module: a study then computes it again."""
+
 # A rank with fewer batches waits for the others when it is done: crafting a batch may take hours.
 PATIENCE = timedelta(days=7)
 DDP_STRATEGIES = {"ddp": {}, "ddp_find_unused_parameters_true": {"find_unused_parameters": True}}

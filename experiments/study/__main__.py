@@ -3,7 +3,8 @@
     python -m experiments.study --config experiments/configs/demo.yaml [--output DIR]
 
 What is done is kept in the folder of artifacts under a key of everything it depends on, so a second run, or
-one after a crash or a change of the configuration, computes only what is missing.
+one after a crash or a change of the configuration, computes only what is missing. A stage that
+fails stops only what depends on it; the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 from pathlib import Path
 
 from experiments.study.carry_out import run
+from experiments.study.executors import NAMES
 
 
 def parse(args: list[str] | None) -> argparse.Namespace:
@@ -31,6 +33,15 @@ def parse(args: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--jobs", type=int, help="stages that run at the same time; default: the configuration's"
+    )
+    parser.add_argument(
+        "--executor",
+        choices=NAMES,
+        default="local",
+        help="who runs the stages: processes on this machine, a Ray cluster (extra `ray`) or Slurm (`slurm`)",
+    )
+    parser.add_argument(
+        "--jobs-per-gpu", type=int, default=1, help="stages that share a GPU (default: one for each)"
     )
     parser.add_argument(
         "--only", metavar="STAGE", help="run this stage or defence (a pattern), and what it builds on"

@@ -10,16 +10,19 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import yaml
 
+from experiments.study.artifacts import Artifacts
 from experiments.study.config import load
 from experiments.study.data import SPLITS, refuse_other_pictures
+from experiments.study.executors import make
+from experiments.study.keys import Stage, ancestors, descendants, keys
 from experiments.study.plan import Plan
 from experiments.study.runner import Runner, clock
-from experiments.study.stages import Stage, ancestors, descendants, keys
-from experiments.study.workshop import Workshop
+from facecrafter.files import OWNER_ONLY, write_whole
 
 
 def select(stages: Mapping[str, Stage], pattern: str) -> set[str]:
@@ -36,46 +39,46 @@ def select(stages: Mapping[str, Stage], pattern: str) -> set[str]:
     return found
 
 
-def describe(stages: Mapping[str, Stage], workshop: Workshop, wanted: set[str], jobs: int) -> None:
+def describe(stages: Mapping[str, Stage], artifacts: Artifacts, wanted: set[str], jobs: int) -> None:
     """Print which stages are cached, and what the others will cost."""
     print(f"{'stage':<44} {'state':<8} {'time':>9} {'disk':>10}")
     for name, stage in stages.items():
         if name not in wanted:
             continue
-        seconds, megabytes = workshop.expected_seconds(stage), workshop.expected_megabytes(stage)
+        seconds, megabytes = artifacts.expected_seconds(stage), artifacts.expected_megabytes(stage)
         time = "?" if seconds is None else clock(seconds)
         disk = "?" if megabytes is None else f"{megabytes:,.0f} MB"
-        print(f"{name:<44} {'cached' if workshop.is_done(name) else 'to do':<8} {time:>9} {disk:>10}")
-    missing = [name for name in wanted if not workshop.is_done(name)]
-    runner = Runner(stages, workshop, jobs)
+        print(f"{name:<44} {'cached' if artifacts.is_done(name) else 'to do':<8} {time:>9} {disk:>10}")
+    missing = [name for name in wanted if not artifacts.is_done(name)]
+    runner = Runner(stages, artifacts, jobs)
     runner.waiting = missing
-    unknown = [name for name in missing if workshop.expected_seconds(stages[name]) is None]
-    disk = sum(workshop.expected_megabytes(stages[name]) or 0 for name in missing)
+    unknown = [name for name in missing if artifacts.expected_seconds(stages[name]) is None]
+    disk = sum(artifacts.expected_megabytes(stages[name]) or 0 for name in missing)
     print(
         f"{len(missing)} of {len(wanted)} to do: about {clock(runner.seconds_left())} with {jobs} jobs, "
         f"{disk:,.0f} MB" + (f"; {len(unknown)} of unknown cost not counted" if unknown else "")
     )
 
 
-def write_plan(plan: Plan, workshop: Workshop) -> bool:
+def write_plan(plan: Plan, artifacts: Artifacts) -> bool:
     """Write the configuration and where each artifact is, for the report. True if that is news."""
     stages = [
         {
             "name": name,
             "command": stage.command,
-            "folder": os.path.relpath(workshop.folder(name), workshop.output.absolute()),
+            "folder": os.path.relpath(artifacts.folder(name), artifacts.output.absolute()),
             "inputs": sorted(stage.inputs()),
             "labels": plan.labels.get(name),
         }
         for name, stage in plan.stages.items()
     ]
     content = {
-        workshop.output / "study.yaml": yaml.safe_dump(plan.config.resolved(), sort_keys=False),
-        workshop.output / "plan.json": json.dumps(stages, indent=2),
+        artifacts.output / "study.yaml": yaml.safe_dump(plan.config.resolved(), sort_keys=False),
+        artifacts.output / "plan.json": json.dumps(stages, indent=2),
     }
     changed = any(not path.is_file() or path.read_text() != text for path, text in content.items())
     for path, text in content.items():
-        path.write_text(text)
+        write_whole(path, text)
     return changed
 
 
@@ -93,12 +96,9 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def publish_splits(workshop: Workshop) -> None:
+def publish_splits(artifacts: Artifacts) -> None:
     """Put splits.csv, which links photographs to people, beside the report, for its owner's eyes only."""
-    path = workshop.output / SPLITS
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_bytes((workshop.folder("data") / SPLITS).read_bytes())
+    write_whole(artifacts.output / SPLITS, (artifacts.folder("data") / SPLITS).read_bytes(), OWNER_ONLY)
 
 
 def report(output: Path) -> int:
@@ -116,33 +116,37 @@ def run(
     only: str | None = None,
     force: str | None = None,
     dry_run: bool = False,
+    executor: str = "local",
+    jobs_per_gpu: int = 1,
 ) -> int:
     """Carry out a study; the arguments are those of the command line. Returns its exit code."""
     settings = load(config)
     plan = Plan(settings)
     stages = plan.stages
     output, jobs = output or Path("studies", settings.name), jobs or settings.jobs
-    workshop = Workshop(output, keys(stages), artifacts)
+    made = Artifacts(output, keys(stages, plan.data.fingerprint), artifacts)
     wanted = ancestors(stages, select(stages, only)) if only else set(stages)
     forced = descendants(stages, select(stages, force)) & wanted if force else set()
     if dry_run:
-        describe(stages, workshop, wanted, jobs)
+        describe(stages, made, wanted, jobs)
         return 0
     output.mkdir(parents=True, exist_ok=True)
-    with locked(workshop.artifacts):
-        if workshop.is_done("data") and "data" not in forced:
-            refuse_other_pictures(settings.data, workshop.folder("data"))
+    with locked(made.root):
+        if made.is_done("data") and "data" not in forced:
+            refuse_other_pictures(settings.data, made.folder("data"))
         for name in forced:
-            workshop.discard(name)
-        changed = write_plan(plan, workshop)
-        missing = [name for name in stages if name in wanted and not workshop.is_done(name)]
-        if not Runner(stages, workshop, jobs).run(missing):
-            return 1
-        publish_splits(workshop)
-        if not any(workshop.is_done(name) for name in plan.labels):
-            print("done; there is no report until an attack is measured")
-            return 0
+            made.discard(name)
+        changed = write_plan(plan, made)
+        missing = [name for name in stages if name in wanted and not made.is_done(name)]
+        engine = partial(make, executor, jobs, jobs_per_gpu)
+        complete = Runner(stages, made, jobs, engine).run(missing)
+        if made.is_done("data"):
+            publish_splits(made)
+        code = 0 if complete else 1
+        if not any(made.is_done(name) for name in plan.labels):
+            print("there is no report until an attack is measured")
+            return code
         if missing or changed or not (output / "report.html").is_file():
-            return report(output)
+            return report(output) or code
         print(output / "report.html")
-        return 0
+        return code

@@ -1,19 +1,30 @@
-"""The study's faces, as each stage configures them."""
+"""The study's faces, as each stage configures them.
+
+    python -m experiments.study.data --config FILE
+
+decodes and checks the data of a study's stage once, before all others, and writes splits.csv.
+"""
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pytorch_lightning import LightningDataModule
 
 from experiments.classes import complete, import_class
 
 SPLITS = "splits.csv"
+DATA_STAGE = "data"
+"""The stage that all others which read pictures wait for, so that they are decoded and checked once."""
+
+VERSION = 1
+"""Raised when what the data stage writes changes: a study then computes all anew."""
 
 
 class StudyData:
@@ -25,12 +36,7 @@ class StudyData:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.base = config
-        self._fingerprints: dict[str, str] = {}
-
-    @cached_property
-    def kind(self) -> type:
-        """The datamodule's class."""
-        return class_of(self.base, "data")
+        self._instances: dict[str, LightningDataModule] = {}
 
     def config(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """`class_path` and `init_args` for a stage.
@@ -51,27 +57,29 @@ class StudyData:
             return dict(overrides)
         return {**overrides, "predict_limit": None}
 
-    def fingerprint(self, overrides: Mapping[str, Any], where: str) -> str:
-        """Hash of what the data's numbers depend on; the configuration is checked on the way."""
-        text = json.dumps(self.config(overrides), sort_keys=True, default=str)
-        if text not in self._fingerprints:
-            self._fingerprints[text] = self.instance(overrides, where).fingerprint()
-        return self._fingerprints[text]
-
     def instance(self, overrides: Mapping[str, Any], where: str) -> LightningDataModule:
-        """The datamodule of a stage, not yet prepared."""
-        config = self.config(overrides)
-        if "class_path" not in overrides:
-            return make_data(self.kind, config["init_args"], where)
-        wrapper = class_of(overrides, where)
-        inner = self.instance(config["init_args"]["data"]["init_args"], where)
-        return make_data(wrapper, {**config["init_args"], "data": inner}, where)
+        """The datamodule of a stage, not yet prepared.
+
+        Raises:
+            ValueError: naming `where` in the configuration the mistake is.
+        """
+        return self._made(self.config(overrides), where)
+
+    def fingerprint(self, section: Mapping[str, Any]) -> str:
+        """Hash of what the numbers of the data in a stage's configuration depend on."""
+        return str(self._made(section, "data").fingerprint())
+
+    def _made(self, section: Mapping[str, Any], where: str) -> LightningDataModule:
+        """The same datamodule for the same section: it has read its label files."""
+        text = json.dumps(section, sort_keys=True, default=str)
+        if text not in self._instances:
+            self._instances[text] = made(section, where)
+        return self._instances[text]
 
 
 def prepare(config: Mapping[str, Any]) -> LightningDataModule:
     """The data of `class_path` and `init_args`, decoded and checked."""
-    found = import_class(config["class_path"], "data")
-    data = make_data(found, config.get("init_args", {}), "data")
+    data = made(config, "data")
     data.prepare_data()
     data.setup()
     return data
@@ -97,13 +105,14 @@ def refuse_other_pictures(config: Mapping[str, Any], folder: Path) -> None:
         )
 
 
-def make_data(found: type, init_args: Mapping[str, Any], where: str) -> LightningDataModule:
-    """Instantiate a datamodule, arguments checked."""
+def made(section: Mapping[str, Any], where: str) -> LightningDataModule:
+    """The datamodule that a section describes, arguments checked; what it wraps is its `data`."""
+    found = class_of(section, where)
     if not issubclass(found, LightningDataModule) or not hasattr(found, "fingerprint"):
         raise ValueError(f"{where}: {found.__name__} is no face data; derive it from FaceDataModule")
-    given = {name: value for name, value in init_args.items() if isinstance(value, LightningDataModule)}
-    plain = {name: value for name, value in init_args.items() if name not in given}
-    return found(**complete(found, plain, where, given), **given)
+    arguments = dict(section.get("init_args", {}))
+    inner = {"data": made(arguments.pop("data"), f"{where}.data")} if "data" in arguments else {}
+    return found(**complete(found, arguments, where, inner), **inner)
 
 
 def class_of(config: Any, where: str) -> type:
@@ -113,3 +122,16 @@ def class_of(config: Any, where: str) -> type:
     if unknown := sorted(set(config) - {"class_path", "init_args"}):
         raise ValueError(f"{where}: unknown key {unknown[0]!r}; the keys are class_path and init_args")
     return import_class(config["class_path"], where)
+
+
+def main(args: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", type=Path, required=True, help="YAML with `data` and `output`")
+    config = yaml.safe_load(parser.parse_args(args).config.read_text())
+    prepare(config["data"]).write_splits(Path(config["output"], SPLITS))
+
+
+if __name__ == "__main__":
+    main()

@@ -10,24 +10,18 @@ from typing import Any
 
 from pytorch_lightning import Trainer
 
-from experiments.classes import complete, identity, plain
+from experiments.classes import complete
+from experiments.machine import device
 from experiments.study.config import DEFENCE, DefenceFit, Fit, StudyConfig
-from experiments.study.data import StudyData, class_of
+from experiments.study.data import DATA_STAGE, StudyData, class_of
 from experiments.study.derived import derived
-from experiments.study.plan_attacks import VERSIONS, Point, attack_stages
-from experiments.study.plan_judging import Judging
-from experiments.study.stages import Stage, ordered, references, substitute
-from lightning_modules.artifacts import is_trained
+from experiments.study.executors.base import Needs
+from experiments.study.keys import NO_NUMBER, Stage, ordered, references, substitute
+from experiments.study.plan_attacks import Point, attack_stages
+from experiments.study.plan_measures import Measures
+from experiments.study.precision import in_real_precision
 
-# Trainer arguments that say where and how fast, or what is shown: the numbers do not depend on them.
-DEVICES = {"accelerator", "devices", "num_nodes", "strategy"}
-MACHINE_TRAINER = DEVICES | {
-    "logger",
-    "enable_progress_bar",
-    "enable_model_summary",
-    "log_every_n_steps",
-    "profiler",
-}
+GPU = {"gpu", "cuda"}
 
 
 class Plan:
@@ -41,7 +35,7 @@ class Plan:
     def __init__(self, config: StudyConfig) -> None:
         self.config = config
         self.data = StudyData(config.data)
-        self.judging = Judging(config, self.data)
+        self.measures = Measures(config, self.data)
         self.labels: dict[str, dict[str, Any]] = {}
         self.found: dict[str, Stage] = {}
         self._add(self._data_stage())
@@ -58,10 +52,9 @@ class Plan:
             raise ValueError(f"two different stages are called {stage.name}: rename what one of them is for")
 
     def _data_stage(self) -> Stage:
-        """Everything else waits until the data is decoded and checked."""
         every = self.data.for_training({})
-        fingerprint = self.data.fingerprint(every, "data")
-        return Stage("data", "prepare", {"data": self.data.config(every)}, {"fingerprint": fingerprint})
+        self.data.instance(every, "data")
+        return Stage(DATA_STAGE, "study.data", {"data": self.data.config(every)})
 
     # Fits: networks and defences.
 
@@ -76,25 +69,16 @@ class Plan:
             arguments = {**arguments, "seed": self.config.seed}
         trainer = {**self.config.trainer, **fit.trainer}
         _check_trainer(trainer, where)
+        accelerator = trainer.get("accelerator", "auto")
         config = {
             "seed_everything": self.config.seed,
-            "trainer": trainer,
-            "model": {"class_path": class_path, "init_args": arguments},
+            "trainer": in_real_precision(trainer, accelerator),
+            "model": {"class_path": class_path, "init_args": in_real_precision(arguments, accelerator)},
             "data": self.data.config(data),
-        }
-        numbers = {
-            "model": identity(found, arguments),
-            "seed": self.config.seed,
-            "trainer": plain(_training(trainer)) if is_trained(found) else None,
-            "data": self.data.fingerprint(data, f"{where}.data"),
-            "prepared": "${data}",
         }
         if fit.keep:
             config |= {"keep": {"epochs": fit.keep}}
-            numbers |= {"keep": fit.keep}
-        if stores := sorted(references(fit.data)):
-            numbers |= {"stores": [f"${{{store}}}" for store in stores]}
-        return Stage(name, "fit", config, numbers, fit.minutes, fit.megabytes)
+        return Stage(name, "fit", config, (DATA_STAGE,), _needs(trainer), fit.minutes, fit.megabytes)
 
     def _defence(self, point: Point) -> None:
         """A defence at one strength, and everything that is done to its features."""
@@ -106,7 +90,7 @@ class Plan:
         self._add(self._fit(point.stage, point.config, f"defences.{point.defence}"))
         head = self._for(point, point.config.head or self.config.measure.head)
         if not point.config.attacked:
-            self._measure(self.judging.utility_stage(point, head))
+            self._measure(self.measures.utility_stage(point, head))
             return
         for name, attack in self.config.attacks.items():
             if point.matches(attack.against):
@@ -116,11 +100,11 @@ class Plan:
                 for stages, labels in attack_stages(point, name, attack, networks, queries, self.config):
                     for stage in stages:
                         self._add(stage)
-                    self._measure(self.judging.measure_stage(point, stages[-1].name, labels, head))
+                    self._measure(self.measures.measure_stage(point, stages[-1].name, labels, head))
         for name, identification in self.config.identifications.items():
             if point.matches(identification.against):
                 identifier = self._for(point, identification.identifier)
-                stage = self.judging.identification_stage(point, name, identification, identifier, head)
+                stage = self.measures.identification_stage(point, name, identification, identifier, head)
                 self._measure(stage)
 
     def _measure(self, stage: Stage) -> None:
@@ -168,24 +152,16 @@ class Plan:
     def _query(self, point: Point, name: str) -> Stage:
         """Further images, or the same once more, protected by a defence that is there already."""
         query = self.config.queries[name]
+        self.data.instance(query.data, f"queries.{name}.data")
+        shown = {key: value for key, value in self.config.trainer.items() if key in NO_NUMBER["trainer"]}
         config = {
             "defence": f"${{{point.stage}}}",
             "data": self.data.config(query.data),
             "query": query.query,
-            "trainer": {
-                key: value
-                for key, value in self.config.trainer.items()
-                if key in MACHINE_TRAINER - {"logger"}
-            },
+            "trainer": {key: value for key, value in shown.items() if key != "logger"},
         }
-        numbers = {
-            "version": VERSIONS["protect"],
-            "defence": f"${{{point.stage}}}",
-            "data": self.data.fingerprint(query.data, f"queries.{name}.data"),
-            "query": query.query,
-            "prepared": "${data}",
-        }
-        return Stage(f"{point.stage}.{name}", "protect", config, numbers, query.minutes, query.megabytes)
+        name, needs = f"{point.stage}.{name}", _needs(self.config.trainer)
+        return Stage(name, "protect", config, (DATA_STAGE,), needs, query.minutes, query.megabytes)
 
 
 def _check_trainer(trainer: Mapping[str, Any], where: str) -> None:
@@ -194,8 +170,12 @@ def _check_trainer(trainer: Mapping[str, Any], where: str) -> None:
         raise ValueError(f"{where}.trainer: no such argument {unknown[0]!r}; the Trainer has {sorted(known)}")
 
 
-def _training(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in trainer.items() if name not in MACHINE_TRAINER}
+def _needs(trainer: Mapping[str, Any]) -> Needs:
+    """What a run of this Trainer occupies: every device that it is given, if those are GPUs."""
+    accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", 1)
+    if accelerator not in GPU and not (accelerator == "auto" and device().type == "cuda"):
+        return Needs()
+    return Needs(gpus=len(devices) if isinstance(devices, list) else max(1, int(devices)))
 
 
 def _points(name: str, defence: DefenceFit) -> Iterator[Point]:

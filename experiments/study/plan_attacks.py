@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiments.attack import import_attack
-from experiments.classes import complete, identity
+from experiments.classes import complete
+from experiments.machine import device
 from experiments.study.config import Attack, DefenceFit, StudyConfig
-from experiments.study.stages import Stage, references
+from experiments.study.executors.base import Needs
+from experiments.study.keys import Stage, references
+from experiments.study.precision import in_real_precision
 
-VERSIONS = {"attack": 1, "measure": 2, "protect": 1, "average": 1, "identify": 1}
-"""Raised when what the command itself computes changes."""
 Labels = dict[str, Any]
+ON_DEVICE = Needs(gpus=int(device().type == "cuda"))
+"""Attacks and measurements compute on one GPU where there is one."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def attack_stages(
     where = f"attacks.{name}"
     found = import_attack(attack.class_path, where)
     arguments = complete(found, attack.init_args, where, given={*networks, "encoder"})
-    named = {"class_path": attack.class_path, "init_args": arguments}
+    named = {"class_path": attack.class_path, "init_args": in_real_precision(arguments)}
     common = {"access": getattr(found, "access", "white"), "adaptive": attack.adaptive}
     for before, source, countermeasure in _sources(point, attack, queries, config.seed):
         for epoch in attack.epochs or [None]:
@@ -84,14 +87,7 @@ def attack_stages(
                 "batch_size": attack.batch_size,
                 "seed": config.seed,
             }
-            numbers = {
-                "version": VERSIONS["attack"],
-                "attack": identity(found, arguments),
-                "networks": dict(used),
-                "features": f"${{{source}}}",
-                "seed": config.seed,
-            }
-            stage = Stage(".".join(parts), "attack", inputs, numbers, attack.minutes, attack.megabytes)
+            stage = Stage(".".join(parts), "attack", inputs, (), ON_DEVICE, attack.minutes, attack.megabytes)
             yield [*before, stage], labels
 
 
@@ -137,6 +133,5 @@ def _kept(reference: str, config: StudyConfig) -> list[int]:
 def _average_stage(point: Point, stores: Sequence[str], settings: Mapping[str, Any]) -> Stage:
     """What an attacker makes of several queries of the same images."""
     config = {"features": [f"{store}/features" for store in stores], **settings}
-    numbers = {"version": VERSIONS["average"], "features": list(stores), **settings}
     name = f"{point.stage}.{settings['matching']}-{len(stores)}.{settings['countermeasure']}"
-    return Stage(name, "average", config, numbers)
+    return Stage(name, "average", config)

@@ -1,36 +1,54 @@
-"""Runs stages in processes of their own, several at a time, and says what is going on."""
+"""Runs stages, several at a time, and says what is going on. A failed one stops only what depends on it."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
-from experiments.study.stage_server import StageServer, StageServerDied
-from experiments.study.stages import Stage, descendants
-from experiments.study.workshop import Workshop
+from experiments.study.artifacts import Artifacts
+from experiments.study.executors import make
+from experiments.study.executors.base import Executor, Job, WorkerDied
+from experiments.study.keys import Stage, descendants
 
 TAIL = 25  # lines of a failed stage's log that are shown
 POLL = 0.2  # seconds
 REPORT_EVERY = 60.0  # seconds between two summaries where the output is no terminal
+TRIES = 2  # of a stage whose worker dies
+
+Engine = Callable[[Mapping[str, str], Iterable[str]], Executor]
+"""From the jobs' environment and the modules they run to who runs them."""
 
 
 class Runner:
     """Runs the `missing` stages, at most `jobs` at a time, the longest chains first.
 
-    After a failure nothing new is started, but what runs is waited for and kept.
+    Args:
+        stages: all of the study's, ordered.
+        artifacts: where they leave what they make.
+        jobs: stages at the same time.
+        engine: makes the executor; default: processes on this machine.
     """
 
-    def __init__(self, stages: Mapping[str, Stage], workshop: Workshop, jobs: int) -> None:
-        self.stages, self.workshop, self.jobs = stages, workshop, jobs
+    def __init__(
+        self, stages: Mapping[str, Stage], artifacts: Artifacts, jobs: int, engine: Engine | None = None
+    ) -> None:
+        self.stages, self.artifacts, self.jobs = stages, artifacts, jobs
+        self.engine: Engine = engine or partial(make, "local", jobs, 1)
         self.threads = max(1, _cores() // jobs)
         self.waiting: list[str] = []
-        self.running: dict[str, float] = {}  # when each was started
-        self.failed: list[str] = []
-        self.expected = {name: workshop.expected_seconds(stage) or 0.0 for name, stage in stages.items()}
+        self.running: dict[Future[int], str] = {}
+        self.started: dict[str, float] = {}
+        self.deaths: Counter[str] = Counter()
+        self.failed: dict[str, str] = {}  # why
+        self.not_run: dict[str, str] = {}  # the stage that failed before it
+        self.expected = {name: artifacts.expected_seconds(stage) or 0.0 for name, stage in stages.items()}
 
     def run(self, missing: Iterable[str]) -> bool:
         """True if all of them are done at the end."""
@@ -42,24 +60,23 @@ class Runner:
             "OMP_NUM_THREADS": str(self.threads),
             "TQDM_MININTERVAL": "5",
             "PYTHONUNBUFFERED": "1",
-            "WANDB_RUN_GROUP": wandb_group(self.workshop.output),
+            "WANDB_RUN_GROUP": wandb_group(self.artifacts.output),
         }
-        self.server = StageServer(sorted({self._module(name) for name in self.waiting}), environment)
+        commands = sorted({f"experiments.{self.stages[name].command}" for name in self.waiting})
+        self.executor = self.engine(environment, commands)
         try:
             self._run_all()
-        except StageServerDied as error:
-            self._say(f"FAILED {', '.join(self.running)}: {error}")
-            return False
         finally:
-            self.server.stop()
+            self.executor.stop()
+        self._conclude()
         return not self.failed
 
     def _run_all(self) -> None:
         shown = 0.0
-        while self.running or (self.waiting and not self.failed):
+        while self.running or self.waiting:
             self._start_ready()
-            for name, code in self.server.ended(POLL):
-                self._finish(name, code)
+            for future in wait(self.running, POLL, FIRST_COMPLETED).done:
+                self._finish(self.running.pop(future), future)
             if time.monotonic() - shown > (1.0 if sys.stdout.isatty() else REPORT_EVERY) and self.running:
                 shown = time.monotonic()
                 self._show()
@@ -67,8 +84,8 @@ class Runner:
     def seconds_left(self) -> float:
         """Time until all is done: that of the longest chain, or of the work shared by all jobs."""
         left = {name: self.expected[name] for name in self.waiting}
-        for name in self.running:
-            shown = self.workshop.seconds_left(name)
+        for name in self.running.values():
+            shown = self.artifacts.seconds_left(name)
             left[name] = max(self.expected[name] - self._seconds(name), 0.0) if shown is None else shown
         chains: dict[str, float] = {}
         for name, stage in self.stages.items():
@@ -81,54 +98,73 @@ class Runner:
 
     def _start_ready(self) -> None:
         for name in list(self.waiting):
-            if len(self.running) >= self.jobs or self.failed:
+            if len(self.running) >= self.jobs:
                 return
-            if all(self.workshop.is_done(other) for other in self.stages[name].inputs()):
-                self.waiting.remove(name)
-                self._start(self.stages[name])
+            if all(self.artifacts.is_done(other) for other in self.stages[name].inputs()):
+                job = self._job(self.stages[name])
+                if self.executor.accepts(job):
+                    self.waiting.remove(name)
+                    self.started[name] = time.monotonic()
+                    self.running[self.executor.submit(job)] = name
+                    self._say(f"start  {name}")
 
-    def _start(self, stage: Stage) -> None:
-        arguments = ["--config", str(self.workshop.write_config(stage))]
+    def _job(self, stage: Stage) -> Job:
+        arguments = ["--config", str(self.artifacts.write_config(stage))]
         if stage.command == "fit":
             arguments += ["--threads", str(self.threads)]
-        self.running[stage.name] = time.monotonic()
-        module, log = self._module(stage.name), self.workshop.log(stage.name)
         run = {"WANDB_NAME": stage.name, "WANDB_JOB_TYPE": stage.command}
-        self.server.start(stage.name, module, arguments, log, run)
-        self._say(f"start  {stage.name}")
+        log = self.artifacts.log(stage.name)
+        return Job(stage.name, stage.command, tuple(arguments), log, run, stage.needs)
 
     def _seconds(self, name: str) -> float:
         """How long the stage has been running."""
-        return time.monotonic() - self.running[name]
+        return time.monotonic() - self.started[name]
 
-    def _module(self, name: str) -> str:
-        return f"experiments.{self.stages[name].command}"
-
-    def _finish(self, name: str, code: int) -> None:
+    def _finish(self, name: str, future: Future[int]) -> None:
         seconds = self._seconds(name)
-        del self.running[name]
+        try:
+            code = future.result()
+        except WorkerDied as death:
+            self.deaths[name] += 1
+            if self.deaths[name] < TRIES:
+                self.waiting.insert(0, name)
+                self._say(f"DIED   {name}: {death}; it is tried once more")
+            else:
+                self._fail(name, f"{death}, {TRIES} times")
+            return
         if code == 0:
-            self.workshop.finish(self.stages[name], seconds)
+            self.artifacts.finish(self.stages[name], seconds)
             self._say(f"done   {name} in {clock(seconds)}")
         else:
-            self.failed.append(name)
-            self._explain(name, code)
+            self._fail(name, f"exit code {code}")
 
-    def _explain(self, name: str, code: int) -> None:
-        log = self.workshop.log(name)
-        lines = log.read_text(errors="replace").replace("\r", "\n").splitlines()
-        self._say(f"FAILED {name} (exit code {code}); the end of {log}:")
-        print("\n".join(f"    {line}" for line in lines[-TAIL:]), flush=True)
-        if self.running:
-            self._say(f"waiting for {', '.join(self.running)}; what is done is kept")
+    def _fail(self, name: str, reason: str) -> None:
+        """Say why, and give up what depends on it."""
+        self.failed[name] = reason
+        log = self.artifacts.log(name)
+        self._say(f"FAILED {name} ({reason}); the end of {log}:")
+        print("\n".join(f"    {line}" for line in _tail(log)), flush=True)
+        lost = descendants(self.stages, [name])
+        self.not_run |= {other: name for other in self.waiting if other in lost}
+        self.waiting = [other for other in self.waiting if other not in lost]
+
+    def _conclude(self) -> None:
+        """What failed, and what was not run because of it: the messages above may be hours apart."""
+        for name, reason in self.failed.items():
+            self._say(f"failed: {name} ({reason}), see {self.artifacts.log(name)}")
+            if lost := [other for other, cause in self.not_run.items() if cause == name]:
+                self._say(f"  not run because of it: {', '.join(lost)}")
+        if self.failed:
+            done = self.total - len(self.failed) - len(self.not_run)
+            self._say(f"{done} of {self.total} stages are done and kept; run again to go on")
 
     def _show(self) -> None:
-        done = self.total - len(self.waiting) - len(self.running)
-        now = ", ".join(f"{name} ({clock(self._seconds(name))})" for name in self.running)
-        guess = (
-            "about" if all(self.expected[name] for name in [*self.waiting, *self.running]) else "more than"
-        )
-        text = f"[{done}/{self.total}] {guess} {clock(self.seconds_left())} left; running: {now}"
+        now = ", ".join(f"{name} ({clock(self._seconds(name))})" for name in self.running.values())
+        names = [*self.waiting, *self.running.values()]
+        done = self.total - len(names) - len(self.failed) - len(self.not_run)
+        guess = "about" if all(self.expected[name] for name in names) else "more than"
+        failed = f"{len(self.failed)} failed; " if self.failed else ""
+        text = f"[{done}/{self.total}] {failed}{guess} {clock(self.seconds_left())} left; running: {now}"
         if sys.stdout.isatty():
             columns = os.get_terminal_size().columns
             print(f"\r\033[K{text[: columns - 1]}", end="", flush=True)
@@ -147,6 +183,12 @@ def clock(seconds: float) -> str:
 def wandb_group(output: Path) -> str:
     """What the study in `output` is called in Weights & Biases, unless the environment says otherwise."""
     return os.environ.get("WANDB_RUN_GROUP", output.absolute().name)
+
+
+def _tail(log: Path) -> list[str]:
+    """The last lines of a log; none where the job did not get as far as one."""
+    text = log.read_text(errors="replace") if log.is_file() else ""
+    return text.replace("\r", "\n").splitlines()[-TAIL:]
 
 
 def _cores() -> int:

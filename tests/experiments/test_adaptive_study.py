@@ -13,9 +13,9 @@ from tiny_study import DATA, model, tiny_study, write
 
 from experiments.study.config import load
 from experiments.study.config import parse as parse_config
+from experiments.study.keys import ancestors, keys
 from experiments.study.layers import overlay
 from experiments.study.plan import Plan
-from experiments.study.stages import ancestors
 
 BLACK_BOX = "facecrafter.attacks.BlackBox"
 
@@ -76,6 +76,11 @@ def adaptive_study() -> dict[str, Any]:
 
 def plan_of(study: dict[str, Any]) -> Plan:
     return Plan(parse_config(study, "test"))
+
+
+def keys_of(study: dict[str, Any]) -> dict[str, str]:
+    plan = plan_of(study)
+    return keys(plan.stages, plan.data.fingerprint)
 
 
 def test_a_network_for_each_defence_is_trained_on_what_that_defence_protects() -> None:
@@ -151,11 +156,11 @@ def test_a_replaced_encoder_gets_attackers_of_its_own_all_the_way_down() -> None
 def test_networks_are_the_same_however_many_images_are_protected() -> None:
     few, all_ = adaptive_study(), adaptive_study()
     few["data"] = overlay(DATA, {"init_args": {"predict_limit": 2}})
-    few, all_ = plan_of(few), plan_of(all_)
+    few, all_ = keys_of(few), keys_of(all_)
     for name in ("data", "target", "decoder", "classifier"):
-        assert few.stages[name].identity == all_.stages[name].identity, name
+        assert few[name] == all_[name], name
     for name in ("noise.sigma=1.0", "noise.sigma=1.0.again"):
-        assert few.stages[name].identity != all_.stages[name].identity, name
+        assert few[name] != all_[name], name
 
 
 def test_in_development_each_defence_has_its_own_head() -> None:

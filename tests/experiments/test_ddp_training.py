@@ -15,7 +15,7 @@ from tiny_study import DATA, TRAINER, model, write
 from torch import Tensor
 
 from experiments import fit
-from experiments.study.stages import substitute
+from experiments.study.keys import substitute
 from facecrafter.store import content_hash
 from lightning_modules.artifacts import load_artifact
 

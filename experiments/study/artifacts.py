@@ -1,4 +1,4 @@
-"""The folder in which stages are run: their artifacts, done markers, logs and what they cost."""
+"""The folders in which stages are run: what they leave, done markers, logs and what they cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pathlib import Path
 import yaml
 
 from experiments.machine import made_with
-from experiments.study.stages import Stage, substitute
+from experiments.study.keys import Stage, substitute
+from facecrafter.files import write_whole
 
 MARKER = "stage.json"
 LOG = "stage.log"
@@ -21,7 +22,7 @@ LEFT = re.compile(r"left=(\d+):(\d\d):(\d\d)|\[[\d:]+<(?:(\d+):)?(\d\d):(\d\d)")
 
 
 @dataclass(frozen=True)
-class Workshop:
+class Artifacts:
     """Where the stages of a study are, and which of them are done.
 
     Attributes:
@@ -35,20 +36,21 @@ class Workshop:
     shared: Path | None = None
 
     @property
-    def artifacts(self) -> Path:
+    def root(self) -> Path:
         """The folder that holds one folder for each stage."""
         return self.shared or self.output / "artifacts"
 
     def folder(self, name: str) -> Path:
         """The stage's artifact folder, absolute."""
-        return (self.artifacts / f"{name}-{self.keys[name][:12]}").absolute()
+        return (self.root / f"{name}-{self.keys[name][:12]}").absolute()
 
     def is_done(self, name: str) -> bool:
         """Whether the stage was finished with this key; its marker is written last."""
         return (self.folder(name) / MARKER).is_file()
 
     def discard(self, name: str) -> None:
-        """Remove everything the stage left behind."""
+        """Remove everything the stage left behind, first what says that it is done."""
+        (self.folder(name) / MARKER).unlink(missing_ok=True)
         shutil.rmtree(self.folder(name), ignore_errors=True)
 
     def write_config(self, stage: Stage) -> Path:
@@ -58,7 +60,7 @@ class Workshop:
         config = substitute(stage.config, lambda name: str(self.folder(name)))
         output = folder / "reconstructions" if stage.command == "attack" else folder
         path = folder / "stage.yaml"
-        path.write_text(yaml.safe_dump({**config, "output": str(output)}, sort_keys=False))
+        write_whole(path, yaml.safe_dump({**config, "output": str(output)}, sort_keys=False))
         return path
 
     def finish(self, stage: Stage, seconds: float) -> None:
@@ -72,14 +74,12 @@ class Workshop:
             "made_with": made_with(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        temporary = self.folder(stage.name) / f"{MARKER}.tmp"
-        temporary.write_text(json.dumps(marker, indent=2))
-        temporary.replace(self.folder(stage.name) / MARKER)
+        write_whole(self.folder(stage.name) / MARKER, json.dumps(marker, indent=2))
 
     def earlier(self, name: str) -> dict[str, float]:
         """What the stage's latest finished run cost (seconds, megabytes), whatever its key; or empty."""
         pattern = re.compile(re.escape(name) + r"-[0-9a-f]{12}")
-        folders = [path for path in self.artifacts.glob("*") if pattern.fullmatch(path.name)]
+        folders = [path for path in self.root.glob("*") if pattern.fullmatch(path.name)]
         markers = [path / MARKER for path in folders if (path / MARKER).is_file()]
         if not markers:
             return {}

@@ -8,16 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from experiments.classes import complete, identity, plain
+from experiments.classes import complete
 from experiments.evaluation.likeness import metric_columns
 from experiments.evaluation.rows import describe_columns
 from experiments.study.config import Identification, StudyConfig
-from experiments.study.data import StudyData, class_of
-from experiments.study.plan_attacks import VERSIONS, Point
-from experiments.study.stages import Stage
+from experiments.study.data import DATA_STAGE, StudyData, class_of
+from experiments.study.keys import Stage
+from experiments.study.plan_attacks import ON_DEVICE, Point
 
 
-class Judging:
+class Measures:
     """How a study measures.
 
     Args:
@@ -45,62 +45,33 @@ class Judging:
         """Identities read from the features themselves: attack and measurement in one."""
         adaptive = identification.adaptive
         labels = point.labels(self.config, name, access="black", adaptive=adaptive, countermeasure="none")
-        development = {"head": head} if head else {}
-        numbers = {
-            "version": VERSIONS["identify"],
-            "features": f"${{{point.stage}}}",
-            "identifier": identifier,
-            "labels": labels,
-            "seed": self.config.seed,
-            "prepared": "${data}",
-            **development,
-        }
-        inputs = {
-            "data": self.data.config({}),
-            "defence": f"${{{point.stage}}}",
-            "features": f"${{{point.stage}}}/features",
-            "identifier": identifier,
-            "labels": labels,
-            "seed": self.config.seed,
-            **development,
-        }
-        stage = f"{point.stage}.{name}"
-        return Stage(stage, "identify", inputs, numbers, identification.minutes, identification.megabytes)
+        inputs = self._inputs(point, labels, head) | {"identifier": identifier}
+        cost = (identification.minutes, identification.megabytes)
+        return Stage(f"{point.stage}.{name}", "measure", inputs, (DATA_STAGE,), ON_DEVICE, *cost)
 
     def _stage(
         self, point: Point, name: str, attack: str | None, labels: Mapping[str, Any], head: str | None
     ) -> Stage:
-        settings, config = self.config.measure, self.config
-        development = {"head": head} if head else {}
-        numbers = {
-            "features": f"${{{point.stage}}}",
-            "reconstructions": attack and f"${{{attack}}}",
-            "oracles": plain(self.oracles),
-            "prior": settings.prior,
-            "metrics": [
-                identity(class_of(metric, "measure.metrics"), metric["init_args"]) for metric in self.metrics
-            ],
-            "lpips_weights": plain(self._lpips_weights),
-            "labels": labels,
-            "seed": config.seed,
-            "version": VERSIONS["measure"],
-            "prepared": "${data}",
-            **development,
-        }
-        inputs = {
-            "data": self.data.config({}),
-            "defence": f"${{{point.stage}}}",
-            "features": f"${{{point.stage}}}/features",
+        settings = self.config.measure
+        inputs = self._inputs(point, labels, head) | {
             "reconstructions": attack and f"${{{attack}}}/reconstructions",
             "oracles": self.oracles,
             "prior": settings.prior,
             "metrics": self.metrics,
             "lpips_weights": self._lpips_weights,
-            "labels": labels,
-            "seed": config.seed,
-            **development,
         }
-        return Stage(name, "measure", inputs, numbers, settings.minutes, settings.megabytes)
+        return Stage(name, "measure", inputs, (DATA_STAGE,), ON_DEVICE, settings.minutes, settings.megabytes)
+
+    def _inputs(self, point: Point, labels: Mapping[str, Any], head: str | None) -> dict[str, Any]:
+        """What every measurement is given."""
+        return {
+            "data": self.data.config({}),
+            "defence": f"${{{point.stage}}}",
+            "features": f"${{{point.stage}}}/features",
+            "labels": labels,
+            "seed": self.config.seed,
+            **({"head": head} if head else {}),
+        }
 
     @cached_property
     def oracles(self) -> dict[str, Any]:

@@ -1,0 +1,182 @@
+"""Keys and order of stages: what may be reused and what must be computed again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_adaptive_study import adaptive_study
+
+from experiments.study.config import parse
+from experiments.study.keys import (
+    NO_NUMBER,
+    Numbers,
+    Stage,
+    ancestors,
+    descendants,
+    ordered,
+    substitute,
+)
+from experiments.study.keys import keys as stage_keys
+from experiments.study.plan import Plan
+
+
+def stage(name: str, *inputs: str, **config: object) -> Stage:
+    return Stage(name, "fit", {"inputs": [f"${{{other}}}" for other in inputs], **config})
+
+
+def keys(stages: Mapping[str, Stage]) -> dict[str, str]:
+    return stage_keys(stages, lambda section: "the data")
+
+
+class Attack:
+    """A class that a configuration names; its argument is new, and listed nowhere."""
+
+    def __init__(self, novelty: int = 0) -> None:
+        self.novelty = novelty
+
+
+def attack(**init_args: object) -> Stage:
+    named = {"class_path": f"{__name__}.Attack", "init_args": init_args}
+    return Stage("attack", "attack", {"attack": named, "features": "here"})
+
+
+CHAIN = [
+    stage("attack", "defence", "prior"),
+    stage("defence", "target"),
+    stage("prior"),
+    stage("target", lr=0.1),
+]
+
+
+def test_stages_come_after_what_they_build_on() -> None:
+    order = list(ordered(CHAIN))
+    assert order.index("target") < order.index("defence") < order.index("attack")
+    assert order.index("prior") < order.index("attack")
+
+
+def test_a_change_renames_the_stage_and_everything_after_it_and_nothing_else() -> None:
+    before = keys(ordered(CHAIN))
+    after = keys(ordered([*CHAIN[:3], stage("target", lr=0.2)]))
+    assert {name for name in before if before[name] != after[name]} == {"target", "defence", "attack"}
+
+
+def test_the_order_of_entries_does_not_change_a_key() -> None:
+    first, second = Stage("target", "fit", {"a": 1, "b": 2}), Stage("target", "fit", {"b": 2, "a": 1})
+    assert keys({"target": first}) == keys({"target": second})
+
+
+def test_an_argument_that_nobody_has_heard_of_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a study would take the numbers of the old value for those of the new one."""
+    before = keys({"attack": attack(novelty=1)})
+    assert before != keys({"attack": attack(novelty=2)})
+    monkeypatch.setattr(Attack, "VERSION", 2, raising=False)
+    assert before != keys({"attack": attack(novelty=1)})
+
+
+def test_a_commands_version_is_in_the_key_of_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = keys({"attack": attack()})
+    monkeypatch.setattr("experiments.attack.VERSION", 99)
+    assert before != keys({"attack": attack()})
+
+
+def test_a_file_counts_by_its_content(tmp_path: Path) -> None:
+    file, copy = tmp_path / "weights.pt", tmp_path / "elsewhere.pt"
+    file.write_text("weights")
+    copy.write_text("weights")
+    before = keys({"attack": attack(weights=str(file))})
+    assert before == keys({"attack": attack(weights=str(copy))})
+    file.write_text("other weights")
+    assert before != keys({"attack": attack(weights=str(file))})
+
+
+def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The places of all entries of a nested structure that hold no further ones."""
+    if not isinstance(value, Mapping | list):
+        yield path
+        return
+    for name, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+        yield from leaves(item, (*path, name))
+
+
+def changed(config: Mapping[str, Any], path: tuple[str | int, ...]) -> Mapping[str, Any]:
+    copy = deepcopy(dict(config))
+    *outer, last = path
+    place: Any = copy
+    for name in outer:
+        place = place[name]
+    old = place[last]
+    place[last] = not old if isinstance(old, bool) else old + 1 if isinstance(old, int | float) else "changed"
+    return copy
+
+
+def listed(stage: Stage, path: tuple[str | int, ...]) -> bool:
+    """Whether the table in keys.py says that what is here is no number."""
+    untrained = stage.name in ("none", "noise.sigma=0.5", "noise.sigma=1.0") or stage.command == "protect"
+    return (
+        path[0] in NO_NUMBER.get(stage.command, ())
+        or (path[0] == "trainer" and (untrained or path[1] in NO_NUMBER["trainer"]))
+        or any(a == "init_args" and b in NO_NUMBER["init_args"] for a, b in pairwise(path))
+    )
+
+
+def test_whatever_a_stage_is_configured_with_is_in_its_key_or_in_the_list() -> None:
+    """A forgotten entry is a stale cache: each is changed in turn, in every kind of stage."""
+    plan = Plan(parse(adaptive_study(), "test"))
+    checked = 0
+    for stage in plan.stages.values():
+        before = numbers(stage)
+        for path in leaves(stage.config):
+            if "class_path" in path or "data" in path:
+                continue  # no class is called "changed"; and of data the next test is about
+            same = numbers(dataclasses.replace(stage, config=changed(stage.config, path))) == before
+            assert same == listed(stage, path), (stage.name, path)
+            checked += 1
+    assert checked > 60
+
+
+def numbers(stage: Stage) -> dict[str, Any]:
+    return Numbers(stage.command, lambda section: "the data").of(stage.config)
+
+
+def test_another_seed_of_the_data_changes_the_keys_of_all_that_read_it_and_its_folder_none() -> None:
+    def found(**init_args: object) -> dict[str, str]:
+        study = adaptive_study()
+        study["data"] = {**study["data"], "init_args": study["data"]["init_args"] | init_args}
+        plan = Plan(parse(study, "test"))
+        return stage_keys(plan.stages, plan.data.fingerprint)
+
+    before = found()
+    assert found(num_workers=1) == before
+    assert not set(before.values()) & set(found(seed=5).values())
+
+
+def test_a_guess_of_the_time_does_not_change_a_key() -> None:
+    target = stage("target", lr=0.1)
+    assert keys({"target": target}) == keys({"target": dataclasses.replace(target, minutes=3.0)})
+
+
+def test_an_unknown_reference_is_named() -> None:
+    with pytest.raises(ValueError, match=r"stage attack refers to '\$\{priro\}'"):
+        ordered([stage("attack", "priro")])
+
+
+def test_a_circle_is_named() -> None:
+    with pytest.raises(ValueError, match=r"circle: .*first.*second"):
+        ordered([stage("first", "second"), stage("second", "first")])
+
+
+def test_ancestors_and_descendants() -> None:
+    stages = ordered(CHAIN)
+    assert ancestors(stages, ["defence"]) == {"defence", "target"}
+    assert descendants(stages, ["target"]) == {"target", "defence", "attack"}
+
+
+def test_substitution_reaches_nested_values_and_parts_of_strings() -> None:
+    value = {"a": ["${x}/features", 3], "b": {"c": "${y}"}}
+    assert substitute(value, {"x": "X", "y": "Y"}.__getitem__) == {"a": ["X/features", 3], "b": {"c": "Y"}}
