@@ -23,7 +23,7 @@ import pandas as pd
 import wandb
 import yaml
 
-from experiments.report.findings import AFFORDABLE
+from experiments.report.sections.question import AFFORDABLE
 from experiments.study import carry_out
 from experiments.study.config import StudyConfig, load
 from experiments.wandb_summary import NUMBERS_ONLY

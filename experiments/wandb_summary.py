@@ -21,9 +21,8 @@ import pandas as pd
 import wandb
 import yaml
 
-from experiments.report.findings import without_folders
-from experiments.report.results import POINT, stage_of
-from experiments.report.worst_case import candidates
+from experiments.report.results import POINT, stage_of, without_folders
+from experiments.report.statistics.worst_case import candidates
 from experiments.study.runner import wandb_group
 
 TABLES = {"results": True, "summary": True, "comparison": True, "ranking": False}

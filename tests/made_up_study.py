@@ -27,6 +27,7 @@ DATA: dict[str, Any] = {
 LEAK = {"": 0.6, "beta=0.5": 0.1, "beta=1": 0.12, "beta=2": 0.3, "beta=4": 0.5}
 AUC = {"": 0.9, "beta=0.5": 0.84, "beta=1": 0.862, "beta=2": 0.866, "beta=4": 0.885}
 ATTACKS = {"white_box": 0.8, "black_box": 1.0}
+CLASSES = {"white_box": "facecrafter.attacks.WhiteBox", "black_box": "facecrafter.attacks.BlackBox"}
 ORACLES = {"classifier": 0.9, "embedding": 0.5}
 DISCO_LEAK, DISCO_AUC = {"ratio=0.6": 0.35, "ratio=0.9": 0.05}, {"ratio=0.6": 0.867, "ratio=0.9": 0.858}
 COLLAPSE = {"none": {0: 1.0, 5: 1.0}, "crafter": {0: 1.0, 5: 1.05}, "disco": {0: 1.0, 5: 1.6}}
@@ -67,7 +68,19 @@ def write_rich_study(folder: Path, cache: Path) -> Path:
             study.attack("crafter", "beta=0.5", attack, leak, **labels)
     study.leave_alone("public_only", 0.8)
     study.write_data()
-    study.finish({"none": {}, "crafter": {}, "disco": {"fit_role": "private_train"}, "public_only": {}})
+    black_box = {"class_path": CLASSES["black_box"]}
+    averaging = {"queries": ["again"], "countermeasures": ["none", "shuffle", "record"]}
+    study.finish(
+        {"none": {}, "crafter": {}, "disco": {"fit_role": "private_train"}, "public_only": {}},
+        {name: {"class_path": path} for name, path in CLASSES.items()}
+        | {"a1_black_box": black_box | {"adaptive": "A1", "epochs": [0, 5]}}
+        | {
+            name: black_box | {"adaptive": "A3", "averaging": averaging | {"matching": name[3:]}}
+            for name in AVERAGES
+        }
+        | {"of_old": {"class_path": "somebody.gone.Attack", "adaptive": "none"}},
+        {"exposure_features": {"identifier": "${identifier}", "adaptive": "exposure"}},
+    )
     return folder
 
 
@@ -82,7 +95,12 @@ class MadeUpStudy:
         self.faces = self.data.faces("private_test")
         self.stages: list[dict[str, Any]] = []
 
-    def finish(self, defences: dict[str, dict[str, str]]) -> None:
+    def finish(
+        self,
+        defences: dict[str, dict[str, str]],
+        attacks: dict[str, Any] | None = None,
+        identifications: dict[str, Any] | None = None,
+    ) -> None:
         """The configuration, with the data that each defence was trained on, and the plan."""
         config = {
             "name": "made-up",
@@ -90,7 +108,9 @@ class MadeUpStudy:
             "defences": {name: {"data": data} for name, data in defences.items()},
             "seed": 0,
             "data": {**DATA, "init_args": DATA["init_args"] | {"cache_dir": str(self.cache)}},
-            "attacks": {attack: {} for attack in ATTACKS},
+            "attacks": attacks or {name: {"class_path": path} for name, path in CLASSES.items()},
+            "fits": {"identifier": {"model": {"class_path": "lightning_modules.FeatureIdentifier"}}},
+            "identifications": identifications or {},
         }
         (self.folder / "study.yaml").write_text(yaml.safe_dump(config))
         (self.folder / "plan.json").write_text(json.dumps(self.stages))

@@ -28,8 +28,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from experiments.bench.timing import Row
-from experiments.report.outcomes import Key
 from experiments.report.results import Results, gather, stage_of
+from experiments.report.statistics.paired_tests import Key
 from facecrafter.metrics.intervals import Interval, clustered_mean
 from facecrafter.store import TensorStore
 

@@ -25,8 +25,8 @@ import torch
 
 from experiments.human_study.answers import Key, read_answers
 from experiments.human_study.poll import OPTIONS, draw, page
-from experiments.report.material import LICENSED
-from experiments.report.results import Results, chosen_images, gather, percent
+from experiments.report.formats import percent
+from experiments.report.results import LICENSED, Results, chosen_images, gather
 from experiments.study.data import prepare
 from facecrafter.metrics import Interval, chance_test, clustered_macro_f1, clustered_share, confusion
 from facecrafter.store import TensorStore

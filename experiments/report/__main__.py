@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from experiments.report.build import build
-from experiments.report.material import LICENSED
+from experiments.report.results import LICENSED
 
 
 def main(args: list[str] | None = None) -> None:
@@ -28,7 +28,7 @@ def main(args: list[str] | None = None) -> None:
         "--faces", action="store_true", help="show faces although the data is not known to allow it"
     )
     parser.add_argument(
-        "--publish", type=Path, metavar="FILE.md", help="also write a Markdown page without any face"
+        "--publish", type=Path, metavar="FILE.md", help="also write a short Markdown page without any face"
     )
     parser.add_argument(
         "--other-seeds",

@@ -5,26 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from experiments.report import publication
-from experiments.report.document import Section, Table
-from experiments.report.findings import Findings
-from experiments.report.material import Material
-from experiments.report.page import page
+import pandas as pd
+
+from experiments.report.analysis import Analysis
+from experiments.report.formats import csv_text
+from experiments.report.publication import publish as publish_page
+from experiments.report.rendering import html_page
 from experiments.report.results import gather
-from experiments.report.sections import sections
-from experiments.report.worst_case import SUMMARY
-
-
-def write_tables(findings: Findings) -> None:
-    """Write results.csv, summary.csv, comparison.csv and ranking.csv."""
-    tables = {
-        "results": findings.results.rows,
-        "summary": findings.summary.reindex(columns=SUMMARY),
-        "comparison": findings.comparison,
-        "ranking": findings.ranking,
-    }
-    for name, frame in tables.items():
-        frame.to_csv(findings.results.output / f"{name}.csv", index=False)
+from experiments.report.sections import write_sections
+from facecrafter.files import write_whole
 
 
 def build(
@@ -35,7 +24,7 @@ def build(
     Args:
         output: the study's folder.
         show_faces: draw contact sheets of the private faces and their reconstructions.
-        publish: also write a Markdown page without any face here, its figures in a folder beside it.
+        publish: also write a short Markdown page without any face here, its figures in a folder beside it.
         other_seeds: folders of studies that differ in their seed alone.
 
     Raises:
@@ -44,17 +33,18 @@ def build(
     """
     if publish and publish.suffix != ".md":
         raise ValueError(f"--publish writes Markdown: name a file that ends in .md, not {publish}")
-    findings = Findings.of(gather(output))
-    write_tables(findings)
-    repetitions = tuple(gather(folder).rows for folder in other_seeds)
+    results, repetitions = gather(output), tuple(gather(folder).rows for folder in other_seeds)
     figures = emptied(output / "figures", "*.png", "*.svg")
-    written = sections(Material(findings, figures, show_faces, repetitions))
-    write_more_tables(written, emptied(output / "tables", "*.csv"))
-    path, title = output / "report.html", f"Study {findings.results.config['name']}"
-    path.write_text(page(title, written))
+    analysis = Analysis(results, figures, show_faces, repetitions)
+    write_tables(output, analysis.tables().items())
+    sections = list(write_sections(analysis))
+    tables = ((table.name, table.raw) for section in sections for table in section.tables())
+    write_tables(emptied(output / "tables", "*.csv"), tables)
+    path, title = output / "report.html", f"Study {results.config['name']}"
+    write_whole(path, html_page(title, sections))
     if publish:
-        publication.publish(title, written, publish)
-    for item in findings.checks:
+        publish_page(title, sections, publish)
+    for item in analysis.checks:
         if not item.passed:
             print(f"CHECK FAILED: {item.text}")
     return path
@@ -69,8 +59,7 @@ def emptied(folder: Path, *patterns: str) -> Path:
     return folder
 
 
-def write_more_tables(written: Iterable[Section], folder: Path) -> None:
-    """Write the CSV of every table on the page."""
-    for section in written:
-        for block in section.every(Table):
-            block.raw.to_csv(folder / f"{block.name}.csv", index=False)
+def write_tables(folder: Path, tables: Iterable[tuple[str, pd.DataFrame]]) -> None:
+    """Write each as a CSV of its name."""
+    for name, table in tables:
+        write_whole(folder / f"{name}.csv", csv_text(table))

@@ -1,90 +1,118 @@
-"""What a report consists of, whether it becomes a web page or Markdown."""
+"""What a report consists of, whether it becomes a web page or Markdown: sections of blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pandas as pd
 
-from experiments.report.checks import Check
-from experiments.report.figures.drawing import Figure
+from experiments.report.plotting import Figure
+from experiments.report.statistics.checks import Check
+
+
+class Block:
+    """A part of a section. `kind` names the macro that shows it, in blocks.html.j2 and in blocks.md.j2."""
+
+    kind: ClassVar[str]
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(Block):
     """A paragraph; `answer` sets it off as what the page is about."""
 
+    kind = "text"
     text: str
     answer: bool = False
 
 
 @dataclass(frozen=True)
-class Items:
+class Items(Block):
     """A list; `warning` says that each is a reason to doubt."""
 
+    kind = "items"
     lines: list[str]
     warning: bool = False
 
 
 @dataclass(frozen=True)
-class Checks:
+class Checks(Block):
     """What has to hold, and whether it does."""
 
+    kind = "checks"
     checks: list[Check]
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Block):
     """A table as people read it, and the numbers behind it as a CSV called `name`."""
 
+    kind = "table"
     readable: pd.DataFrame
     name: str
     raw: pd.DataFrame
 
 
 @dataclass(frozen=True)
-class Figures:
+class Figures(Block):
     """Drawings, beside each other where there is room."""
 
+    kind = "figures"
     figures: list[Figure]
 
 
 @dataclass(frozen=True)
-class Code:
+class Code(Block):
     """Text as it is."""
 
+    kind = "code"
     text: str
     language: str = ""
 
 
 @dataclass(frozen=True)
-class Folded:
+class Folded(Block):
     """What few readers want, behind its title."""
 
+    kind = "folded"
     title: str
     blocks: list[Block]
 
 
-Block = Text | Items | Checks | Table | Figures | Code | Folded
+SHORT = 12
+"""Lines of a table that are read through; a longer one is folded."""
+
+
+def folded_if_long(title: str, table: Table) -> Block:
+    """The table itself, or behind its title."""
+    return table if len(table.readable) <= SHORT else Folded(title, [table])
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what is below it. A private one shows people, and is never published."""
+    """A heading and what is below it.
+
+    Attributes:
+        private: it shows people, and is never published.
+        published: it is also on the short page that is published.
+        doubts: sentences on what in it disagrees with the answer, or with what was to be expected.
+    """
 
     title: str
     blocks: list[Block] = field(default_factory=list)
     private: bool = False
+    published: bool = False
+    doubts: list[str] = field(default_factory=list)
 
-    def every(self, kind: type) -> Iterator[Block]:
-        """All its blocks of one kind, folded ones included."""
-        return _every(self.blocks, kind)
+    def tables(self) -> Iterator[Table]:
+        """All its tables, folded ones included."""
+        return _tables(self.blocks)
 
 
-def _every(blocks: Iterable[Block], kind: type) -> Iterator[Block]:
+def _tables(blocks: list[Block]) -> Iterator[Table]:
     for block in blocks:
-        if isinstance(block, kind):
+        if isinstance(block, Table):
             yield block
         if isinstance(block, Folded):
-            yield from _every(block.blocks, kind)
+            yield from _tables(block.blocks)

@@ -1,4 +1,4 @@
-"""A study's results as its stages left them: every row, and what was identified image by image."""
+"""What the stages of a study left: its configuration, every row, and what was identified image by image."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import torch
 import yaml
 from torch import Tensor
 
+from experiments.evaluation.columns import Column
+from experiments.evaluation.likeness import Likeness
+from experiments.evaluation.rows import describe_columns
 from facecrafter.attacks.reconstruction import Reconstruction
 from facecrafter.store import TensorStore
 
@@ -19,6 +22,8 @@ POINT = ["defence", "strength"]
 OUTCOME = ["oracle", "restart", "row", "identity", "correct"]
 MEASURING = {"measure", "identify"}
 """Commands whose stages leave results.json and per_image.csv."""
+LICENSED = {"datamodules.SyntheticFaces", "datamodules.synthetic.SyntheticFaces"}
+"""Data whose images may be shown to anybody."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Results:
         rows: results.csv.
         per_image: one line per image, trial and oracle, with the restart that the attack itself would choose.
         missing: the stages that would measure more, and are not done.
+        columns: what the figures of `rows` are, in the order in which people are shown them.
     """
 
     output: Path
@@ -40,6 +46,12 @@ class Results:
     rows: pd.DataFrame
     per_image: pd.DataFrame
     missing: list[dict[str, Any]]
+    columns: tuple[Column, ...] = ()
+
+    @property
+    def painted(self) -> bool:
+        """Whether the people of the study do not exist."""
+        return self.config["data"]["class_path"] in LICENSED
 
     def folder(self, name: str) -> Path:
         """A stage's artifact folder.
@@ -60,16 +72,19 @@ class Results:
         """The stages whose rows are in results.csv."""
         return [stage for stage in self.stages if stage["command"] in MEASURING]
 
+    def beside(self, name: str) -> pd.DataFrame:
+        """The CSVs of this name beside every stage's results, with defence, strength, attack and epoch.
 
-def trial(labels: dict[str, Any]) -> str:
-    """What an attack is called where its epochs and countermeasures have to be told apart."""
-    epoch, countermeasure = labels.get("epoch"), labels.get("countermeasure")
-    parts = [labels["attack"]]
-    if epoch is not None and not pd.isna(epoch):
-        parts.append(f"epoch {int(epoch)}")
-    if isinstance(countermeasure, str) and countermeasure != "none":
-        parts.append(f"against {countermeasure}")
-    return ", ".join(parts)
+        A countermeasure is no attack's own, so what was measured under one is left out.
+        """
+        tables = []
+        for stage in self.measured():
+            labels, path = stage["labels"], self.output / stage["folder"] / name
+            if path.is_file() and labels.get("countermeasure", "none") == "none":
+                point = {column: labels[column] for column in (*POINT, "attack")}
+                names = pd.DataFrame([point | {"epoch": labels.get("epoch")}])
+                tables.append(names.merge(pd.read_csv(path), how="cross"))
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def gather(output: Path) -> Results:
@@ -94,7 +109,7 @@ def gather(output: Path) -> Results:
     rows = rows.fillna({"strength": "", "adaptive": "none", "countermeasure": "none"})
     found = [_per_image(output, stage) for stage in measured]
     per_image = pd.concat([lines for lines in found if len(lines)] or found, ignore_index=True)
-    return Results(output, config, done, rows, per_image, missing)
+    return Results(output, config, done, rows, per_image, missing, _columns(files))
 
 
 def _per_image(output: Path, stage: dict[str, Any]) -> pd.DataFrame:
@@ -105,6 +120,13 @@ def _per_image(output: Path, stage: dict[str, Any]) -> pd.DataFrame:
     named = {name: labels[name] for name in (*POINT, "attack")}
     countermeasure = labels.get("countermeasure") or "none"
     return best.assign(**named, trial=trial(labels), countermeasure=countermeasure)
+
+
+def _columns(results: list[Path]) -> tuple[Column, ...]:
+    """What the stages say of their figures; of stages that say nothing, what is always measured."""
+    files = [path.with_name("columns.json") for path in results]
+    told = [Column(**one) for file in files if file.is_file() for one in json.loads(file.read_text())]
+    return tuple({column.name: column for column in told or describe_columns(Likeness().columns)}.values())
 
 
 def chosen_images(store: TensorStore, rows: Tensor) -> Tensor:
@@ -120,17 +142,27 @@ def chosen_images(store: TensorStore, rows: Tensor) -> Tensor:
     return best[torch.searchsorted(stored["row"], rows)]
 
 
+def trial(labels: dict[str, Any]) -> str:
+    """What an attack is called where its epochs and countermeasures have to be told apart."""
+    epoch, countermeasure = labels.get("epoch"), labels.get("countermeasure")
+    parts = [labels["attack"]]
+    if epoch is not None and not pd.isna(epoch):
+        parts.append(f"epoch {int(epoch)}")
+    if isinstance(countermeasure, str) and countermeasure != "none":
+        parts.append(f"against {countermeasure}")
+    return ", ".join(parts)
+
+
 def stage_of(line: pd.Series | dict[str, str]) -> str:
     """The stage that made a defence at one strength: 'crafter.beta=1'."""
     return ".".join(filter(None, (line[name] for name in POINT)))
 
 
-def percent(value: float) -> str:
-    """0.0859 -> '8.6%'."""
-    return f"{100 * value:.1f}%"
-
-
-def name_of(line: pd.Series | dict[str, str]) -> str:
-    """A defence and its strength as people read them."""
-    defence = "undefended" if line["defence"] == "none" else line["defence"]
-    return f"{defence} {line['strength']}".strip()
+def without_folders(config: Any) -> Any:
+    """A configuration with paths cut down to their last part: folders are nobody else's business."""
+    if isinstance(config, dict):
+        return {name: without_folders(value) for name, value in config.items()}
+    if isinstance(config, list):
+        return [without_folders(value) for value in config]
+    is_path = isinstance(config, str) and "/" in config and not config.startswith("${")
+    return Path(config).name if is_path else config

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from datamodules import SyntheticFaces
-from experiments.report.document import Figures, Text
-from experiments.report.figures import faces as sheets
-from experiments.report.figures.drawing import COLOURS, INK, PAPER, Figure, drawing, styles
-from experiments.report.figures.tradeoff import joined_and_apart
-from experiments.report.page import html
+from experiments.report.document import Figures
+from experiments.report.plotting import COLOURS, INK, PAPER, Figure, drawing, styles
+from experiments.report.rendering import html
 from experiments.report.results import Results
+from experiments.report.sections import contact_sheets as sheets
+from experiments.report.tradeoff import joined_and_apart
 from facecrafter.store import TensorStore
 
 
@@ -88,10 +88,6 @@ def test_the_same_drawing_is_the_same_file(figure: Figure, tmp_path: Path) -> No
         axes.text(0.5, 0.5, "0.00125", color=PAPER)
     assert figure.path.read_bytes() == before
     assert (tmp_path / "a-drawing.png").is_file()
-
-
-def test_text_is_text() -> None:
-    assert html(Text("a < b & c", answer=True)) == '<p class="answer">a &lt; b &amp; c</p>'
 
 
 @pytest.mark.strict

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments.report.checks import believed, check
+from experiments.report.statistics.checks import believed, check
 
 
 def row(attack: str, eval_acc: float, **other: Any) -> dict[str, Any]:

@@ -10,11 +10,10 @@ import pandas as pd
 import pytest
 from made_up_study import ATTACKS, AUC, DISCO_AUC, ORACLES, write_rich_study, write_study
 
+from experiments.report.analysis import Analysis
 from experiments.report.build import build
-from experiments.report.findings import Findings, without_folders
-from experiments.report.material import Material
-from experiments.report.results import gather
-from experiments.report.sections_run import over_seeds
+from experiments.report.results import gather, without_folders
+from experiments.report.sections import question, seeds
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,9 @@ def headings(html: str) -> list[str]:
 
 def test_the_answer_names_the_best_point_that_is_affordable(study: Path) -> None:
     """beta=0.5 protects best but costs 0.06 of AUC; beta=1 is the best of those that cost at most 0.05."""
-    found = Findings.of(gather(study)).answer
+    analysis = Analysis(gather(study), study)
+    _, answer, _ = question.blocks(analysis)
+    found = answer.text
     assert "under crafter beta=1 " in found
     assert "0.862 instead of 0.900" in found
     assert "black_box, judged by classifier" in found
@@ -143,11 +144,13 @@ def test_of_a_path_only_the_last_part_is_told() -> None:
 
 def test_what_is_published_shows_no_face_and_no_folder(study: Path, published: Path) -> None:
     pictures = {file.name for file in published.with_suffix("").iterdir()}
-    assert {f"{attack}-{oracle}.png" for attack in ATTACKS for oracle in ORACLES} < pictures
+    assert "worst-case.png" in pictures
     assert not any("faces" in name for name in pictures)
+    assert len(pictures) <= 4
     text = published.read_text()
     assert set(re.findall(r"\]\(made-up/([^)]+)\)", text)) == pictures
     assert "crafter beta=1" in text
+    assert text.count("\n") <= 150
     assert str(study.parent) not in text
     assert "/tmp" not in text
 
@@ -160,11 +163,11 @@ def test_publishing_needs_a_markdown_file(study: Path, tmp_path: Path) -> None:
 def test_other_seeds_give_a_spread(study: Path, tmp_path: Path) -> None:
     found = gather(study)
     other = found.rows.assign(seed=1, eval_acc=found.rows["eval_acc"] / 2)
-    _, seeds = over_seeds(Material(Findings.of(found), tmp_path, other_seeds=(other,)))
-    assert (seeds.raw["seeds"] == 2).all()
-    assert seeds.raw["eval_acc"].tolist() == pytest.approx((0.75 * found.rows["eval_acc"]).tolist())
+    _, table = seeds.blocks(Analysis(found, tmp_path, other_seeds=(other,)))
+    assert (table.raw["seeds"] == 2).all()
+    assert table.raw["eval_acc"].tolist() == pytest.approx((0.75 * found.rows["eval_acc"]).tolist())
     with pytest.raises(ValueError, match="two rows of seed 0"):
-        list(over_seeds(Material(Findings.of(found), tmp_path, other_seeds=(found.rows,))))
+        list(seeds.blocks(Analysis(found, tmp_path, other_seeds=(found.rows,))))
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +206,7 @@ def test_every_section_has_its_place(rich: Path) -> None:
         "Training on protected features (A1)",
         "Averaging several queries (A3)",
         "When private data has leaked",
-        "Could the defence&#x27;s own computation be trusted?",
+        "Could the defence&#39;s own computation be trusted?",
     ]
 
 
@@ -268,3 +271,34 @@ def test_a_study_that_has_only_begun_has_a_report(rich: Path, tmp_path: Path, ke
     (tmp_path / "plan.json").write_text(json.dumps(stages))
     (tmp_path / "artifacts").symlink_to(rich / "artifacts")
     assert words in build(tmp_path, show_faces=False).read_text()
+
+
+def test_every_attack_describes_itself(rich: Path) -> None:
+    """An attack that is not described is one that the reader does not know of, whatever it is called."""
+    html = (rich / "report.html").read_text()
+    threat = html[html.index("What each attack here has and does") :].partition("Outside the model")[0]
+    lines = {line.partition(": ")[0]: line for line in re.findall(r"<li>(.*?)</li>", threat)}
+    named = {*ATTACKS, "a1_black_box", "a3_average", "a3_matched", "of_old", "exposure_features"}
+    assert lines.keys() == named
+    assert lines["white_box"].endswith("Has the encoder.")
+    assert (
+        "Adapts to the defence (A1). Run with its networks as they are after epochs 0, 5."
+        in (lines["a1_black_box"])
+    )
+    assert "2 queries of a picture (matched), also against shuffle, record." in lines["a3_matched"]
+    assert "somebody.gone.Attack, which cannot be imported any more." in lines["of_old"]
+    assert all(len(line) > len(name) + 20 for name, line in lines.items())
+
+
+def test_a_figure_that_a_measurement_declares_has_a_column(tmp_path: Path) -> None:
+    """Nothing in the report knows it by name; a metric is one file, elsewhere."""
+    folder = write_study(tmp_path / "study", tmp_path / "cache")
+    column = {"name": "sharpness", "title": "Sharp <x>", "describe": "how sharp", "format": ".2f"}
+    for stage in (folder / "artifacts").glob("*.measure-0"):
+        rows = json.loads((stage / "results.json").read_text())
+        (stage / "results.json").write_text(json.dumps([row | {"sharpness": 0.125} for row in rows]))
+        (stage / "columns.json").write_text(json.dumps([column]))
+    html = build(folder, show_faces=False).read_text()
+    assert "<th>Sharp &lt;x&gt;</th>" in html
+    assert "<td>0.12</td>" in html
+    assert "Sharp &lt;x&gt;: how sharp" in html

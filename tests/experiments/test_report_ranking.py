@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments.report.checks import Check
-from experiments.report.findings import against_none, answer
-from experiments.report.outcomes import Outcomes
-from experiments.report.ranking import orders, ranking, shown_better, standings, strengths
+from experiments.report.sections.equal_utility import orders, shown_better, standings
+from experiments.report.sections.question import answer
+from experiments.report.statistics.checks import Check
+from experiments.report.statistics.paired_tests import Outcomes
+from experiments.report.statistics.ranking import against_none, ranking, strengths
 
 N = 40
 PASSED = [Check("classifier", "", True)]

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from experiments.report.outcomes import Outcomes
 from experiments.report.results import trial
-from experiments.report.worst_case import adaptive_gains, compare, summarise
+from experiments.report.statistics.paired_tests import Outcomes
+from experiments.report.statistics.worst_case import adaptive_gains, compare, summarise
 
 N = 40
 
@@ -158,3 +158,14 @@ def test_each_attack_against_none_on_the_same_images() -> None:
 def test_nothing_to_compare_is_an_empty_table() -> None:
     rows = [row("white_box", 20, defence="none", strength="")]
     assert compare(pd.DataFrame(rows), outcomes(rows)).empty
+
+
+@pytest.mark.strict
+def test_of_attacks_that_find_as_many_the_same_one_is_named_every_time() -> None:
+    """A set has another order in every process, and the paired test would be of another attack each time."""
+    rows = [
+        row(attack, 8, strength=strength) for strength in ("beta=1", "beta=2") for attack in ("b", "c", "a")
+    ]
+    first, second = (pd.Series({"defence": "crafter", "strength": s}) for s in ("beta=1", "beta=2"))
+    pair = outcomes(rows).strongest_shared(first, second)
+    assert [key.trial for key in pair] == ["c", "c"]

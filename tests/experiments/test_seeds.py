@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from experiments.report.seeds import combine
+from experiments.report.sections.seeds import combine
 
 
 def row(seed: int, defence: str, eval_acc: float | None, **other: Any) -> dict[str, Any]:

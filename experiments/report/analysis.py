@@ -1,0 +1,99 @@
+"""What follows from a study's results, computed once for all sections of the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.report.results import Results
+from experiments.report.statistics.checks import Check, believed, check
+from experiments.report.statistics.paired_tests import Outcomes
+from experiments.report.statistics.ranking import against_none, ranking, strengths
+from experiments.report.statistics.worst_case import SUMMARY, adaptive_gains, compare, summarise
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A study's results, what follows from them, and how they may be shown.
+
+    Attributes:
+        figures: the folder that receives the drawings.
+        faces: whether private faces and their reconstructions may be shown.
+        other_seeds: results.csv of studies that differ from this one in their seed alone.
+    """
+
+    results: Results
+    figures: Path
+    faces: bool = False
+    other_seeds: tuple[pd.DataFrame, ...] = ()
+
+    @cached_property
+    def best(self) -> pd.DataFrame:
+        """See `Results.best`."""
+        return self.results.best()
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        """Who was identified by which attack, image by image."""
+        return Outcomes(self.results.per_image)
+
+    @cached_property
+    def checks(self) -> list[Check]:
+        """What has to hold for the rest to mean anything."""
+        return check(self.best)
+
+    @cached_property
+    def gains(self) -> pd.DataFrame:
+        """Every adaptive attack against the strongest basic one."""
+        return adaptive_gains(self.best, self.outcomes)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """The worst case of every defence and strength."""
+        return summarise(self.best, self.gains)
+
+    @cached_property
+    def protection(self) -> pd.DataFrame:
+        """Each point against the undefended one, under the attacks that both faced."""
+        return against_none(self.summary, self.outcomes)
+
+    @cached_property
+    def comparison(self) -> pd.DataFrame:
+        """Each point against the undefended one, attack by attack, on the same images."""
+        return compare(self.best, self.outcomes)
+
+    @cached_property
+    def ranking(self) -> pd.DataFrame:
+        """Defences against each other at equal utility."""
+        return ranking(self.summary, self.outcomes)
+
+    @cached_property
+    def strengths(self) -> pd.DataFrame:
+        """The strengths of each defence against each other."""
+        return strengths(self.summary, self.outcomes)
+
+    @property
+    def judge(self) -> str:
+        """Of the oracles that may be believed, the one that finds most undefended images."""
+        rows = self.best[self.best["oracle"].isin(self.judges)]
+        undefended = rows[rows["defence"] == "none"]
+        found = undefended if len(undefended) else rows
+        return str(found.loc[found["eval_acc"].idxmax(), "oracle"])
+
+    @property
+    def judges(self) -> list[str]:
+        """The oracles that may be believed; all of them where none may; none before anything is judged."""
+        oracles = list(dict.fromkeys(item.oracle for item in self.checks))
+        return [name for name in oracles if name in believed(self.checks)] or oracles
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables of the study's folder, by name."""
+        return {
+            "results": self.results.rows,
+            "summary": self.summary.reindex(columns=SUMMARY),
+            "comparison": self.comparison,
+            "ranking": self.ranking,
+        }

@@ -1,0 +1,109 @@
+"""Cells of tables: as people read them (names, intervals, percentages), and as spreadsheets may open them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+
+from experiments.report.results import trial
+
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""What a text begins with that a spreadsheet would carry out."""
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """The table as CSV. Text that a spreadsheet would take for a formula begins with an apostrophe."""
+    safe = table.rename(columns=_neutral)
+    for name in safe.select_dtypes(exclude=["number", "bool"]):
+        cells = [_neutral(cell) for cell in safe[name]]
+        safe[name] = pd.Series(
+            cells, index=safe.index, dtype=object
+        )  # else 1 beside nothing would become 1.0
+    return safe.to_csv(index=False)
+
+
+def _neutral(cell: Any) -> Any:
+    is_formula = isinstance(cell, str) and cell.startswith(FORMULAS) and not _is_number(cell)
+    return f"'{cell}" if is_formula else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def filled(table: pd.DataFrame) -> pd.DataFrame:
+    """Without the columns that are empty throughout; empty cells are ''."""
+    table = table.astype(object).fillna("")
+    return table.loc[:, (table != "").any()]
+
+
+def intervals(table: pd.DataFrame, name: str, show: Callable[[float], str]) -> list[str]:
+    """`value (low to high)`; nothing where there is no value."""
+    columns = [name, f"{name}_lo", f"{name}_hi"]
+    lines = table.reindex(columns=columns).astype(float).itertuples(index=False)
+    return ["" if pd.isna(line[0]) else "{} ({} to {})".format(*map(show, line)) for line in lines]
+
+
+def points_of_change(table: pd.DataFrame) -> list[str]:
+    """Changes and their intervals, in percentage points."""
+    columns = table[["change", "lo", "hi"]].astype(float).itertuples(index=False)
+    return ["" if pd.isna(line[0]) else "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * x for x in line))
+            for line in columns]  # fmt: skip
+
+
+def name_of(line: pd.Series | dict[str, str]) -> str:
+    """A defence and its strength as people read them."""
+    defence = "undefended" if line["defence"] == "none" else line["defence"]
+    return f"{defence} {line['strength']}".strip()
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """Who protects, and how much, as the first column."""
+    return pd.DataFrame({"defence": [name_of(line) for line in table.to_dict("records")]}, table.index)
+
+
+def trials(table: pd.DataFrame) -> list[str]:
+    """What the attack of each line is called."""
+    return [trial(line) for line in table.to_dict("records")]
+
+
+def readable_gains(table: pd.DataFrame) -> pd.DataFrame:
+    """Adaptive attacks, each beside the strongest basic one, from `adaptive_gains`."""
+    return named(table).assign(
+        **{
+            "adaptive attack": trials(table),
+            "judge": table["oracle"],
+            "identified": intervals(table, "eval_acc", percent),
+            "strongest basic attack": table["basic_attack"],
+            "it identified": table["basic_eval_acc"].map(percent),
+            "change": points_of_change(table),
+            "adapting finds": table["verdict"].replace({"higher": "more", "lower": "less"}),
+        }
+    )
+
+
+def percent(value: float) -> str:
+    """0.0859 -> '8.6%'."""
+    return f"{100 * value:.1f}%"
+
+
+def decimal(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.3f}"
+
+
+def percentage(value: float) -> str:
+    return "" if pd.isna(value) else percent(value)
+
+
+def small(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.5f}"
+
+
+def p_value(value: float) -> str:
+    return "below 0.0001" if value < 1e-4 else f"{value:.4f}"

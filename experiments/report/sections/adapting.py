@@ -1,0 +1,34 @@
+"""What attackers gain by adapting to a defence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from experiments.report.analysis import Analysis
+from experiments.report.document import Block, Table, Text
+from experiments.report.formats import name_of, percent, readable_gains
+from experiments.report.results import trial
+
+TITLE = "What an attacker gains by adapting"
+GAINS = (
+    "Each adaptive attack, at its best, against the strongest basic attack on the same defence: the "
+    "change in percentage points on the same images, with 95% intervals, corrected (Holm) for the number "
+    "of adaptive attacks on one defence at one strength. Where adapting finds more, the basic figures "
+    "alone would have given false security."
+)
+
+
+def blocks(analysis: Analysis) -> Iterator[Block]:
+    table = analysis.gains[analysis.gains["adaptive"] != "exposure"]
+    if len(table):
+        yield Text(GAINS)
+        yield Table(readable_gains(table), "adaptive", table)
+
+
+def doubts(analysis: Analysis) -> Iterator[str]:
+    table = analysis.gains
+    for line in table[table["verdict"] == "higher"].to_dict("records"):
+        yield (
+            f"False security: {trial(line)} identifies {percent(line['eval_acc'])} under {name_of(line)}, "
+            f"the strongest basic attack ({line['basic_attack']}) {percent(line['basic_eval_acc'])}."
+        )

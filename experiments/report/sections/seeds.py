@@ -1,0 +1,74 @@
+"""The spread over studies that differ in their seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+import torch
+
+from experiments.report.analysis import Analysis
+from experiments.report.document import Block, Table, Text
+from experiments.report.formats import decimal, intervals, named, percent, percentage, trials
+from facecrafter.metrics import over_seeds
+
+TITLE = "Over seeds"
+SEEDS = (
+    "The same study with other seeds: mean over seeds, with the interval of that mean. It says how a "
+    "figure varies from run to run, for the people that were measured; the other intervals say how it "
+    "varies with the people."
+)
+SETTING = [
+    *("dataset", "scenario", "network", "defence", "strength"),
+    *("attack", "epoch", "countermeasure", "oracle"),
+]
+"""What the rows of one setting have in common."""
+
+
+def blocks(analysis: Analysis) -> Iterator[Block]:
+    if analysis.other_seeds:
+        studies = [analysis.results.rows, *analysis.other_seeds]
+        rows = pd.concat(studies, ignore_index=True).fillna({"strength": "", "countermeasure": "none"})
+        table = combine(rows[rows["restart"].astype(str) == "best"], ["eval_acc", "auc"])
+        yield Text(SEEDS)
+        yield Table(_readable(table), "seeds", table)
+
+
+def combine(rows: pd.DataFrame, figures: list[str]) -> pd.DataFrame:
+    """Mean, standard deviation and interval over seeds of each figure, for every setting.
+
+    Args:
+        rows: the `best` rows of the studies' results.csv, one below the other.
+        figures: columns to combine, such as `auc` and `eval_acc`.
+
+    Returns:
+        One row per setting: how many `seeds`, and for each figure its mean under its name, `*_std`, and the
+        interval from `*_lo` to `*_hi`, which says how the figure varies with the seed, not with the people.
+
+    Raises:
+        ValueError: a setting has two rows of one seed, so they are no repetitions.
+    """
+    lines = []
+    for setting, group in rows.groupby(SETTING, sort=False, dropna=False):
+        if group["seed"].duplicated().any():
+            name = " ".join(str(value) for value in setting)
+            raise ValueError(f"two rows of seed {group['seed'].mode()[0]} for {name}; give each seed once")
+        line = dict(zip(SETTING, setting, strict=True)) | {"seeds": len(group)}
+        for figure in figures:
+            mean, std, lo, hi = over_seeds(torch.tensor(group[figure].to_numpy(dtype=float)))
+            line |= {figure: mean, f"{figure}_std": std, f"{figure}_lo": lo, f"{figure}_hi": hi}
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    return named(table).assign(
+        **{
+            "attack": trials(table),
+            "judge": table["oracle"],
+            "seeds": table["seeds"],
+            "Eval Acc": intervals(table, "eval_acc", percent),
+            "its standard deviation": table["eval_acc_std"].map(percentage),
+            "mean AUC": intervals(table, "auc", decimal),
+        }
+    )

@@ -1,0 +1,113 @@
+"""What the strongest attack leaves of every defence, against its utility."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from experiments.report.analysis import Analysis
+from experiments.report.document import Block, Figures, Table, Text
+from experiments.report.formats import decimal, filled, intervals, named, percent, points_of_change
+from experiments.report.plotting import Figure, drawing, legend
+from experiments.report.results import trial
+from experiments.report.tradeoff import draw_tradeoff, in_words
+
+TITLE = "The worst case of every defence"
+PUBLISHED = True
+WORST = (
+    "For each defence, the attack and the judge that find most. Identified: the share of the "
+    "reconstructed images that a judge who knows the private people names correctly (Eval Acc). Mean AUC: "
+    "how well the attributes can still be read from the features; 0.5 is guessing. In brackets: 95% "
+    "intervals. Being the largest of several measurements, the worst case is a little too high, the more "
+    "so the more attacks were run; an attack that trains over several epochs counts with its best one, "
+    "which its owner could not know, so it is an upper bound. 'Change against undefended' compares what the "
+    "strongest of the attacks that both faced finds, in percentage points, on the same images."
+)
+NOT_FACED = (
+    "Points that were not attacked by what is the worst case of others (hollow in the figure) are not "
+    "ranked by their worst case, and the answer leaves them out."
+)
+ACQUAINTED = (
+    "trained Enc and f on private-train images, of the very people on whom the mean AUC is measured: theirs "
+    "may be above the undefended one, and does not compare with that of defences that never saw these people."
+)
+FALSE_SECURITY = (
+    "False security: an attacker who adapts to the defence finds more than the strongest basic attack "
+    "does, beyond the interval, tested on the same images and corrected for the number of adaptive "
+    "attacks."
+)
+CAPTION = "The worst case of every defence, with 95% intervals. The ideal corner is bottom right."
+
+
+def blocks(analysis: Analysis) -> Iterator[Block]:
+    summary = analysis.summary
+    if analysis.judges:
+        yield Figures([_figure(analysis)])
+    yield Table(_readable(summary, analysis.protection), "summary", summary)
+    yield Text(WORST)
+    if (summary["not_faced"] != "").any():
+        yield Text(NOT_FACED)
+    if acquainted := _acquainted(analysis):
+        yield Text(f"{', '.join(acquainted)} {ACQUAINTED}")
+    if summary["false_security"].notna().any():
+        yield Text(FALSE_SECURITY)
+
+
+def _figure(analysis: Analysis) -> Figure:
+    summary, best = analysis.summary, analysis.best
+    path = analysis.figures / "worst-case.svg"
+    with drawing(path, (6.4, 4.8)) as axes:
+        draw_tradeoff(axes, summary, "worst_eval_acc", best[best["oracle"] == analysis.judge].iloc[0])
+        axes.set(ylabel="identified by the strongest attack")
+        legend(axes)
+    return Figure(path, CAPTION, f"Worst case against utility. {in_words(summary, 'worst_eval_acc')}")
+
+
+def _readable(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFrame:
+    """The summary, and each worst case against the undefended one."""
+    table = named(summary).assign(
+        **{
+            "mean AUC": intervals(summary, "auc", decimal),
+            "AUC lost": _lost(summary),
+            "identified by the worst attack": intervals(summary, "worst_eval_acc", percent),
+            "worst attack": [_worst(line) for line in summary.to_dict("records")],
+            "judge": summary["worst_oracle"].fillna(""),
+        }
+    )
+    if len(protection):
+        verdicts = named(protection).assign(
+            **{"change against undefended": points_of_change(protection), "leak": protection["verdict"]}
+        )
+        table = table.merge(verdicts, on="defence", how="left")
+    if (summary["not_faced"] != "").any():
+        table["not attacked by"] = summary["not_faced"]
+    table["false security"] = summary["false_security"].map({True: "yes", False: "no"})
+    return filled(table)
+
+
+def _lost(summary: pd.DataFrame) -> list[str]:
+    """What each point costs against no defence."""
+    undefended = summary.loc[summary["defence"] == "none", "auc"]
+    if undefended.empty:
+        return [""] * len(summary)
+    costs = undefended.iloc[0] - summary["auc"]
+    return [
+        decimal(cost) if defence != "none" else ""
+        for cost, defence in zip(costs, summary["defence"], strict=True)
+    ]
+
+
+def _worst(line: dict[str, object]) -> str:
+    if pd.isna(line["worst_attack"]):
+        return "nothing to attack"
+    return trial({"attack": line["worst_attack"], "epoch": line["worst_epoch"]})
+
+
+def _acquainted(analysis: Analysis) -> list[str]:
+    """Defences whose f learned from the private people on whom its utility is measured."""
+    config = analysis.results.config
+    if config["scenario"] != "deployment":
+        return []
+    roles = {name: fit["data"].get("fit_role") for name, fit in config["defences"].items()}
+    return [name for name, role in roles.items() if role and "private_train" in role]

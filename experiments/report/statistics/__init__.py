@@ -1,0 +1,1 @@
+"""Tests between results, and what follows from them: worst cases, rankings, checks."""

@@ -1,0 +1,114 @@
+"""Who was identified by which attack, image by image, and tests between two such results."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+
+from experiments.report.results import POINT
+from facecrafter.metrics import Interval, paired_difference, paired_ratio
+from facecrafter.metrics.significance import clustered_mcnemar, holm
+
+SIGNIFICANCE = 0.05
+NO_DIFFERENCE = "no difference shown"
+
+
+class Key(NamedTuple):
+    """Names one result: who protected, who attacked, who judged."""
+
+    defence: str
+    strength: str
+    trial: str
+    oracle: str
+
+
+class Difference(NamedTuple):
+    """Change of the Eval Acc from one result to another on the same images, its 95% interval, a p-value."""
+
+    change: float
+    lo: float
+    hi: float
+    p: float
+    n_images: int
+
+
+class Outcomes:
+    """Hits and misses of every attack.
+
+    Args:
+        per_image: lines with the columns of `Key`, row, identity, correct, and countermeasure ('none' where
+            the column is missing).
+    """
+
+    def __init__(self, per_image: pd.DataFrame) -> None:
+        self._people = per_image.drop_duplicates("row").set_index("row")["identity"]
+        self._hits = {
+            Key(*names): lines.set_index("row")["correct"].astype(int)
+            for names, lines in per_image.groupby([*POINT, "trial", "oracle"], sort=False)
+        }
+        countered = per_image.get("countermeasure", pd.Series("none", per_image.index)) != "none"
+        self._countered = set(per_image.loc[countered, "trial"])
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._hits
+
+    def rate(self, key: Key) -> float:
+        """The Eval Acc."""
+        return float(self._hits[key].mean())
+
+    def strongest_shared(self, first: pd.Series, second: pd.Series) -> tuple[Key, Key] | None:
+        """Of the attacks and judges that two points (lines with POINT) both faced, what found most of each.
+
+        A point that was attacked in more ways has the higher worst case for that alone. A countermeasure is
+        the defence's own, so attacks on one are left out. None where the two share no attack.
+        """
+        faced = [self._faced(*line[POINT]) for line in (first, second)]
+        shared = [way for way in faced[0] if way in faced[1]]  # in order: the first of equals is named
+        if not shared:
+            return None
+        one, other = (max((found[way] for way in shared), key=self._by_rate) for found in faced)
+        return one, other
+
+    def _by_rate(self, key: Key) -> tuple[float, Key]:
+        """Equal rates are told apart by their names: a set has another order in every process."""
+        return self.rate(key), key
+
+    def _faced(self, defence: str, strength: str) -> dict[tuple[str, str], Key]:
+        """The results of a point by trial and judge."""
+        keys = [key for key in self._hits if (key.defence, key.strength) == (defence, strength)]
+        return {(key.trial, key.oracle): key for key in keys if key.trial not in self._countered}
+
+    def difference(self, first: Key, second: Key) -> Difference:
+        """Eval Acc of `first` minus that of `second`, tested on the images that both have."""
+        columns = self._pairs(first, second)
+        interval = paired_difference(*columns)
+        return Difference(*interval, clustered_mcnemar(*columns), len(columns[0]))
+
+    def share(self, first: Key, second: Key) -> Interval:
+        """Eval Acc of `first` over that of `second`."""
+        return paired_ratio(*self._pairs(first, second))
+
+    def _pairs(self, first: Key, second: Key) -> list[torch.Tensor]:
+        columns = [self._hits[first], self._hits[second], self._people]
+        pairs = pd.concat(columns, axis=1, join="inner").astype("int64")
+        return list(torch.from_numpy(pairs.to_numpy().copy()).T)
+
+
+def together(differences: list[Difference]) -> pd.DataFrame:
+    """Tests that are looked at together, one line each: `Difference`, the p-value after Holm, and a verdict.
+
+    The verdict is 'lower' or 'higher' where the interval excludes 0 and so does the corrected test, else
+    'no difference shown'.
+    """
+    table = pd.DataFrame(differences, columns=Difference._fields)
+    adjusted = holm(torch.tensor(table["p"].to_numpy(dtype=float)))
+    table = table.assign(p_holm=adjusted.tolist())
+    return table.assign(verdict=[_verdict(line) for line in table.to_dict("records")])
+
+
+def _verdict(line: dict[str, float]) -> str:
+    if line["p_holm"] >= SIGNIFICANCE or line["lo"] <= 0 <= line["hi"]:
+        return NO_DIFFERENCE
+    return "lower" if line["change"] < 0 else "higher"

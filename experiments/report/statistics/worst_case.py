@@ -1,0 +1,109 @@
+"""What the strongest attack leaves of a defence, and what each comes to against none."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from experiments.report.results import POINT
+from experiments.report.statistics.paired_tests import Key, Outcomes, together
+
+BOUNDS = ["", "_lo", "_hi"]
+EVAL_ACC = [f"eval_acc{bound}" for bound in BOUNDS]
+WORST = ["worst_attack", "worst_oracle", "worst_epoch", *(f"worst_{name}" for name in EVAL_ACC)]
+SUMMARY = [*POINT, "auc", *WORST, "false_security", "not_faced"]
+"""The columns of summary.csv."""
+
+
+def summarise(best: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
+    """The worst case of every defence and strength: the attack and the judge that identify most.
+
+    All attacks count, and of an attack over epochs the best epoch; but a countermeasure is the defence's own,
+    so rows with one do not. Where nothing is attacked, the worst case is empty. `false_security` says whether
+    an adaptive attack beats the strongest basic one; it is empty where none was run. `not_faced` names the
+    attacks that are another point's worst case and were not run on this one: its own may be too low.
+
+    Args:
+        best: `Results.best`.
+        gains: see `adaptive_gains`.
+    """
+    groups = [group for _, group in best.groupby(POINT, sort=False)]
+    table = pd.DataFrame([_summary(group, gains) for group in groups])
+    worst = candidates(best)[["attack", "adaptive"]].drop_duplicates()
+    worst = worst[worst["attack"].isin(table["worst_attack"])]
+    return table.assign(not_faced=[_not_faced(group, worst) for group in groups])
+
+
+def _not_faced(group: pd.DataFrame, worst: pd.DataFrame) -> str:
+    """Of the attacks that are somebody's worst case, those that a point did not face; to no defence nobody
+    adapts."""
+    found = candidates(group)
+    if found.empty:
+        return ""
+    if (group["defence"] == "none").all():
+        worst = worst[worst["adaptive"] == "none"]
+    return ", ".join(sorted(set(worst["attack"]) - set(found["attack"])))
+
+
+def _summary(group: pd.DataFrame, gains: pd.DataFrame) -> dict[str, object]:
+    first, found = group.iloc[0], candidates(group)
+    point = {name: first[name] for name in (*POINT, "auc", "auc_lo", "auc_hi")}
+    if found.empty:
+        return point | dict.fromkeys([*WORST, "false_security"])
+    strongest = found.loc[found["eval_acc"].idxmax()]
+    worst = {name: strongest[name.removeprefix("worst_")] for name in WORST}
+    mine = gains[(gains[POINT] == first[POINT]).all(axis=1)]
+    beaten = None if mine.empty else bool((mine["verdict"] == "higher").any())
+    return point | worst | {"false_security": beaten}
+
+
+def candidates(group: pd.DataFrame) -> pd.DataFrame:
+    """Of a point's rows, those that can be its worst case."""
+    return group[(group["countermeasure"] == "none") & group["eval_acc"].notna()]
+
+
+def adaptive_gains(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
+    """Each adaptive attack, at its best, against the strongest basic one on the same images.
+
+    Corrected (Holm) for the number of adaptive attacks on one defence at one strength. An attack's epoch 0 is
+    its basic form. `verdict` is 'higher' where the adaptive attack finds more.
+    """
+    tables = [_gains(group, outcomes) for _, group in best.groupby(POINT, sort=False)]
+    return pd.concat(tables, ignore_index=True)
+
+
+def _gains(group: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
+    found = candidates(group)
+    is_basic = (found["adaptive"] == "none") | (found["epoch"] == 0)
+    basic, adaptive = found[is_basic], found[~is_basic]
+    if basic.empty or adaptive.empty:
+        return pd.DataFrame(columns=[*POINT, "adaptive", "attack", "epoch", "oracle", "verdict"])
+    strongest = basic.loc[basic["eval_acc"].idxmax()]
+    ways = adaptive.loc[adaptive.groupby("attack", sort=False)["eval_acc"].idxmax()]
+    tests = together([outcomes.difference(key(way), key(strongest)) for _, way in ways.iterrows()])
+    shown = ways[[*POINT, "adaptive", "attack", "epoch", "oracle", *EVAL_ACC]]
+    basics = {f"basic_{name}": strongest[name] for name in ("attack", "oracle", "eval_acc")}
+    return pd.concat([shown.reset_index(drop=True).assign(**basics), tests], axis=1)
+
+
+def key(row: pd.Series) -> Key:
+    """The outcomes of a row of `Results.best`."""
+    return Key(row["defence"], row["strength"], row["trial"], row["oracle"])
+
+
+def compare(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
+    """Each defence against none, on the same images, attack and oracle: the paired change of the Eval Acc.
+
+    `left` is the share of the undefended Eval Acc that is left; below 0.5, the defence at least halves it.
+    All lines are one family of tests (Holm).
+    """
+    names = [*POINT, "attack", "epoch", "countermeasure", "oracle"]
+    pairs = [
+        (row, key(row), key(row)._replace(defence="none", strength=""))
+        for _, row in best[best["defence"] != "none"].iterrows()
+    ]
+    pairs = [pair for pair in pairs if pair[1] in outcomes and pair[2] in outcomes]
+    shares = [outcomes.share(mine, undefended) for _, mine, undefended in pairs]
+    shown = pd.DataFrame([row[names] for row, _, _ in pairs], columns=names).reset_index(drop=True)
+    left = pd.DataFrame(shares, columns=["left", "left_lo", "left_hi"])
+    tests = together([outcomes.difference(mine, undefended) for _, mine, undefended in pairs])
+    return pd.concat([shown, left, tests], axis=1)
