@@ -68,12 +68,8 @@ class Outcomes:
         shared = [way for way in faced[0] if way in faced[1]]  # in order: the first of equals is named
         if not shared:
             return None
-        one, other = (max((found[way] for way in shared), key=self._by_rate) for found in faced)
+        one, other = (max((found[way] for way in shared), key=self.rate) for found in faced)
         return one, other
-
-    def _by_rate(self, key: Key) -> tuple[float, Key]:
-        """Equal rates are told apart by their names: a set has another order in every process."""
-        return self.rate(key), key
 
     def _faced(self, defence: str, strength: str) -> dict[tuple[str, str], Key]:
         """The results of a point by trial and judge."""
