@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -36,6 +36,8 @@ Pictures = Iterator[tuple[Pixels, str]]
 For a picture that cannot be used it raises ValueError or OSError, and goes on with the next one if it can."""
 
 _NOT_WORTH_A_BAR_S = 2.0
+_OURS = (".npy", ".json", ".lock", ".safetensors", ".tmp", ".partial")
+"""Endings of what lies in a cache's folder: embeddings of the pictures among it, and what a kill left."""
 _EARLIER = 8
 """Caches, at most, in which pictures are looked for that need not be decoded again."""
 
@@ -123,7 +125,7 @@ def _readable(count: int) -> str:
 def _make_private(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.stat()
-    ours = all(entry.suffix in (".npy", ".json", ".lock", ".safetensors") for entry in folder.iterdir())
+    ours = all(entry.suffix in _OURS for entry in folder.iterdir())
     if ours and status.st_mode & 0o077 and status.st_uid == os.geteuid():
         folder.chmod(0o700)
 
@@ -207,6 +209,7 @@ def _build(path: Path, wanted: Wanted) -> ImageCache:
             sha256[position], digests[position] = digest, _digest(pixels)
     content = {"source": wanted.source, "keys": list(keys), "sha256": sha256, "digests": digests}
     _describe(path, content)
+    earlier.remove_unfinished(path)
     if refusals.count == count:
         path.unlink()  # there is nothing to keep
     refusals.check(f"{{}} of {count} pictures cannot be used")
@@ -259,11 +262,14 @@ class _Earlier:
 
     def __init__(self, path: Path, keys: Sequence[str], size: int) -> None:
         self._found: dict[str, tuple[Pixels, str, str]] = {}
+        self._unfinished: list[Path] = []
         for other in self._others(path) if any(keys) else ():
             described = _described(other)
             pixels = _array(other, len(described["keys"]), size) if described else None
             if described is None or pixels is None:
                 continue
+            if "" in described["digests"]:
+                self._unfinished.append(other)
             columns = (described["keys"], pixels, described["sha256"], described["digests"])
             for key, *picture in zip(*columns, strict=True):
                 if key and picture[2]:
@@ -274,6 +280,16 @@ class _Earlier:
         kind = path.stem.rpartition("-")[0]
         others = [file.with_suffix(".npy") for file in path.parent.glob(f"{kind}-*.json")]
         return sorted(filter(Path.exists, others), key=os.path.getmtime)[-_EARLIER:]
+
+    def remove_unfinished(self, path: Path) -> None:
+        """What they kept is in the new cache, `path`, now; each repair would leave another one behind."""
+        for other in self._unfinished:
+            with other.with_suffix(".lock").open("w") as lock, suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                described = _described(other)
+                if other != path and described and "" in described["digests"]:
+                    other.with_suffix(".json").unlink()
+                    other.unlink()
 
     def find(self, key: str) -> tuple[Pixels, str] | None:
         """Pixels and sha256, unless the pixels were damaged meanwhile."""

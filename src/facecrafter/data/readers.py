@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -358,7 +359,20 @@ def read_folder(
         flags.append(values)
     refusals.check(f"{{}} of {absent.rows} rows cannot be used")
     absent.check(listed(entry.name for entry in entries_of(root)), tree.nearest)
+    _warn_of_alike(labels, identities)
     return FaceTable.of(str(labels), images, identities, np.array(flags, np.uint8), chosen)
+
+
+def _warn_of_alike(labels: Path, identities: Sequence[str]) -> None:
+    """Names may differ in capital letters on purpose, but are more often one person's."""
+    people = sorted(set(identities))
+    spelt = Counter(map(str.casefold, people))
+    if alike := [name for name in people if spelt[name.casefold()] > 1]:
+        log.warning(
+            "%s: people whose names differ in capital letters alone count as different ones: %s",
+            labels,
+            listed(map(quoted, alike)),
+        )
 
 
 def _refuse_unnamed(labels: Path, header: list[str]) -> None:

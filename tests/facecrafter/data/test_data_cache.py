@@ -104,6 +104,9 @@ def test_all_damaged_pictures_are_named_and_the_others_kept(tmp_path: Path) -> N
             open_cache(tmp_path, "faces-one", wanted(0, keys=keys, pictures=damaged))
     repaired = open_cache(tmp_path, "faces-other", wanted(10, "repaired", ("A", "b", "C")))
     assert repaired.pixels([0, 1, 2])[:, 0, 0, 0].tolist() == [10, 77, 12]
+    assert [path.name for path in tmp_path.glob("*.npy")] == [
+        "faces-other.npy"
+    ]  # or each try would leave one
 
 
 def test_of_many_damaged_pictures_ten_are_named(tmp_path: Path) -> None:

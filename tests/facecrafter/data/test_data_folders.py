@@ -285,3 +285,11 @@ def test_a_name_on_disk_that_is_no_text_does_not_hide_the_error(tmp_path: Path) 
     with pytest.raises(FileNotFoundError, match=r"holds caf.udce9\.txt") as error:
         celeba(tmp_path / "data")
     str(error.value).encode()  # printing it is no second error
+
+
+def test_names_that_differ_in_capital_letters_are_pointed_out(tmp_path: Path, caplog) -> None:
+    root = fake_folder(tmp_path, 2, 2)
+    text = (root / "labels.csv").read_text()
+    (root / "labels.csv").write_text(text.replace("1.png,person 1", "1.png,Person 1"))
+    folder(root)
+    assert "count as different ones: 'Person 1', 'person 1'" in caplog.text
