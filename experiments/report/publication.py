@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.report.document import Figures, Section
+from experiments.report.document import Figures, Items, Section
 from experiments.report.rendering import markdown_page
 from facecrafter.files import write_whole
 
@@ -26,5 +26,7 @@ def publish(title: str, sections: Sequence[Section], path: Path) -> None:
         for figure in block.figures:
             shutil.copy(figure.png, folder)
     doubts = [line for section in public for line in section.doubts]
-    more = [f"And {len(doubts) - DOUBTS} more."] if len(doubts) > DOUBTS else []
-    write_whole(path, markdown_page(title, shown, [*doubts[:DOUBTS], *more], folder.name))
+    if doubts:
+        more = [f"And {len(doubts) - DOUBTS} more."] if len(doubts) > DOUBTS else []
+        shown.insert(-1, Section("What disagrees", [Items([*doubts[:DOUBTS], *more])]))
+    write_whole(path, markdown_page(title, shown, folder.name))

@@ -36,10 +36,10 @@ def html(block: Block) -> str:
     return str(HTML.get_template("blocks.html.j2").module.show(block))
 
 
-def markdown_page(title: str, sections: Sequence[Section], doubts: Sequence[str], folder: str) -> str:
+def markdown_page(title: str, sections: Sequence[Section], folder: str) -> str:
     """The short page: what is not folded, its figures in `folder`."""
     page = MARKDOWN.get_template("page.md.j2")
-    return page.render(title=title, sections=sections, doubts=doubts, folder=folder)
+    return page.render(title=title, sections=sections, folder=folder)
 
 
 def markdown(block: Block, folder: str = "") -> str:

@@ -18,6 +18,7 @@ from experiments.report.results import Results, without_folders
 from experiments.study.runner import clock
 
 TITLE = "How it was run"
+PUBLISHED = True
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
