@@ -116,9 +116,14 @@ class LocalExecutor:
         """GPUs for `job`, the least busy first; None if it has to wait. Without any, it needs none."""
         if not (self.gpus and job.needs.gpus):
             return []
+        # Who shares a GPU takes a slot of it; who needs several takes all slots of each.
         with self._lock:
-            busy = Counter(gpu for held in self._held.values() for gpu in held)
-        # Who shares a GPU takes a slot of it; who needs several takes them whole.
+            busy = Counter(
+                gpu
+                for held in self._held.values()
+                for gpu in held
+                for _ in range(self.jobs_per_gpu if len(held) > 1 else 1)
+            )
         room = self.jobs_per_gpu if job.needs.gpus == 1 else 1
         free = sorted((gpu for gpu in self.gpus if busy[gpu] < room), key=busy.__getitem__)
         return free[: job.needs.gpus] if len(free) >= job.needs.gpus else None

@@ -1,0 +1,153 @@
+"""Engines for clusters, each played on this machine: what becomes of a job, however it ends."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import experiments
+from experiments.study.executors import make
+from experiments.study.executors.base import Executor, Job, Needs, WorkerDied
+from experiments.study.executors.local import LocalExecutor, visible_gpus
+
+REPOSITORY = Path(__file__).parents[2]
+# Beside the real modules, one command that ends as its argument says and imports nothing slow.
+PACKAGE = f"__path__.append({experiments.__path__[0]!r})\n"
+COMMAND = """
+import os, signal, sys, time
+from pathlib import Path
+
+def tidy_up(*_):
+    Path("tidy").touch()
+    os._exit(0)
+
+if __name__ == "__main__":
+    print("out", os.environ["OMP_NUM_THREADS"], os.environ["WANDB_NAME"], flush=True)
+    os.system("echo child")
+    how = sys.argv[1]
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "term":
+        os.kill(os.getpid(), signal.SIGTERM)
+    if how == "sleep":
+        signal.signal(signal.SIGTERM, tidy_up)
+        Path("started").touch()
+        time.sleep(600)
+    sys.exit(int(how))
+"""
+
+
+def ray_engine() -> Executor:
+    from experiments.study.executors.ray import RayExecutor
+
+    small = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+    return RayExecutor({"OMP_NUM_THREADS": "3"}, address="local", **small)
+
+
+def slurm_engine() -> Executor:
+    from experiments.study.executors.slurm import SlurmExecutor
+
+    return SlurmExecutor({"OMP_NUM_THREADS": "3"}, cluster="local")
+
+
+def engine_of(package: str, made: Callable[[], Executor]) -> object:
+    missing = importlib.util.find_spec(package) is None
+    return pytest.param(made, id=package, marks=pytest.mark.skipif(missing, reason=f"{package} is missing"))
+
+
+@pytest.fixture(params=[engine_of("ray", ray_engine), engine_of("submitit", slurm_engine)])
+def engine(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Executor]:
+    package = tmp_path / "experiments"
+    package.mkdir()
+    (package / "__init__.py").write_text(PACKAGE)
+    (package / "end.py").write_text(COMMAND)
+    path = [str(tmp_path), str(REPOSITORY), str(REPOSITORY / "src")]
+    monkeypatch.setattr(sys, "path", path + sys.path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+    monkeypatch.chdir(tmp_path)
+    executor = request.param()
+    yield executor
+    executor.stop()
+
+
+def job(folder: Path, how: str) -> Job:
+    (folder / how).mkdir()
+    return Job(how, "end", (how,), folder / how / "job.log", {"WANDB_NAME": "mine"}, Needs())
+
+
+def test_jobs_end_as_their_processes_do_and_their_output_is_in_their_logs(
+    engine: Executor, tmp_path: Path
+) -> None:
+    jobs = [job(tmp_path, how) for how in ("0", "7", "term", "kill")]
+    futures = [engine.submit(each) for each in jobs]
+    assert [future.result(120) for future in futures[:3]] == [0, 7, 143]
+    with pytest.raises(WorkerDied, match="memory"):
+        futures[3].result(120)
+    for each in jobs:
+        assert each.log.read_text().splitlines() == ["out 3 mine", "child"]
+
+
+def test_stop_lets_jobs_tidy_up(engine: Executor, tmp_path: Path) -> None:
+    future = engine.submit(job(tmp_path, "sleep"))
+    end = time.monotonic() + 60
+    while not (tmp_path / "started").exists():
+        assert not future.done(), future
+        assert time.monotonic() < end, "the job has not started"
+        time.sleep(0.05)
+    engine.stop()
+    assert (tmp_path / "tidy").exists()
+
+
+@pytest.mark.parametrize(
+    ("running", "needed", "given"),
+    [
+        ([], 1, ["4"]),
+        ([["4"]], 1, ["7"]),  # the idle one first
+        ([["4"], ["7"]], 1, ["4"]),
+        ([["4"], ["7"], ["4"], ["7"]], 1, None),
+        ([], 2, ["4", "7"]),
+        ([["4"]], 2, None),  # whole ones only
+        ([["4", "7"]], 1, None),  # and nobody else on them
+        ([["4"], ["7"], ["4"], ["7"]], 0, []),
+    ],
+)
+def test_on_this_machine_two_jobs_share_a_gpu_and_one_that_needs_several_has_them_alone(
+    running: list[list[str]], needed: int, given: list[str] | None
+) -> None:
+    executor = LocalExecutor.__new__(LocalExecutor)
+    executor.gpus, executor.jobs_per_gpu, executor._lock = ["4", "7"], 2, threading.Lock()
+    executor._held = {str(number): held for number, held in enumerate(running)}
+    assert executor._free(Job("job", "end", (), Path("log"), {}, Needs(gpus=needed))) == given
+
+
+def test_the_study_keeps_to_the_gpus_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-8932f937")
+    assert visible_gpus() == ["3", "GPU-8932f937"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
+
+
+def test_one_of_several_on_a_gpu_asks_for_its_share_and_one_that_needs_several_for_whole_ones() -> None:
+    ray = pytest.importorskip("experiments.study.executors.ray", reason="ray is missing")
+    executor = ray.RayExecutor.__new__(ray.RayExecutor)
+    executor.jobs_per_gpu = 4
+    assert [executor._gpus(needed) for needed in (0, 1, 2)] == [0, 0.25, 2]
+
+
+@pytest.mark.parametrize(("name", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_an_engine_that_is_not_installed_says_how_to_get_it(
+    name: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, f"experiments.study.executors.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=rf"pip install 'facecrafter\[{name}\]'"):
+        make(name, 1, 1, {}, [])
