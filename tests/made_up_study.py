@@ -140,7 +140,7 @@ class MadeUpStudy:
         """Identities read from the features."""
         labels = _labels(defence, strength, "exposure_features") | {"adaptive": "exposure"}
         name = ".".join(filter(None, (defence, strength, "exposure_features")))
-        measured = self._stage(name, "identify", labels)
+        measured = self._stage(name, "measure", labels)
         rows = [self._row(labels, "itself", leak, 0.3)]
         _write_results(measured, rows)
         self._write_images(measured, rows)
@@ -166,7 +166,7 @@ class MadeUpStudy:
 
     def write_data(self) -> None:
         """The table of pictures and people."""
-        self.data.write_splits(self._stage("data", "prepare") / "splits.csv")
+        self.data.write_splits(self._stage("data", "study.data") / "splits.csv")
 
     def _stage(
         self, name: str, command: str, labels: dict[str, Any] | None = None, inputs: Sequence[str] = ()

@@ -20,8 +20,6 @@ from facecrafter.store import TensorStore
 
 POINT = ["defence", "strength"]
 OUTCOME = ["oracle", "restart", "row", "identity", "correct"]
-MEASURING = {"measure", "identify"}
-"""Commands whose stages leave results.json and per_image.csv."""
 LICENSED = {"datamodules.SyntheticFaces", "datamodules.synthetic.SyntheticFaces"}
 """Data whose images may be shown to anybody."""
 
@@ -70,7 +68,7 @@ class Results:
 
     def measured(self) -> list[dict[str, Any]]:
         """The stages whose rows are in results.csv."""
-        return [stage for stage in self.stages if stage["command"] in MEASURING]
+        return [stage for stage in self.stages if stage["labels"]]
 
     def beside(self, name: str) -> pd.DataFrame:
         """The CSVs of this name beside every stage's results, with defence, strength, attack and epoch.
@@ -98,8 +96,9 @@ def gather(output: Path) -> Results:
     config = yaml.safe_load((output / "study.yaml").read_text())
     stages = json.loads((output / "plan.json").read_text())
     done = [stage for stage in stages if (output / stage["folder"] / "stage.json").is_file()]
-    measured = [stage for stage in done if stage["command"] in MEASURING]
-    missing = [stage for stage in stages if stage["command"] in MEASURING and stage not in done]
+    # What measures has labels for its rows, and leaves results.json and per_image.csv.
+    measured = [stage for stage in done if stage["labels"]]
+    missing = [stage for stage in stages if stage["labels"] and stage not in done]
     if not measured:
         raise FileNotFoundError(
             f"{output}: nothing is measured yet; run experiments.study again without --only"

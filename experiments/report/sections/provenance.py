@@ -15,6 +15,7 @@ from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Code, Folded, Items, Table
 from experiments.report.formats import filled
 from experiments.report.results import Results, without_folders
+from experiments.study.data import DATA_STAGE, SPLITS
 from experiments.study.runner import clock
 
 TITLE = "How it was run"
@@ -38,10 +39,9 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
 def _data_facts(results: Results) -> dict[str, Any]:
     """What was protected: how many pictures, and the hash of splits.csv, which holds the hash of each."""
     facts: dict[str, Any] = {}
-    stage = next((stage for stage in results.stages if stage["command"] == "prepare"), None)
-    if stage is None:
+    if DATA_STAGE not in {stage["name"] for stage in results.stages}:
         return facts
-    path = results.output / stage["folder"] / "splits.csv"
+    path = results.folder(DATA_STAGE) / SPLITS
     if path.is_file():
         splits = pd.read_csv(path, dtype=str)
         facts["sha256 of splits.csv"] = hashlib.sha256(path.read_bytes()).hexdigest()
