@@ -64,7 +64,9 @@ def test_a_study_runs_to_its_report_and_a_second_run_redoes_nothing(
     assert all(float(row["mean_error"]) > 0 for row in rows), "a metric from outside the package"
     assert len(list(csv.DictReader((study / "summary.csv").open()))) == 4
     assert stat.S_IMODE((study / "splits.csv").stat().st_mode) == 0o600
-    assert 'src="http' not in (study / "report.html").read_text()
+    page = (study / "report.html").read_text()
+    assert 'src="http' not in page
+    assert "mean error" in page, "under the title that it gives itself"
 
     first = markers(study)
     assert in_process(*line) == (0, [str(study / "report.html")])
