@@ -9,13 +9,10 @@ from lightning_modules.attackers.stylegan2 import PretrainedStyleGan2, StyleGan2
 from lightning_modules.attackers.tuned_prior import TunedPrior
 from lightning_modules.defences.adversarial_learning import AdversarialLearning
 from lightning_modules.defences.base import Defence, Undefended
-from lightning_modules.defences.crafter import Crafter
-from lightning_modules.defences.crafter_z import CrafterZ
+from lightning_modules.defences.crafter import Crafter, CrafterZ, PublishedCrafter
 from lightning_modules.defences.disco import Disco
-from lightning_modules.defences.fawkes import Fawkes
-from lightning_modules.defences.lowkey import LowKey
+from lightning_modules.defences.image_space import Fawkes, LowKey
 from lightning_modules.defences.noise import ChannelDropout, GaussianNoise
-from lightning_modules.defences.published import PublishedCrafter
 from lightning_modules.defences.tiprdc import Tiprdc
 from lightning_modules.networks.head import HeadTraining
 from lightning_modules.networks.oracle import EmbeddingOracle, IdentityClassifier, IdentityOracle

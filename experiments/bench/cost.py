@@ -27,7 +27,7 @@ from facecrafter.crafter.reference import PUBLISHED_PRODUCTS, RestartedInversion
 PARTS, RARE_PARTS = 13, 3
 """Timed in every case: `Batch.reference_parts` and `Batch.engine_parts`; `Batch.rare_parts`."""
 PUBLISHED_CALLS = RestartedInversion().steps + PUBLISHED_PRODUCTS
-"""Of a whole published iteration, in the bar's units."""
+"""The length of a whole published iteration, in the bar's units."""
 
 
 class Case(NamedTuple):
@@ -55,7 +55,7 @@ class Case(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """Of all images: what one call of a part costs, in the bar's units."""
+        """What one call of a part costs for all images, in the bar's units."""
         return self.batch * self.image_size**2
 
     @property

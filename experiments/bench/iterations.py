@@ -48,7 +48,7 @@ class Batch:
         self, network: str, image_size: int, latent_dim: int, batch: int, width: int, device: torch.device
     ) -> None:
         torch.manual_seed(0)
-        self.random = torch.Generator().manual_seed(0)
+        self.rng = torch.Generator().manual_seed(0)
         self.latent_dim, self.width = latent_dim, width
         self.encoder = ARCHITECTURES[network](1).encoder.eval().to(device)
         self.generator = Generator1(latent_dim, image_size, width).eval().to(device)
@@ -63,7 +63,7 @@ class Batch:
             inner=replace(InnerProblem(), first=1),
             critic=replace(CriticTraining(), width=width, warmup=0),
         )
-        self.state = self.crafting.start(self.images, self.random)
+        self.state = self.crafting.start(self.images, self.rng)
 
     def reference_parts(self) -> dict[str, Action]:
         """One step of each loop of Algorithms 1 and 2, and an iteration without any; in this order.
@@ -71,7 +71,7 @@ class Batch:
         The graph of the inner problem's derivatives, gigabytes of it, lives from `slope` to `mixed`.
         """
         one, bare = self._published(steps=1), self._published(steps=0)
-        state = bare.start(self.images, self.random)
+        state = bare.start(self.images, self.rng)
         points: list[InnerPoint] = []
         return {
             "momentum step": lambda: one.invert(self.features, self.z),
@@ -100,7 +100,7 @@ class Batch:
     def rare_parts(self) -> dict[str, Action]:
         """What a run of the engine does a few times only."""
         return {
-            "start": lambda: self.crafting.start(self.images, self.random),
+            "start": lambda: self.crafting.start(self.images, self.rng),
             "first": lambda: self._engine_step(0),
             "fresh": lambda: self._engine_step(self.crafting.inner.refresh),
         }
@@ -109,7 +109,7 @@ class Batch:
         """One with the published numbers, to hold the sum of its parts against."""
         critic = replace(PUBLISHED_CRITIC, width=self.width)
         crafting = PublishedCrafting(self.encoder, self.generator, self.latent_dim, 1.0, critic=critic)
-        state = crafting.start(self.images, self.random)
+        state = crafting.start(self.images, self.rng)
         return lambda: crafting.step(state)
 
     def _engine_step(self, iteration: int) -> None:

@@ -66,7 +66,7 @@ class Networks:
         self.critic = FreshCritic(training, self.faces, torch.Generator().manual_seed(0), fast)
 
     def tasks(self) -> Iterator[Task]:
-        """Of whole networks, then layer by layer."""
+        """The rows of whole networks, then layer by layer."""
         yield from self._whole()
         x = self.z
         for name, network in (("G", self.model.generator), ("Enc", self.model.encoder)):

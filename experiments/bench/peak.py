@@ -10,7 +10,7 @@ from experiments.bench.timing import Action
 from experiments.bench.work import Product
 
 PEAK_SIDE = {"cpu": 2048, "cuda": 8192}
-"""Of the square product that counts as a device's peak: large enough to fill it."""
+"""The side of the square product that counts as a device's peak: large enough to fill it."""
 _LARGEST_PIECE = 2**27  # bytes: more than any cache holds
 
 

@@ -53,7 +53,7 @@ class Work(TorchDispatchMode):
 
     @property
     def flops(self) -> int:
-        """Of the products; what is done to single elements is not counted."""
+        """The floating-point operations of the products; what is done to single elements is not counted."""
         return sum(product.flops * times for product, times in self.products.items())
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

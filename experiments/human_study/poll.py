@@ -15,7 +15,7 @@ from torchvision.transforms.functional import to_pil_image
 
 FACES = 4
 OPTIONS = ("A", "B", "C", "D", "none")
-"""Of every question: four photographs, and none of these."""
+"""The answers that every question offers: four photographs, and none of these."""
 TEMPLATE = Path(__file__).with_name("poll.html")
 
 
@@ -56,23 +56,23 @@ def draw(test: Tensor, train: Tensor, n_questions: int, seed: int) -> list[Quest
             f"{n_questions} questions need {max(n_questions, FACES + 1)} people, but the study has "
             f"{len(people)}; ask fewer"
         )
-    generator = torch.Generator().manual_seed(seed)
-    asked = [people[i] for i in torch.randperm(len(people), generator=generator)[:n_questions].tolist()]
-    right = (torch.arange(n_questions) % len(OPTIONS))[torch.randperm(n_questions, generator=generator)]
+    rng = torch.Generator().manual_seed(seed)
+    asked = [people[i] for i in torch.randperm(len(people), generator=rng)[:n_questions].tolist()]
+    right = (torch.arange(n_questions) % len(OPTIONS))[torch.randperm(n_questions, generator=rng)]
     questions = []
     for person, option in zip(asked, right.tolist(), strict=True):
         others = [other for other in people if other != person]
-        drawn = torch.randperm(len(others), generator=generator)[:FACES].tolist()
+        drawn = torch.randperm(len(others), generator=rng)[:FACES].tolist()
         shown = [person if place == option else others[i] for place, i in enumerate(drawn)]
-        faces = tuple(_one_of(train, face, generator) for face in shown)
-        questions.append(Question(_one_of(test, person, generator), faces, option))
+        faces = tuple(_one_of(train, face, rng) for face in shown)
+        questions.append(Question(_one_of(test, person, rng), faces, option))
     return questions
 
 
-def _one_of(identities: Tensor, person: int, generator: torch.Generator) -> int:
+def _one_of(identities: Tensor, person: int, rng: torch.Generator) -> int:
     """Position of one of a person's images."""
     positions = (identities == person).nonzero()[:, 0]
-    return int(positions[torch.randint(len(positions), (1,), generator=generator)])
+    return int(positions[torch.randint(len(positions), (1,), generator=rng)])
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Analysis:
 
     @property
     def judge(self) -> str:
-        """Of the oracles that may be believed, the one that finds most undefended images."""
+        """The oracle that finds most undefended images, of those that may be believed."""
         rows = self.best[self.best["oracle"].isin(self.judges)]
         undefended = rows[rows["defence"] == "none"]
         found = undefended if len(undefended) else rows

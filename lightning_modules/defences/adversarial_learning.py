@@ -84,7 +84,7 @@ class AdversarialLearning(GameDefence):
         distance = image_distance(batch["image"], self.decoder(features))
         return (1 - self.lambda_) * task - self.lambda_ * distance
 
-    def protect(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
         features: Tensor = self.encoder(images)
         return features
 

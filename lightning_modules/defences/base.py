@@ -43,10 +43,10 @@ class Defence(LightningModule):
         self.listeners: list[Callable[[dict[str, float]], None]] = []
 
     @abstractmethod
-    def protect(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """images (N, 3, H, W) in [0, 1] -> protected features (N, C, h, w).
 
-        All randomness comes from `generator`.
+        All randomness comes from `rng`.
         """
 
     def predict_step(self, batch: dict, batch_idx: int) -> dict | None:
@@ -73,6 +73,6 @@ class Defence(LightningModule):
 class Undefended(Defence):
     """No defence: the raw features Enc(x). The point that every other one is compared with."""
 
-    def protect(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
         features: Tensor = self.encoder(images)
         return features

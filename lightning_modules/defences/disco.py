@@ -92,6 +92,6 @@ class Disco(GameDefence):
         """What the simulated adversary descends."""
         return F.mse_loss(self.decoder(self.encoder(batch["image"])), batch["image"])
 
-    def protect(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
         features: Tensor = self.encoder(images)
         return features

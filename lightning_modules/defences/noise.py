@@ -26,10 +26,10 @@ class GaussianNoise(Defence):
             raise ValueError(f"sigma must not be negative, got {sigma}")
         self.sigma = sigma
 
-    def protect(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
         features = self.encoder(images)
         scale = features.std(dim=(1, 2, 3), correction=0, keepdim=True)
-        noise = torch.randn(features.shape, generator=generator).to(features)
+        noise = torch.randn(features.shape, generator=rng).to(features)
         return features + self.sigma * scale * noise
 
 
@@ -48,10 +48,10 @@ class ChannelDropout(Defence):
             raise ValueError(f"share must lie between 0 and 1, got {share}")
         self.share = share
 
-    def protect(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
         features = self.encoder(images)
         count, channels = features.shape[:2]
-        order = torch.rand(count, channels, generator=generator).argsort(dim=1)
+        order = torch.rand(count, channels, generator=rng).argsort(dim=1)
         dropped = order[:, : round(self.share * channels)].to(features.device)
         mask = torch.ones_like(features[:, :, :1, :1]).flatten(1).scatter(1, dropped, 0.0)
         return features * mask[:, :, None, None]

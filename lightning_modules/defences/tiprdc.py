@@ -100,6 +100,6 @@ class Tiprdc(GameDefence):
     def _information(self, features: Tensor, batch: dict[str, Tensor]) -> Tensor:
         return jensen_shannon_information(self.estimator, batch["image"], features, batch["identity"])
 
-    def protect(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
         features: Tensor = self.encoder(images)
         return features

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+
+from facecrafter.files import OWNER_ONLY, write_whole
 
 SCHEMA = 1
 PAYLOAD = {"features": "features", "reconstructions": "images"}
@@ -68,7 +69,7 @@ class TensorStore:
             return store
         path.mkdir(parents=True, exist_ok=True)
         text = json.dumps(wanted, indent=2, sort_keys=True).encode()
-        _write_atomically(path / "meta.json", text)
+        write_whole(path / "meta.json", text)
         return cls(path, wanted)
 
     @classmethod
@@ -122,7 +123,7 @@ class TensorStore:
         for leftover in self.path.glob(f"{self.file(number).name}.*.tmp"):
             leftover.unlink()  # of a run that was killed in the middle of this batch
         header = {"sha256": content_hash(batch)}
-        _write_atomically(self.file(number), save(batch, header))
+        write_whole(self.file(number), save(batch, header), OWNER_ONLY)
 
     def read(self, number: int) -> dict[str, Tensor]:
         """Reads one batch and checks its bytes against the hash written with it.
@@ -230,18 +231,3 @@ def _stored_hash(file: Path) -> str:
             return header.get("sha256", "")
     except SafetensorError as error:
         raise ValueError(f"{file} is damaged ({error}); {_REMEDY}") from error
-
-
-def _write_atomically(file: Path, content: bytes) -> None:
-    """Writes beside ``file``, flushes to the disk and renames."""
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")  # two ranks may create one meta.json
-    with temporary.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself must survive a power cut
-    finally:
-        os.close(folder)

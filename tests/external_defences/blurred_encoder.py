@@ -13,5 +13,5 @@ class BlurredEncoder(Defence):
         super().__init__(target, seed, query)
         self.encoder = nn.Sequential(nn.AvgPool2d(size, stride=1, padding=size // 2), self.encoder)
 
-    def protect(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
         return self.encoder(images)

@@ -13,7 +13,7 @@ class GaussianNoise(Defence):
         super().__init__(target, seed, query)
         self.sigma = sigma
 
-    def protect(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
         features = self.encoder(images)
-        noise = torch.randn(features.shape, generator=generator).to(features)
+        noise = torch.randn(features.shape, generator=rng).to(features)
         return features + self.sigma * noise

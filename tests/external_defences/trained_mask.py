@@ -33,5 +33,5 @@ class TrainedMask(Defence):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam([self.gate], lr=0.01)
 
-    def protect(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
         return self.masked(images)

@@ -43,7 +43,7 @@ def crafted(engine: FeatureCrafting | LatentCrafting | PublishedCrafting, device
     state = engine.start(images().to(device), torch.Generator().manual_seed(0))
     for _ in range(steps):
         engine.step(state)
-    features = engine.features(state) if isinstance(engine, LatentCrafting) else state.features
+    features = engine.released(state)
     return features.detach().cpu()
 
 

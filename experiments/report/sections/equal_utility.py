@@ -76,7 +76,7 @@ def readable_pairs(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def standings(table: pd.DataFrame) -> pd.DataFrame:
-    """Of a ranking, a line for every two defences: how many pairs, and in how many each leaks less.
+    """The standings of a ranking: for every two defences, how many pairs, and in how many each leaks less.
 
     One is `better` only by a pair in which it leaks less at an AUC at least as high, and if the other has no
     such pair: within the intervals, what leaks less may also be the less useful. Else it is empty.
@@ -97,7 +97,7 @@ def _standing(first: str, second: str, lines: pd.DataFrame) -> dict[str, object]
 
 
 def shown_better(table: pd.DataFrame) -> str:
-    """Of `standings`, what may be said."""
+    """What may be said of `standings`."""
     found = table[table["better"] != ""]
     if found.empty:
         return "No defence is shown to be better than another."
@@ -107,7 +107,7 @@ def shown_better(table: pd.DataFrame) -> str:
 
 
 def orders(table: pd.DataFrame) -> list[str]:
-    """Of `strengths`, a sentence for each defence: do its strengths order privacy?"""
+    """A sentence for each defence in `strengths`: do its strengths order privacy?"""
     if table.empty:
         return []
     return [_order(str(defence), lines) for defence, lines in table.groupby("defence", sort=False)]

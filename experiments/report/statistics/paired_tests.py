@@ -59,7 +59,7 @@ class Outcomes:
         return float(self._hits[key].mean())
 
     def strongest_shared(self, first: pd.Series, second: pd.Series) -> tuple[Key, Key] | None:
-        """Of the attacks and judges that two points (lines with POINT) both faced, what found most of each.
+        """What found most of each of two points (lines with POINT), of the attacks and judges both faced.
 
         A point that was attacked in more ways has the higher worst case for that alone. A countermeasure is
         the defence's own, so attacks on one are left out. None where the two share no attack.

@@ -14,7 +14,7 @@ Pair = tuple[pd.Series, pd.Series]
 
 
 def attacked(summary: pd.DataFrame) -> pd.DataFrame:
-    """Of the summary, the points that have a worst case."""
+    """The points of the summary that have a worst case."""
     return summary[summary["worst_attack"].notna()]
 
 
@@ -76,7 +76,7 @@ def strengths(summary: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
 
 
 def alike(chosen: pd.Series, others: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
-    """Of the other points, those whose leak is not shown to differ from the chosen one's."""
+    """The other points whose leak is not shown to differ from the chosen one's."""
     rest = others[(others[POINT] != chosen[POINT]).any(axis=1)]
     table = versus([(line, chosen) for _, line in rest.iterrows()], outcomes)
     return at_points(rest, table[table["verdict"] == NO_DIFFERENCE])

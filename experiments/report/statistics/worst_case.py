@@ -34,7 +34,7 @@ def summarise(best: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
 
 
 def _not_faced(group: pd.DataFrame, worst: pd.DataFrame) -> str:
-    """Of the attacks that are somebody's worst case, those that a point did not face; to no defence nobody
+    """The attacks that are somebody's worst case and that a point did not face; to no defence nobody
     adapts."""
     found = candidates(group)
     if found.empty:
@@ -57,7 +57,7 @@ def _summary(group: pd.DataFrame, gains: pd.DataFrame) -> dict[str, object]:
 
 
 def candidates(group: pd.DataFrame) -> pd.DataFrame:
-    """Of a point's rows, those that can be its worst case."""
+    """Those of a point's rows that can be its worst case."""
     return group[(group["countermeasure"] == "none") & group["eval_acc"].notna()]
 
 

@@ -25,6 +25,9 @@ class AmortizedWhiteBox(WhiteBox):
     """
 
     VERSION = 1
+    describe = (
+        "Knows the encoder and has a generator of faces: searches from the latent that a network expects."
+    )
 
     def __init__(
         self,

@@ -7,13 +7,13 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 
-def shuffled(features: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def shuffled(features: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """The countermeasure: the features (N, ...) of one batch in another order.
 
     Returns:
         The features, and the order (N,) int64: the image at position i of the result was at order[i].
     """
-    order = torch.randperm(len(features), generator=generator)
+    order = torch.randperm(len(features), generator=rng)
     return features[order], order
 
 
@@ -39,8 +39,3 @@ def match(queries: Tensor) -> Tensor:
     first, *others = queries.double().flatten(2)
     places = [linear_sum_assignment(torch.cdist(first, other).square().cpu().numpy())[1] for other in others]
     return torch.stack([torch.arange(len(first)), *map(torch.from_numpy, places)])
-
-
-def matched(queries: Tensor) -> Tensor:
-    """The queries (Q, N, C, h, w), each in the order of the first as `match` finds it."""
-    return queries[torch.arange(len(queries))[:, None], match(queries)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from facecrafter.attacks.reconstruction import Progress, Reconstruction
+from facecrafter.attacks.reconstruction import Attack, Progress, Reconstruction
 from facecrafter.nets.folding import fold_batchnorm
 
 
-class BlackBox:
+class BlackBox(Attack):
     """Shows the decoder's image of each feature.
 
     There is one restart, since nothing is random, and its loss is zero: whoever cannot run the encoder cannot
@@ -21,22 +21,17 @@ class BlackBox:
 
     VERSION = 1  # raise it when the numbers change
     access = "black"
+    describe = (
+        "Cannot see into the encoder: a decoder, trained on public pairs of feature and image, shows "
+        "the face."
+    )
 
     def __init__(self, decoder: nn.Module) -> None:
         self.decoder = fold_batchnorm(decoder)
 
-    def reconstruct(
-        self,
-        features: Tensor,
-        generator: torch.Generator,
-        progress: Progress | None = None,
-        rows: Tensor | None = None,
+    def _reconstruct(
+        self, features: Tensor, rows: Tensor, seed: int, progress: Progress | None
     ) -> Reconstruction:
-        """Decodes N features; ``generator`` and ``rows`` are not needed.
-
-        Raises:
-            ValueError: the decoder was built for features of another shape.
-        """
         decoder = self.decoder.to(features.device)
         _check_readable(decoder, features[:1])
         with torch.no_grad():

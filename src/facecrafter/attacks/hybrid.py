@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from facecrafter.attacks.black_box import BlackBox
 from facecrafter.attacks.descent import descend
-from facecrafter.attacks.reconstruction import Progress, Reconstruction
+from facecrafter.attacks.reconstruction import Attack, Progress, Reconstruction
 from facecrafter.attacks.search import check_shape
 from facecrafter.crafter.inversion import squared_distance
 from facecrafter.nets.folding import fold_batchnorm
 
 
-class Hybrid:
+class Hybrid(Attack):
     """Minimises ‖F − Enc(x)‖² + tv·TV(x) per image over pixels x in [0, 1], starting at x = Dec(F).
 
     The minimiser is Adam, its steps clamped to [0, 1]. Nothing is random, so there is one restart: the best
@@ -29,6 +29,9 @@ class Hybrid:
 
     VERSION = 1
     access = "white"
+    describe = (
+        "Knows the encoder: takes the decoder's image and corrects its pixels until their feature fits."
+    )
 
     def __init__(
         self,
@@ -49,20 +52,11 @@ class Hybrid:
         self.learning_rate = learning_rate
         self.tv = tv
 
-    def reconstruct(
-        self,
-        features: Tensor,
-        generator: torch.Generator,
-        progress: Progress | None = None,
-        rows: Tensor | None = None,
+    def _reconstruct(
+        self, features: Tensor, rows: Tensor, seed: int, progress: Progress | None
     ) -> Reconstruction:
-        """Decodes and corrects N features; ``generator`` and ``rows`` are not needed.
-
-        Raises:
-            ValueError: the decoder or the encoder is of features of another shape.
-        """
         encoder = self.encoder.to(features.device)
-        start = self.black_box.reconstruct(features, generator).images[:, 0].to(features)
+        start = self.black_box._reconstruct(features, rows, seed, None).images[:, 0].to(features)
         with torch.no_grad():
             check_shape(features, encoder(start[:1]))
 

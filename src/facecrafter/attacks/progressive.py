@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from facecrafter.attacks.descent import Descent, descend
-from facecrafter.attacks.reconstruction import Progress, Reconstruction, random_latents
+from facecrafter.attacks.reconstruction import Attack, Progress, Reconstruction, random_latents
 from facecrafter.attacks.search import restarts_apart, search_latents
 from facecrafter.crafter.inversion import AttackerModel, squared_distance
 from facecrafter.precision import Precision
 
 
-class Progressive:
+class Progressive(Attack):
     """Frees an inversion from the prior's latent, block by block, as far as the feature asks for it.
 
     After the search for the latent, the input of the generator's first transposed convolution is optimised
@@ -38,6 +38,9 @@ class Progressive:
 
     VERSION = 1
     access = "white"
+    describe = (
+        "Knows the encoder and has a generator of faces: searches its latents, then opens its layers in turn."
+    )
 
     def __init__(
         self,
@@ -70,21 +73,11 @@ class Progressive:
                 f"{len(self.blocks) - 1} transposed convolutions"
             )
 
-    def reconstruct(
-        self,
-        features: Tensor,
-        generator: torch.Generator,
-        progress: Progress | None = None,
-        rows: Tensor | None = None,
+    def _reconstruct(
+        self, features: Tensor, rows: Tensor, seed: int, progress: Progress | None
     ) -> Reconstruction:
-        """Inverts N features; see `WhiteBox.reconstruct`.
-
-        Raises:
-            ValueError: the features do not have the shape of the encoder's output on an image of the prior.
-        """
         reports = _parts(progress, (self.iterations, *self.rungs))
-        rows = torch.arange(len(features)) if rows is None else rows
-        starts = random_latents(rows, self.restarts, self.model.latent_dim, generator.initial_seed())
+        starts = random_latents(rows, self.restarts, self.model.latent_dim, seed)
         found = search_latents(self.model, features, starts, self.iterations, self.steps, reports[0])
         targets = features.repeat_interleave(self.restarts, dim=0)
         best = Descent(found.z, found.loss)

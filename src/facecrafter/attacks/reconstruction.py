@@ -1,10 +1,11 @@
-"""What every attack returns, and the randomness it starts from."""
+"""What every attack is and returns, and the randomness it starts from."""
 
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -33,23 +34,48 @@ class Reconstruction:
         return self.images[torch.arange(len(self.images)), self.losses.argmin(dim=1)]
 
 
-class Attack(Protocol):
-    """Frozen networks and plain numbers in the constructor; what an attacker makes of features in
-    `reconstruct`.
+class Attack(ABC):
+    """An attacker: frozen networks and plain numbers when constructed, images from features in `reconstruct`.
 
-    ``access`` is ``white`` if the attacker can differentiate the encoder, else ``black``. The result for an
-    image depends on its feature, its row and the generator's initial seed, never on the batch it is in.
+    A subclass says what its attacker may do and does, and implements `_reconstruct`. Its argument `encoder`,
+    if it has one, is given the network that made the features.
+
+    Attributes:
+        access: `white` if the attacker can differentiate the encoder, else `black`.
+        describe: what the attacker has and does, a sentence for the threat model.
     """
 
-    access: str
+    access: ClassVar[Literal["white", "black"]]
+    describe: ClassVar[str]
 
     def reconstruct(
         self,
         features: Tensor,
-        generator: torch.Generator,
+        rng: torch.Generator,
         progress: Progress | None = None,
         rows: Tensor | None = None,
-    ) -> Reconstruction: ...
+    ) -> Reconstruction:
+        """What the attacker makes of N features.
+
+        The result for an image depends on its feature, its row and the seed, never on the batch it is in.
+
+        Args:
+            features: (N, C, h, w), what the encoder is thought to have made.
+            rng: gives its initial seed, from which whatever is random is drawn.
+            progress: called after every step.
+            rows: (N,) int64, the images' row numbers; 0..N-1 if not given.
+
+        Raises:
+            ValueError: the features are of another shape than the attacker's networks read or make.
+        """
+        rows = torch.arange(len(features)) if rows is None else rows
+        return self._reconstruct(features, rows, rng.initial_seed(), progress)
+
+    @abstractmethod
+    def _reconstruct(
+        self, features: Tensor, rows: Tensor, seed: int, progress: Progress | None
+    ) -> Reconstruction:
+        """`reconstruct`, with its defaults filled in; what is random for an image comes from (seed, row)."""
 
 
 def random_latents(rows: Tensor, restarts: int, latent_dim: int, seed: int) -> Tensor:
@@ -63,7 +89,7 @@ def random_latents(rows: Tensor, restarts: int, latent_dim: int, seed: int) -> T
 
 def _latents_of(row: int, restarts: int, latent_dim: int, seed: int) -> Tensor:
     # Neighbouring seeds give correlated streams in some generators, hashed ones do not.
-    key = hashlib.sha256(f"{seed}/{row}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(key[:7], "little"))
-    starts = [torch.randn(latent_dim, generator=generator, dtype=torch.float64) for _ in range(restarts)]
+    digest = hashlib.sha256(f"{seed}/{row}".encode()).digest()
+    rng = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+    starts = [torch.randn(latent_dim, generator=rng, dtype=torch.float64) for _ in range(restarts)]
     return torch.stack(starts)

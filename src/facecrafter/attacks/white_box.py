@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from facecrafter.attacks.reconstruction import Progress, Reconstruction, random_latents
+from facecrafter.attacks.reconstruction import Attack, Progress, Reconstruction, random_latents
 from facecrafter.attacks.search import restarts_apart, search_latents
 from facecrafter.crafter.inversion import AttackerModel
 from facecrafter.precision import Precision
 
 
-class WhiteBox:
+class WhiteBox(Attack):
     """Minimises ‖F − Enc(G(z))‖² per image over z from random starts, and shows G(z).
 
     The minimiser is Levenberg-Marquardt: every iteration linearises φ once, and its length is in the Jacobian
@@ -30,6 +29,7 @@ class WhiteBox:
 
     VERSION = 2
     access = "white"
+    describe = "Knows the encoder and has a generator of faces: searches its latents for the closest feature."
 
     def __init__(
         self,
@@ -47,26 +47,10 @@ class WhiteBox:
         self.steps = steps
         self.model = AttackerModel(encoder, prior, precision)
 
-    def reconstruct(
-        self,
-        features: Tensor,
-        generator: torch.Generator,
-        progress: Progress | None = None,
-        rows: Tensor | None = None,
+    def _reconstruct(
+        self, features: Tensor, rows: Tensor, seed: int, progress: Progress | None
     ) -> Reconstruction:
-        """Inverts N features.
-
-        Args:
-            features: (N, C, h, w), what the encoder is thought to have made.
-            generator: gives its initial seed; an image's starts are drawn from (seed, row).
-            progress: called after every iteration.
-            rows: (N,) int64, the images' row numbers; 0..N-1 if not given.
-
-        Raises:
-            ValueError: the features do not have the shape of the encoder's output on an image of the prior.
-        """
-        rows = torch.arange(len(features)) if rows is None else rows
-        starts = self.starts(features, rows, generator.initial_seed())
+        starts = self.starts(features, rows, seed)
         found = search_latents(self.model, features, starts, self.iterations, self.steps, progress)
         return restarts_apart(self.model(found.z).images, found.loss, self.restarts)
 

@@ -41,14 +41,14 @@ class InnerProblem:
 
 @dataclass
 class CraftingState:
-    """One batch in hand. `random` draws everything that is random, so a seed fixes the result."""
+    """One batch in hand. `rng` draws everything that is random, so a seed fixes the result."""
 
     raw: Tensor  # Enc(x) (N, C, h, w)
     features: Tensor  # F
     z: Tensor  # z* (N, d)
     critic: FreshCritic
     optimizer: torch.optim.Optimizer  # of F
-    random: torch.Generator
+    rng: torch.Generator
     iteration: int = 0
     change: float = field(default=float("inf"))  # root mean square of the last update of F
 
@@ -59,7 +59,7 @@ class FeatureCrafting:
     Args:
         model: φ = Enc∘G of the simulated attacker.
         image_size: H = W of its images.
-        beta: β, the weight of L_u against L_p.
+        beta: β, the weight of L_u against L_p: large is useful, small is private.
         learning_rate: of Adam on F (flr).
         solver: of the implicit gradient's linear system (Algorithm 2 is `NeumannSeries`).
         inner: how z* follows F.
@@ -71,7 +71,7 @@ class FeatureCrafting:
         self,
         model: AttackerModel,
         image_size: int,
-        beta: float,
+        beta: float = 1.0,
         learning_rate: float = 0.05,
         solver: Solver | None = None,
         inner: InnerProblem | None = None,
@@ -89,12 +89,12 @@ class FeatureCrafting:
         self.critic = critic or CriticTraining()
         self.health = health or HealthCheck()
 
-    def start(self, images: Tensor, random: torch.Generator) -> CraftingState:
+    def start(self, images: Tensor, rng: torch.Generator) -> CraftingState:
         """Line 1, the first z* of line 3, and the critic's warm-up. images (N, 3, H, W) in [0, 1]."""
-        raw, z, critic = open_batch(self.model, images, self.inner, self.critic, random)
+        raw, z, critic = open_batch(self.model, images, self.inner, self.critic, rng)
         features = raw.clone()
         optimizer = torch.optim.Adam([features], self.learning_rate, fused=True)
-        return CraftingState(raw, features, z, critic, optimizer, random)
+        return CraftingState(raw, features, z, critic, optimizer, rng)
 
     def step(self, state: CraftingState) -> dict[str, float]:
         """Lines 3 to 13. Moves the state on; returns losses and the solver's health at the point it left.
@@ -125,6 +125,10 @@ class FeatureCrafting:
         state.iteration += 1
         return metrics
 
+    def released(self, state: CraftingState) -> Tensor:
+        """What leaves the device: F (N, C, h, w)."""
+        return state.features
+
     def _update(self, state: CraftingState, gradient: Tensor) -> None:
         before = state.features.clone()
         state.features.grad = gradient
@@ -149,7 +153,7 @@ class FeatureCrafting:
 
     def _refresh(self, state: CraftingState) -> None:
         """Inverts F afresh and keeps each image's better response: z* cannot stay in a poor valley."""
-        fresh = fresh_response(self.model, state.features, self.inner, state.random)
+        fresh = fresh_response(self.model, state.features, self.inner, state.rng)
         loss = squared_distance(state.features, self.model(state.z).features)
         better = squared_distance(state.features, self.model(fresh).features) < loss
         state.z = torch.where(better[:, None], fresh, state.z)
@@ -160,7 +164,7 @@ def open_batch(
     images: Tensor,
     inner: InnerProblem,
     training: CriticTraining,
-    random: torch.Generator,
+    rng: torch.Generator,
 ) -> tuple[Tensor, Tensor, FreshCritic]:
     """What Algorithms 1 and 3 begin with: Enc(x), its best response, and a critic after its warm-up.
 
@@ -176,21 +180,21 @@ def open_batch(
     model.to(images.device)
     with torch.no_grad():
         raw = model.encoder(images)
-        average = model.generator(model.latents(raw, random))
+        average = model.generator(model.latents(raw, rng))
     if bad := _not_finite(raw):
         raise ValueError(f"the features of images {bad} of the batch are not finite: train the encoder again")
-    z = fresh_response(model, raw, inner, random)
-    critic = FreshCritic(training, average, random, model.dtype)
+    z = fresh_response(model, raw, inner, rng)
+    critic = FreshCritic(training, average, rng, model.dtype)
     if training.warmup:
         critic.train(model(z).images, training.warmup)
     return raw, z, critic
 
 
 def fresh_response(
-    model: AttackerModel, features: Tensor, inner: InnerProblem, random: torch.Generator
+    model: AttackerModel, features: Tensor, inner: InnerProblem, rng: torch.Generator
 ) -> Tensor:
     """The better of `inner.starts` inversions from random latents, for each image."""
-    starts = [model.latents(features, random) for _ in range(inner.starts)]
+    starts = [model.latents(features, rng) for _ in range(inner.starts)]
     tries = [invert(model, features, start, inner.first, inner.steps) for start in starts]
     best = torch.stack([tried.loss for tried in tries]).argmin(dim=0)
     return torch.stack([tried.z for tried in tries])[best, torch.arange(len(best), device=best.device)]

@@ -42,7 +42,7 @@ class LatentCrafting:
     def __init__(
         self,
         model: AttackerModel,
-        beta: float,
+        beta: float = 20.0,
         learning_rate: float = 5e-4,
         inner: InnerProblem | None = None,
         critic: CriticTraining | None = None,
@@ -55,9 +55,9 @@ class LatentCrafting:
         self.inner = inner or InnerProblem()
         self.critic = critic or CriticTraining()
 
-    def start(self, images: Tensor, random: torch.Generator) -> LatentState:
+    def start(self, images: Tensor, rng: torch.Generator) -> LatentState:
         """z at the best response of Enc(x), and the critic's warm-up. images (N, 3, H, W) in [0, 1]."""
-        raw, z, critic = open_batch(self.model, images, self.inner, self.critic, random)
+        raw, z, critic = open_batch(self.model, images, self.inner, self.critic, rng)
         return LatentState(raw, z, critic, torch.optim.Adam([z], self.learning_rate, fused=True))
 
     def step(self, state: LatentState) -> dict[str, float]:
@@ -87,6 +87,6 @@ class LatentCrafting:
         grad_utility = at.d_phi.vjp(2 * deviation / deviation[0].numel())
         return at.d_generator.vjp(grad_images) + self.beta * grad_utility
 
-    def features(self, state: LatentState) -> Tensor:
-        """What is released: φ(z) (N, C, h, w)."""
+    def released(self, state: LatentState) -> Tensor:
+        """What leaves the device: φ(z) (N, C, h, w)."""
         return self.model(state.z).features

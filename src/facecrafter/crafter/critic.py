@@ -40,7 +40,7 @@ class FreshCritic:
     Args:
         training: how it is trained.
         average_faces: G(z_avg) (N, 3, H, W), drawn once and kept.
-        random: draws its weights and mini-batches, so a seed fixes the result.
+        rng: draws its weights and mini-batches, so a seed fixes the result.
         dtype: bfloat16 to compute in it, with weights and updates in float32; None for float32.
     """
 
@@ -48,14 +48,14 @@ class FreshCritic:
         self,
         training: CriticTraining,
         average_faces: Tensor,
-        random: torch.Generator,
+        rng: torch.Generator,
         dtype: torch.dtype | None = None,
     ) -> None:
         self.training = training
         self.average_faces = average_faces
-        self.random = random
+        self.rng = rng
         self.dtype = dtype
-        seed = int(torch.randint(2**62, (), generator=random, device=random.device))
+        seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network = Critic(average_faces.shape[-1], training.width).to(average_faces.device)
@@ -93,13 +93,13 @@ class FreshCritic:
 
     def _weighted_penalty(self, real: Tensor, fake: Tensor) -> Tensor:
         weight = self.training.penalty * (2 if self.penalty > 1 else 1)
-        penalty = gradient_penalty(self.network, real, fake, self.random)
+        penalty = gradient_penalty(self.network, real, fake, self.rng)
         self.penalty = penalty.item()
         return self.training.penalty_every * weight * penalty
 
     def _some(self, images: Tensor) -> Tensor:
         size = min(self.training.batch, len(images))
-        return images[torch.randperm(len(images), generator=self.random, device=self.random.device)[:size]]
+        return images[torch.randperm(len(images), generator=self.rng, device=self.rng.device)[:size]]
 
     def _precision(self) -> torch.autocast:
         device = self.average_faces.device

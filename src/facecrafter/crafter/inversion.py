@@ -57,9 +57,9 @@ class AttackerModel:
         _check_weights("the generator", self.generator)
         self._choose_dtype()
 
-    def latents(self, like: Tensor, random: torch.Generator) -> Tensor:
+    def latents(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Standard normal latents (N, d), one for each row of `like` (N, ...), with its type and device."""
-        return torch.randn(len(like), self.latent_dim, generator=random, device=random.device).to(like)
+        return torch.randn(len(like), self.latent_dim, generator=rng, device=rng.device).to(like)
 
     def to(self, device: torch.device) -> AttackerModel:
         """Itself, its networks moved to `device` if they are elsewhere; then the precision is chosen anew."""
@@ -95,8 +95,8 @@ class AttackerModel:
         """Whether products JᵀJ·v in this precision are close to exact ones. Nothing is timed here: two ranks
         of a run must choose alike."""
         weight = next(self.generator.parameters())
-        random = torch.Generator().manual_seed(0)
-        z, v = torch.randn(2, 2, self.latent_dim, generator=random).to(weight)
+        rng = torch.Generator().manual_seed(0)
+        z, v = torch.randn(2, 2, self.latent_dim, generator=rng).to(weight)
         fast = self.in_full_precision()
         fast._linearize(dtype)
         exact, found = (normal_matrix(phi(z).d_phi)(v) for phi in (self, fast))

@@ -69,7 +69,7 @@ PUBLISHED_PRODUCTS = 150
 
 @dataclass
 class PublishedState:
-    """One batch in hand. `random` draws everything that is random, so a seed fixes the result."""
+    """One batch in hand. `rng` draws everything that is random, so a seed fixes the result."""
 
     raw: Tensor  # Enc(x) (N, C, h, w)
     features: Tensor  # F
@@ -77,7 +77,7 @@ class PublishedState:
     z: Tensor  # z* (N, d) of the last iteration
     critic: FreshCritic
     optimizer: torch.optim.Optimizer  # of F
-    random: torch.Generator
+    rng: torch.Generator
     iteration: int = 0
 
 
@@ -120,7 +120,7 @@ class PublishedCrafting:
         encoder: nn.Module,
         generator: nn.Module,
         latent_dim: int,
-        beta: float,
+        beta: float = 1.0,
         amortizer: nn.Module | None = None,
         reading: Reading = SQUARED,
         learning_rate: float = 0.01,
@@ -141,22 +141,26 @@ class PublishedCrafting:
         self.products = products
         self.critic = critic
 
-    def start(self, images: Tensor, random: torch.Generator) -> PublishedState:
+    def start(self, images: Tensor, rng: torch.Generator) -> PublishedState:
         """Line 1. images (N, 3, H, W) in [0, 1]."""
         self.phi.to(images.device)
         if self.amortizer:
             self.amortizer.to(images.device)
         with torch.no_grad():
             raw = self.encoder(images)
-            average = self.generator(self._latents(images, random))
+            average = self.generator(self._latents(images, rng))
         if not torch.isfinite(raw).all():
             raise ValueError(
                 "the encoder returned a feature that is not finite: check its weights and the images"
             )
-        features, first = raw.clone(), self._latents(images, random)
-        critic = FreshCritic(self.critic, average, random)
+        features, first = raw.clone(), self._latents(images, rng)
+        critic = FreshCritic(self.critic, average, rng)
         optimizer = torch.optim.Adam([features], self.learning_rate, fused=True)
-        return PublishedState(raw, features, first, first, critic, optimizer, random)
+        return PublishedState(raw, features, first, first, critic, optimizer, rng)
+
+    def released(self, state: PublishedState) -> Tensor:
+        """What leaves the device: F (N, C, h, w)."""
+        return state.features
 
     def step(self, state: PublishedState) -> dict[str, float]:
         """Lines 3 to 13. Moves the state on; returns losses and the solver's health at the point it left."""
@@ -253,9 +257,9 @@ class PublishedCrafting:
             "solver_residual": residual.mean().item(),
         }
 
-    def _latents(self, images: Tensor, random: torch.Generator) -> Tensor:
+    def _latents(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """One random latent for each image, on its device and in its precision."""
-        return torch.randn(len(images), self.latent_dim, generator=random, device=random.device).to(images)
+        return torch.randn(len(images), self.latent_dim, generator=rng, device=rng.device).to(images)
 
 
 def _frozen(network: nn.Module) -> nn.Module:

@@ -28,7 +28,7 @@ from .refusals import Refusals
 log = logging.getLogger(__name__)
 
 VERSION = 2
-"""Of the files' format: part of what a cache is named by."""
+"""The version of the files' format: part of what a cache is named by."""
 
 Pictures = Iterator[tuple[Pixels, str]]
 """Pixels (3, S, S) and the sha256 of the bytes they came from, one pair per picture.

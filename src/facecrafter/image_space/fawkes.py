@@ -55,7 +55,7 @@ def cloak(
     images: Tensor,
     embeddings: Sequence[Embedding],
     mode: Mode,
-    random: torch.Generator,
+    rng: torch.Generator,
     progress: Progress | None = None,
 ) -> Tensor:
     """Images (N, 3, H, W) in [0, 1] -> cloaked ones, within `BUDGET` of them and in [0, 1].
@@ -65,11 +65,11 @@ def cloak(
     image keeps the largest d that it had with DSSIM ≤ 1.1·th. SSIM needs images of at least 11 pixels.
 
     Args:
-        random: draws where the search starts: at the image itself d has no gradient.
+        rng: draws where the search starts: at the image itself d has no gradient.
         progress: called after every step.
     """
     places = torch.atanh((images - 0.5) * _TANH_SCALE)
-    drawn = torch.rand(images.shape, generator=random, device=random.device).to(images)
+    drawn = torch.rand(images.shape, generator=rng, device=rng.device).to(images)
     modifier = (_START * (2 * drawn - 1)).requires_grad_()
     optimizer = torch.optim.Adadelta([modifier], mode.learning_rate, rho=0.95, eps=1e-7)
     anchors = [F.normalize(embed(images)).detach() for embed in embeddings]

@@ -28,7 +28,7 @@ def perturb(
     embeddings: Sequence[Embedding],
     perceptual: Distance | None,
     iterations: int,
-    random: torch.Generator,
+    rng: torch.Generator,
     progress: Progress | None = None,
 ) -> Tensor:
     """Images (N, 3, H, W) in [0, 1] -> perturbed ones in [0, 1], at most START + iterations·STEP away.
@@ -39,7 +39,7 @@ def perturb(
         perceptual: what keeps x' near x, LPIPS in the paper; None: nothing but the number of steps.
         progress: called after every iteration.
     """
-    drawn = torch.rand(images.shape, generator=random, device=random.device).to(images)
+    drawn = torch.rand(images.shape, generator=rng, device=rng.device).to(images)
     perturbed = (images + START * (2 * drawn - 1)).clamp(0, 1)
     anchors = [embed(images).detach() for embed in embeddings]
     for iteration in range(iterations):

@@ -19,12 +19,12 @@ def earth_mover(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     return distance
 
 
-def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
+def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
     """g_p = mean (‖∇D(x̂)‖₂ − 1)² at points x̂ drawn uniformly between the pairs real[i], fake[i] (section II).
 
     Differentiable in the critic's weights. real and fake must hold the same number of images.
     """
-    share = torch.rand(len(real), 1, 1, 1, generator=generator, device=generator.device).to(real)
+    share = torch.rand(len(real), 1, 1, 1, generator=rng, device=rng.device).to(real)
     between = (share * real + (1 - share) * fake).detach().requires_grad_()
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     penalty: Tensor = (slope.float().flatten(1).norm(dim=1) - 1).square().mean()

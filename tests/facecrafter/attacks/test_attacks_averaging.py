@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from facecrafter.attacks.averaging import average, match, matched, shuffled
+from facecrafter.attacks.averaging import average, match, shuffled
+
+
+def matched(queries: Tensor) -> Tensor:
+    """The queries (Q, N, C, h, w), each in the order of the first as `match` finds it."""
+    return queries[torch.arange(len(queries))[:, None], match(queries)]
 
 
 def seeded(seed: int = 0) -> torch.Generator:

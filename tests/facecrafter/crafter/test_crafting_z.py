@@ -66,9 +66,9 @@ def test_the_gradient_is_that_of_equation_11() -> None:
 
 def test_z_starts_at_the_best_response_and_the_published_feature_is_phi_of_z(model: AttackerModel) -> None:
     crafting, state, _ = craft(model, 0)
-    assert torch.equal(crafting.features(state), model.encoder(model.generator(state.z)))
+    assert torch.equal(crafting.released(state), model.encoder(model.generator(state.z)))
     random = torch.randn(64, 4, 8, generator=seeded(2))
-    found = squared_distance(crafting.features(state), state.raw)
+    found = squared_distance(crafting.released(state), state.raw)
     for z in random:
         assert (found < squared_distance(model(z).features, state.raw)).all()
 

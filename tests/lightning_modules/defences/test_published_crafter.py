@@ -14,7 +14,7 @@ from facecrafter.crafter.reference import PUBLISHED_CRITIC, SQUARED, UNSQUARED, 
 from facecrafter.store import encoder_hash
 from lightning_modules import Amortizer, Defence, Prior, TargetNetwork
 from lightning_modules.artifacts import load_artifact
-from lightning_modules.defences.published import PublishedCrafter
+from lightning_modules.defences.crafter import PublishedCrafter
 
 PRIOR = {"latent_dim": 8, "image_size": 32, "width": 4, "critic_width": 4}
 SMALL = {

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from facecrafter.attacks.mirror.p_space import PSpace, to_p, to_w
 from facecrafter.attacks.mirror.style_model import StyleModel, best_starts
-from facecrafter.attacks.reconstruction import Progress, Reconstruction
+from facecrafter.attacks.reconstruction import Attack, Progress, Reconstruction
 from facecrafter.crafter.inversion import squared_distance
 from facecrafter.precision import Precision
 from facecrafter.randomness import seeded
@@ -15,7 +15,7 @@ from facecrafter.randomness import seeded
 _IMAGES_AT_ONCE = 256
 
 
-class MirrorGenetic:
+class MirrorGenetic(Attack):
     """Minimises ‖F − Enc(G(w))‖² per image over the style w, asking the encoder for features only.
 
     The first population is the best of many random styles. The best of a generation lives on; all others
@@ -40,6 +40,9 @@ class MirrorGenetic:
 
     VERSION = 1
     access = "black"
+    describe = (
+        "May ask the encoder for features and has a StyleGAN2 of faces: breeds the styles whose features fit."
+    )
 
     def __init__(
         self,
@@ -73,27 +76,10 @@ class MirrorGenetic:
         self.space = PSpace(self.model.generator.mapping, bound, samples)
 
     @torch.no_grad()
-    def reconstruct(
-        self,
-        features: Tensor,
-        generator: torch.Generator,
-        progress: Progress | None = None,
-        rows: Tensor | None = None,
+    def _reconstruct(
+        self, features: Tensor, rows: Tensor, seed: int, progress: Progress | None
     ) -> Reconstruction:
-        """Inverts N features.
-
-        Args:
-            features: (N, C, h, w), what the encoder is thought to have made.
-            generator: gives its initial seed; an image's children are drawn from (seed, row).
-            progress: called after every generation.
-            rows: (N,) int64, the images' row numbers; 0..N-1 if not given.
-
-        Raises:
-            ValueError: the features do not have the shape of the encoder's output on an image of the prior.
-        """
         self.model.place(features.device)
-        seed = generator.initial_seed()
-        rows = torch.arange(len(features)) if rows is None else rows
         randoms = [seeded(seed, row) for row in rows.tolist()]
         w, loss = best_starts(self.model, self.space, features, self.starts, self.population, seed)
         p = to_p(w)
@@ -116,14 +102,14 @@ class MirrorGenetic:
         loss, order = loss.sort(dim=1, stable=True)
         return p.gather(1, order[:, :, None].expand_as(p)), loss
 
-    def _children(self, p: Tensor, loss: Tensor, random: torch.Generator) -> Tensor:
+    def _children(self, p: Tensor, loss: Tensor, rng: torch.Generator) -> Tensor:
         """P − 1 mutated children of one population: p (P, d), loss (P,) -> p (P − 1, d), not yet clipped."""
         fitness = -(loss - loss.mean()) / loss.std().clamp_min(torch.finfo(loss.dtype).tiny)
         count = 2 * (len(p) - 1)
-        parents = torch.multinomial(fitness.softmax(dim=0), count, replacement=True, generator=random)
+        parents = torch.multinomial(fitness.softmax(dim=0), count, replacement=True, generator=rng)
         mothers, fathers = parents.chunk(2)
         total = (loss[mothers] + loss[fathers]).clamp_min(torch.finfo(loss.dtype).tiny)
-        draws = torch.rand(3, len(mothers), p.shape[1], generator=random, dtype=p.dtype)
+        draws = torch.rand(3, len(mothers), p.shape[1], generator=rng, dtype=p.dtype)
         from_mother = draws[0] < (loss[fathers] / total)[:, None]
         noise = self.mutation * (2 * draws[2] - 1) * self.space.deviation.to(p)
         mutation = torch.where(draws[1] < self.mutation_rate, noise, 0)

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from facecrafter.attacks.descent import Descent, better
 from facecrafter.attacks.mirror.p_space import PSpace, to_p, to_w
 from facecrafter.attacks.mirror.style_model import StyleModel, best_starts
-from facecrafter.attacks.reconstruction import Progress, Reconstruction
+from facecrafter.attacks.reconstruction import Attack, Progress, Reconstruction
 from facecrafter.crafter.inversion import squared_distance
 from facecrafter.precision import Precision
 
 _RISE, _FALL = 0.05, 0.25  # parts of the search in which the learning rate goes up and down
 
 
-class Mirror:
+class Mirror(Attack):
     """Minimises ‖F − Enc(G(w))‖² per image over the style w, kept where the styles of faces are.
 
     The search starts from the best of many random styles. After every step of Adam, p = LeakyReLU₅(w) is
@@ -41,6 +41,9 @@ class Mirror:
 
     VERSION = 1
     access = "white"
+    describe = (
+        "Knows the encoder and has a StyleGAN2 of faces: searches its styles, kept where those of faces are."
+    )
 
     def __init__(
         self,
@@ -69,26 +72,10 @@ class Mirror:
         self.model = StyleModel(encoder, prior, truncation, precision)
         self.space = PSpace(self.model.generator.mapping, bound, samples)
 
-    def reconstruct(
-        self,
-        features: Tensor,
-        generator: torch.Generator,
-        progress: Progress | None = None,
-        rows: Tensor | None = None,
+    def _reconstruct(
+        self, features: Tensor, rows: Tensor, seed: int, progress: Progress | None
     ) -> Reconstruction:
-        """Inverts N features.
-
-        Args:
-            features: (N, C, h, w), what the encoder is thought to have made.
-            generator: gives its initial seed, which the random styles and flips are drawn from.
-            progress: called after every iteration.
-            rows: not needed: all images share the random styles.
-
-        Raises:
-            ValueError: the features do not have the shape of the encoder's output on an image of the prior.
-        """
         self.model.place(features.device)
-        seed = generator.initial_seed()
         starts, _ = best_starts(self.model, self.space, features, self.starts, self.restarts, seed)
         targets = features.repeat_interleave(self.restarts, dim=0)
         found = self._search(targets, starts.flatten(0, 1), seed, progress)
@@ -99,9 +86,9 @@ class Mirror:
         w = start.clone().requires_grad_()
         best = Descent(start, torch.full_like(start[:, 0], torch.inf))
         optimizer = torch.optim.Adam([w], self.learning_rate)
-        random = torch.Generator().manual_seed(seed)
+        rng = torch.Generator().manual_seed(seed)
         for iteration in range(self.iterations):
-            flip = self.flips and bool(torch.rand((), generator=random) < 0.5)
+            flip = self.flips and bool(torch.rand((), generator=rng) < 0.5)
             loss = self._distance(w, targets, flip)
             (w.grad,) = torch.autograd.grad(loss.sum(), w)
             if not flip:

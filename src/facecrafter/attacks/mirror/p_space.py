@@ -46,17 +46,17 @@ class PSpace:
         return p.clamp(mean - reach, mean + reach)
 
     @torch.no_grad()
-    def draw(self, count: int, random: torch.Generator) -> Tensor:
+    def draw(self, count: int, rng: torch.Generator) -> Tensor:
         """Styles w (count, style_dim) of random latents; they may lie outside the box."""
-        z = torch.randn(count, self.mapping.latent_dim, generator=random)
+        z = torch.randn(count, self.mapping.latent_dim, generator=rng)
         w: Tensor = self.mapping(z.to(self.mapping.w_avg))
         return w
 
     def _statistics(self, samples: int) -> tuple[Tensor, Tensor]:
-        random = torch.Generator().manual_seed(0)  # the same box in every attack
+        rng = torch.Generator().manual_seed(0)  # the same box in every attack
         moments = torch.zeros(2, 1, dtype=torch.float64)
         for begin in range(0, samples, _CHUNK):
-            p = to_p(self.draw(min(_CHUNK, samples - begin), random)).cpu().double()
+            p = to_p(self.draw(min(_CHUNK, samples - begin), rng)).cpu().double()
             moments = moments + torch.stack([p.sum(dim=0), p.square().sum(dim=0)]) / samples
         mean, square = moments
         return mean, (square - mean.square()).clamp_min(0).sqrt()

@@ -76,7 +76,7 @@ class StyleModel:
 def best_starts(
     model: StyleModel, space: PSpace, features: Tensor, starts: int, keep: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Of `starts` random styles, which all features share, those whose images have the nearest features.
+    """The best of `starts` random styles, which all features share: their images have the nearest features.
 
     Args:
         model: gives the features of styles.
@@ -92,11 +92,11 @@ def best_starts(
     Raises:
         ValueError: the features do not have the shape of the encoder's output on an image of the prior.
     """
-    random = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     styles = features.new_zeros(len(features), 0, len(space.mean))
     losses = features.new_zeros(len(features), 0)
     for begin in range(0, starts, _CHUNK):
-        w = space.draw(min(_CHUNK, starts - begin), random).to(features)
+        w = space.draw(min(_CHUNK, starts - begin), rng).to(features)
         found = model.features(w)
         check_shape(features, found)
         losses = torch.cat([losses, _squared_distances(features.flatten(1), found.flatten(1))], dim=1)
