@@ -84,7 +84,7 @@ def test_an_image_alone_has_the_gradient_that_it_has_in_a_full_batch(model: Atta
     raw, z = together.raw[2:], together.z[2:]
     features = raw.clone()
     alone = CraftingState(
-        raw, features, z, together.critic, torch.optim.Adam([features], 0.05, fused=True), together.random
+        raw, features, z, together.critic, torch.optim.Adam([features], 0.05, fused=True), together.rng
     )
     crafting.step(together)
     crafting.step(alone)
