@@ -11,17 +11,14 @@ from typing import Any
 from pytorch_lightning import Trainer
 
 from experiments.classes import complete
-from experiments.machine import device
 from experiments.study.config import DEFENCE, DefenceFit, Fit, StudyConfig
 from experiments.study.data import DATA_STAGE, StudyData, class_of
 from experiments.study.derived import derived
-from experiments.study.executors.base import Needs
 from experiments.study.keys import NO_NUMBER, Stage, ordered, references, substitute
+from experiments.study.needs import of_trainer
 from experiments.study.plan_attacks import Point, attack_stages
 from experiments.study.plan_measures import Measures
 from experiments.study.precision import in_real_precision
-
-GPU = {"gpu", "cuda"}
 
 
 class Plan:
@@ -78,7 +75,7 @@ class Plan:
         }
         if fit.keep:
             config |= {"keep": {"epochs": fit.keep}}
-        return Stage(name, "fit", config, (DATA_STAGE,), _needs(trainer), fit.minutes, fit.megabytes)
+        return Stage(name, "fit", config, (DATA_STAGE,), of_trainer(trainer, fit), fit.minutes, fit.megabytes)
 
     def _defence(self, point: Point) -> None:
         """A defence at one strength, and everything that is done to its features."""
@@ -160,7 +157,7 @@ class Plan:
             "query": query.query,
             "trainer": {key: value for key, value in shown.items() if key != "logger"},
         }
-        name, needs = f"{point.stage}.{name}", _needs(self.config.trainer)
+        name, needs = f"{point.stage}.{name}", of_trainer(self.config.trainer, query)
         return Stage(name, "protect", config, (DATA_STAGE,), needs, query.minutes, query.megabytes)
 
 
@@ -168,14 +165,6 @@ def _check_trainer(trainer: Mapping[str, Any], where: str) -> None:
     known = inspect.signature(Trainer).parameters
     if unknown := sorted(set(trainer) - set(known)):
         raise ValueError(f"{where}.trainer: no such argument {unknown[0]!r}; the Trainer has {sorted(known)}")
-
-
-def _needs(trainer: Mapping[str, Any]) -> Needs:
-    """What a run of this Trainer occupies: every device that it is given, if those are GPUs."""
-    accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", 1)
-    if accelerator not in GPU and not (accelerator == "auto" and device().type == "cuda"):
-        return Needs()
-    return Needs(gpus=len(devices) if isinstance(devices, list) else max(1, int(devices)))
 
 
 def _points(name: str, defence: DefenceFit) -> Iterator[Point]:

@@ -9,15 +9,12 @@ from typing import Any
 
 from experiments.attack import import_attack
 from experiments.classes import complete
-from experiments.machine import device
 from experiments.study.config import Attack, DefenceFit, StudyConfig
-from experiments.study.executors.base import Needs
 from experiments.study.keys import Stage, references
+from experiments.study.needs import of_command
 from experiments.study.precision import in_real_precision
 
 Labels = dict[str, Any]
-ON_DEVICE = Needs(gpus=int(device().type == "cuda"))
-"""Attacks and measurements compute on one GPU where there is one."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,8 @@ def attack_stages(
                 "batch_size": attack.batch_size,
                 "seed": config.seed,
             }
-            stage = Stage(".".join(parts), "attack", inputs, (), ON_DEVICE, attack.minutes, attack.megabytes)
+            cost = (attack.minutes, attack.megabytes)
+            stage = Stage(".".join(parts), "attack", inputs, (), of_command(attack), *cost)
             yield [*before, stage], labels
 
 

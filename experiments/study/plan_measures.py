@@ -11,10 +11,11 @@ from typing import Any
 from experiments.classes import complete
 from experiments.evaluation.likeness import metric_columns
 from experiments.evaluation.rows import describe_columns
-from experiments.study.config import Identification, StudyConfig
+from experiments.study.config import Cost, Identification, StudyConfig
 from experiments.study.data import DATA_STAGE, StudyData, class_of
 from experiments.study.keys import Stage
-from experiments.study.plan_attacks import ON_DEVICE, Point
+from experiments.study.needs import of_command
+from experiments.study.plan_attacks import Point
 
 
 class Measures:
@@ -46,8 +47,7 @@ class Measures:
         adaptive = identification.adaptive
         labels = point.labels(self.config, name, access="black", adaptive=adaptive, countermeasure="none")
         inputs = self._inputs(point, labels, head) | {"identifier": identifier}
-        cost = (identification.minutes, identification.megabytes)
-        return Stage(f"{point.stage}.{name}", "measure", inputs, (DATA_STAGE,), ON_DEVICE, *cost)
+        return _stage(f"{point.stage}.{name}", inputs, identification)
 
     def _stage(
         self, point: Point, name: str, attack: str | None, labels: Mapping[str, Any], head: str | None
@@ -60,7 +60,7 @@ class Measures:
             "metrics": self.metrics,
             "lpips_weights": self._lpips_weights,
         }
-        return Stage(name, "measure", inputs, (DATA_STAGE,), ON_DEVICE, settings.minutes, settings.megabytes)
+        return _stage(name, inputs, settings)
 
     def _inputs(self, point: Point, labels: Mapping[str, Any], head: str | None) -> dict[str, Any]:
         """What every measurement is given."""
@@ -108,6 +108,11 @@ class Measures:
     def _lpips_weights(self) -> str | None:
         weights = self.config.measure.lpips_weights
         return None if weights and _missing_weights(weights, "measure.lpips_weights") else weights
+
+
+def _stage(name: str, inputs: Mapping[str, Any], cost: Cost) -> Stage:
+    needs = of_command(cost)
+    return Stage(name, "measure", inputs, (DATA_STAGE,), needs, cost.minutes, cost.megabytes)
 
 
 def _missing_weights(weights: str | None, where: str) -> bool:

@@ -1,0 +1,39 @@
+"""What each kind of stage occupies while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from experiments.machine import device
+from experiments.study.config import Cost
+from experiments.study.executors.base import Needs
+
+GPU = {"gpu", "cuda"}
+"""What a Trainer calls them."""
+
+
+def of_trainer(trainer: Mapping[str, Any], cost: Cost) -> Needs:
+    """Of a run of this Trainer: a process for each device that it asks for, with its GPU if it is one."""
+    accelerator, devices = trainer.get("accelerator", "auto"), _devices(trainer.get("devices", "auto"))
+    on_gpu = accelerator in GPU or (accelerator == "auto" and device().type == "cuda")
+    return Needs(cost.cpus or devices, devices if on_gpu else 0, cost.memory)
+
+
+def of_command(cost: Cost) -> Needs:
+    """Of an attack or a measurement, which computes on one GPU where there is one."""
+    return Needs(cost.cpus or 1, int(device().type == "cuda"), cost.memory)
+
+
+def _devices(asked: int | str | list[int]) -> int:
+    """How many devices the Trainer's argument means; `auto` is content with the one that it is given."""
+    if asked == "auto":
+        return 1
+    if isinstance(asked, str):
+        numbers = [int(number) for number in asked.split(",") if number]
+        asked = numbers if "," in asked else numbers[0]
+    if isinstance(asked, list):
+        return len(asked)
+    return torch.cuda.device_count() if asked == -1 else max(1, asked)
