@@ -49,19 +49,26 @@ class Artifacts:
         return (self.folder(name) / MARKER).is_file()
 
     def discard(self, name: str) -> None:
-        """Remove everything the stage left behind, first what says that it is done."""
-        (self.folder(name) / MARKER).unlink(missing_ok=True)
-        shutil.rmtree(self.folder(name), ignore_errors=True)
+        """Remove everything the stage left behind; killed meanwhile, nothing of it is taken for the stage."""
+        folder = self.folder(name)
+        trash = folder.with_name(f".{folder.name}.discarded")
+        shutil.rmtree(trash, ignore_errors=True)  # of one that was killed
+        if folder.exists():
+            folder.rename(trash)
+            shutil.rmtree(trash)
 
-    def write_config(self, stage: Stage) -> Path:
-        """Write the YAML that the stage's command is run with."""
+    def config(self, name: str) -> Path:
+        """The YAML that the stage's command is run with."""
+        return self.folder(name) / "stage.yaml"
+
+    def write_config(self, stage: Stage) -> None:
+        """Make the stage's folder, with its configuration in it."""
         folder = self.folder(stage.name)
         folder.mkdir(parents=True, exist_ok=True)
         config = substitute(stage.config, lambda name: str(self.folder(name)))
         output = folder / "reconstructions" if stage.command == "attack" else folder
-        path = folder / "stage.yaml"
-        write_whole(path, yaml.safe_dump({**config, "output": str(output)}, sort_keys=False))
-        return path
+        text = yaml.safe_dump({**config, "output": str(output)}, sort_keys=False)
+        write_whole(self.config(stage.name), text)
 
     def finish(self, stage: Stage, seconds: float) -> None:
         """Mark the stage as done. `seconds` are those of the run that finished it."""

@@ -134,7 +134,8 @@ def run(
     with locked(made.root):
         if made.is_done("data") and "data" not in forced:
             refuse_other_pictures(settings.data, made.folder("data"))
-        for name in forced:
+        # The last of a chain first: killed in between, what is left was all made from what is there.
+        for name in reversed([name for name in stages if name in forced]):
             made.discard(name)
         changed = write_plan(plan, made)
         missing = [name for name in stages if name in wanted and not made.is_done(name)]

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from pytorch_lightning import LightningDataModule
+from pytorch_lightning import LightningDataModule, Trainer
 
 from experiments.classes import import_class, plain
 from experiments.study.executors.base import Needs
@@ -27,17 +28,35 @@ REFERENCE = re.compile(r"\$\{([^}]*)\}")
 
 NO_NUMBER = {
     "trainer": {
-        # Where and how fast. Ranks share the batch that the configuration names.
-        *("accelerator", "devices", "num_nodes", "strategy", "use_distributed_sampler"),
-        # What is shown and noted.
-        *("logger", "enable_progress_bar", "enable_model_summary", "log_every_n_steps", "profiler"),
-        # Where things are written.
-        *("default_root_dir", "enable_checkpointing"),
+        "accelerator": "where: the precision that is really used there is in the configuration",
+        "devices": "who computes: ranks share the batch that the configuration names",
+        "num_nodes": "as devices",
+        "strategy": "as devices",
+        "logger": "what is noted",
+        "log_every_n_steps": "what is noted",
+        "enable_progress_bar": "what is shown",
+        "enable_model_summary": "what is shown",
+        "profiler": "what is noted of the time",
+        "default_root_dir": "where things are written",
     },
-    "init_args": {"root", "cache_dir", "num_workers"},  # the same pictures elsewhere, read in other processes
-    "attack": {"batch_size"},  # images at a time: memory and time
+    "init_args": {
+        "root": "where the pictures are: the data's fingerprint says which they are",
+        "cache_dir": "where pictures are kept that were decoded before",
+        "num_workers": "who reads them",
+    },
+    "attack": {"batch_size": "images at a time: memory and time"},
 }
-"""What changes no number: entries of a Trainer's section, of a class's arguments, of a command's section."""
+"""What changes no number, and why: entries of a Trainer's section, of a class's arguments, of a command's
+configuration. All else is in the key."""
+
+TRAINING = {
+    *("min_epochs", "max_epochs", "min_steps", "max_steps", "max_time", "precision"),
+    *("limit_train_batches", "limit_val_batches", "overfit_batches", "num_sanity_val_steps"),
+    *("val_check_interval", "check_val_every_n_epoch", "reload_dataloaders_every_n_epochs"),
+    *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"),
+}
+"""Entries of a Trainer's section that change no number where nothing is trained: who only protects does it
+once, in float32."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +95,7 @@ def keys(stages: Mapping[str, Stage], fingerprint: Fingerprint) -> dict[str, str
     for name, stage in stages.items():
         content = {
             "command": stage.command,
-            "version": importlib.import_module(f"experiments.{stage.command}").VERSION,
+            "version": _module(stage.command).VERSION,
             "config": substitute(Numbers(stage.command, fingerprint).of(stage.config), found.__getitem__),
             "after": [found[other] for other in stage.after],
         }
@@ -86,25 +105,34 @@ def keys(stages: Mapping[str, Stage], fingerprint: Fingerprint) -> dict[str, str
 
 
 class Numbers:
-    """What of a command's configuration its numbers depend on."""
+    """What of a command's configuration its numbers depend on.
+
+    Args:
+        command: the module below `experiments`.
+        fingerprint: of the data.
+    """
 
     def __init__(self, command: str, fingerprint: Fingerprint) -> None:
         self.command, self.fingerprint = command, fingerprint
 
     def of(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A copy without what is listed in `NO_NUMBER`."""
-        model = config.get("model")
+        """A copy with the command's defaults and without what is listed in `NO_NUMBER`."""
+        config = _defaults(getattr(_module(self.command), "run", None)) | dict(config)
+        if "trainer" in config:
+            config["trainer"] = self._trainer(config["trainer"] or {}, config.get("model"))
+        return self._each(config, NO_NUMBER.get(self.command, ()))
+
+    def _trainer(self, section: Mapping[str, Any], model: Mapping[str, Any] | None) -> dict[str, Any]:
         trained = model is not None and is_trained(import_class(model["class_path"], "model"))
+        left_out = set(NO_NUMBER["trainer"]) | (set() if trained else TRAINING)
         return {
-            name: self._trainer(value, trained) if name == "trainer" else self._value(value)
-            for name, value in config.items()
-            if name not in NO_NUMBER.get(self.command, ())
+            name: value
+            for name, value in (_defaults(Trainer) | dict(section)).items()
+            if name not in left_out
         }
 
-    def _trainer(self, section: Mapping[str, Any], trained: bool) -> dict[str, Any]:
-        """Who only predicts has no number from the Trainer, which then keeps to float32."""
-        kept = {name: value for name, value in section.items() if name not in NO_NUMBER["trainer"]}
-        return self._value(kept) if trained else {}
+    def _each(self, section: Mapping[str, Any], left_out: Collection[str] = ()) -> dict[str, Any]:
+        return {str(name): self._value(item) for name, item in section.items() if name not in left_out}
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -113,25 +141,27 @@ class Numbers:
             return [self._value(item) for item in value]
         return plain(value)  # a file's content in place of its name
 
-    def _each(self, section: Mapping[str, Any]) -> dict[str, Any]:
-        return {str(name): self._value(item) for name, item in section.items()}
-
     def _class(self, section: Mapping[str, Any]) -> dict[str, Any]:
-        """A class's section: which it is, which version of it, and with which arguments."""
+        """A class's section: which it is, which version of it, and with which arguments or data."""
         found = import_class(section["class_path"], self.command)
         named = {"class": f"{found.__module__}.{found.__qualname__}", "version": getattr(found, "VERSION", 1)}
+        arguments = section.get("init_args") or {}
         if issubclass(found, LightningDataModule):
-            stores = sorted(references(section))
-            return named | {
-                "fingerprint": self.fingerprint(section),
-                "stores": [f"${{{name}}}" for name in stores],
-            }
-        arguments = section.get("init_args", {})
-        return named | {
-            "arguments": self._each(
-                {name: item for name, item in arguments.items() if name not in NO_NUMBER["init_args"]}
-            )
-        }
+            named["fingerprint"] = self.fingerprint(section)
+            if "data" not in arguments:
+                return named  # which pictures play which role says all; how they were chosen is no matter
+        return named | {"arguments": self._each(arguments, NO_NUMBER["init_args"])}
+
+
+def _module(command: str) -> Any:
+    return importlib.import_module(f"experiments.{command}")
+
+
+def _defaults(found: Callable[..., Any] | None) -> dict[str, Any]:
+    """The arguments of a function or class that may be left out: so an omitted default and one that is
+    written down have one key, and another default has another."""
+    parameters = inspect.signature(found).parameters.items() if found else ()
+    return {name: item.default for name, item in parameters if item.default is not item.empty}
 
 
 def references(value: Any) -> set[str]:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -100,21 +101,38 @@ class Runner:
         for name in list(self.waiting):
             if len(self.running) >= self.jobs:
                 return
-            if all(self.artifacts.is_done(other) for other in self.stages[name].inputs()):
-                job = self._job(self.stages[name])
-                if self.executor.accepts(job):
-                    self.waiting.remove(name)
-                    self.started[name] = time.monotonic()
-                    self.running[self.executor.submit(job)] = name
-                    self._say(f"start  {name}")
+            stage = self.stages[name]
+            if all(self.artifacts.is_done(other) for other in stage.inputs()):
+                job = self._job(stage)
+                # One that an idle engine does not accept would wait for ever: the engine shall say why.
+                if self.executor.accepts(job) or not self.running:
+                    self._start(stage, job)
+
+    def _start(self, stage: Stage, job: Job) -> None:
+        self.waiting.remove(stage.name)
+        self.artifacts.write_config(stage)
+        job.log.write_bytes(b"")  # that of an earlier try says nothing of this one
+        self.started[stage.name] = time.monotonic()
+        self._say(f"start  {stage.name}")
+        self.running[self._submit(job)] = stage.name
+
+    def _submit(self, job: Job) -> Future[int]:
+        """Begin `job`; where the engine cannot, that is the job's failure and no other's."""
+        try:
+            return self.executor.submit(job)
+        except (ValueError, RuntimeError, OSError, WorkerDied) as error:
+            refused: Future[int] = Future()
+            refused.set_exception(error)
+            return refused
 
     def _job(self, stage: Stage) -> Job:
-        arguments = ["--config", str(self.artifacts.write_config(stage))]
+        arguments = ["--config", str(self.artifacts.config(stage.name))]
         if stage.command == "fit":
             arguments += ["--threads", str(self.threads)]
         run = {"WANDB_NAME": stage.name, "WANDB_JOB_TYPE": stage.command}
+        needs = replace(stage.needs, cpus=max(stage.needs.cpus, self.threads))
         log = self.artifacts.log(stage.name)
-        return Job(stage.name, stage.command, tuple(arguments), log, run, stage.needs)
+        return Job(stage.name, stage.command, tuple(arguments), log, run, needs)
 
     def _seconds(self, name: str) -> float:
         """How long the stage has been running."""
@@ -131,6 +149,9 @@ class Runner:
                 self._say(f"DIED   {name}: {death}; it is tried once more")
             else:
                 self._fail(name, f"{death}, {TRIES} times")
+            return
+        except Exception as error:  # of the engine, whichever it is
+            self._fail(name, f"{type(error).__name__}: {error}")
             return
         if code == 0:
             self.artifacts.finish(self.stages[name], seconds)
@@ -151,7 +172,9 @@ class Runner:
     def _conclude(self) -> None:
         """What failed, and what was not run because of it: the messages above may be hours apart."""
         for name, reason in self.failed.items():
-            self._say(f"failed: {name} ({reason}), see {self.artifacts.log(name)}")
+            log = self.artifacts.log(name)
+            last = next((line for line in reversed(_tail(log)) if line.strip()), "its log is empty")
+            self._say(f"failed: {name} ({reason}): {last.strip()}\n  see {log}")
             if lost := [other for other, cause in self.not_run.items() if cause == name]:
                 self._say(f"  not run because of it: {', '.join(lost)}")
         if self.failed:

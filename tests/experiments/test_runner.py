@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from pathlib import Path
@@ -20,6 +21,8 @@ import pytest
 import experiments
 from experiments.study.artifacts import Artifacts
 from experiments.study.executors import local
+from experiments.study.executors.base import Job
+from experiments.study.executors.local import LocalExecutor
 from experiments.study.keys import Stage
 from experiments.study.runner import Runner
 
@@ -277,9 +280,53 @@ def test_of_twenty_stages_one_that_fails_stops_those_that_build_on_it(
     assert [name for name in names if not run.artifacts.is_done(name)] == ["s3", "s7", "s8", "s9"]
     assert set(run.not_run) == {"s7", "s8", "s9"}
     shown = capsys.readouterr().out
-    assert "failed: s3 (exit code 3), see " in shown
+    assert "failed: s3 (exit code 3): " in shown
     assert "not run because of it: s" in shown
     assert "16 of 20 stages are done and kept" in shown
+
+
+class Refusing(LocalExecutor):
+    """An engine that never has room, and says why when it is asked all the same."""
+
+    def accepts(self, job: Job) -> bool:
+        return False
+
+    def submit(self, job: Job) -> Future[int]:
+        raise ValueError(f"{job.name} needs 2 GPUs, but there is none")
+
+
+def test_a_stage_that_no_engine_can_run_fails_and_is_not_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runner(tmp_path, "end", "one", how={"one": 0})
+    run.engine = lambda environment, commands: Refusing(1, environment)
+    assert not run.run(["one"])
+    assert "failed: one (ValueError: one needs 2 GPUs, but there is none)" in capsys.readouterr().out
+
+
+def test_what_is_thrown_away_counts_as_gone_from_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it deletes, a stage that is to be computed anew would count as done, with files missing,
+    or go on from an old checkpoint."""
+    artifacts = Artifacts(tmp_path, {"one": "0" * 64})
+    stage = Stage("one", "end", {})
+    artifacts.write_config(stage)
+    artifacts.finish(stage, 1.0)
+    assert artifacts.is_done("one")
+
+    def killed(folder: Path, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            artifacts.discard("one")
+    assert not artifacts.folder("one").exists()
+    artifacts.write_config(stage)
+    artifacts.discard("one")
+    assert not list(artifacts.root.iterdir())
 
 
 def test_a_stage_whose_worker_dies_is_tried_once_more(tmp_path: Path) -> None:
