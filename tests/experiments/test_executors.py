@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import functools
+import hashlib
 import importlib.util
 import os
 import sys
@@ -11,8 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import tiny_study
+from safetensors.numpy import load_file, save
 
 import experiments
+from experiments.study import carry_out
 from experiments.study.executors import make
 from experiments.study.executors.base import Executor, Job, Needs, WorkerDied
 from experiments.study.executors.local import LocalExecutor, visible_gpus
@@ -151,3 +157,35 @@ def test_an_engine_that_is_not_installed_says_how_to_get_it(
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ValueError, match=rf"pip install 'facecrafter\[{name}\]'"):
         make(name, 1, 1, {}, [])
+
+
+@pytest.mark.slow
+def test_a_study_on_ray_has_the_keys_and_content_of_one_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("experiments.study.executors.ray", reason="ray is missing")
+    small = {"address": "local", "num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+    monkeypatch.setattr(ray, "RayExecutor", functools.partial(ray.RayExecutor, **small))
+    settings = tiny_study.tiny_study()
+    settings["defences"] = {"none": settings["defences"]["none"]}
+    config = tiny_study.write(settings, tmp_path / "study.yaml")
+    for executor in ("local", "ray"):
+        began = time.monotonic()
+        assert carry_out.run(config, tmp_path / executor, jobs=1, executor=executor) == 0
+        print(f"{executor}: {time.monotonic() - began:.0f} s")
+    assert content(tmp_path / "local") == content(tmp_path / "ray")
+
+
+def content(study: Path) -> dict[str, str]:
+    """Hashes of features, images and figures by their paths, in which the stages' keys are."""
+    features = study.glob("artifacts/*/features/*.safetensors")
+    images = study.glob("artifacts/*/reconstructions/*.safetensors")
+    content = {}
+    for path in [*features, *images]:
+        arrays = load_file(path)
+        arrays.pop("seconds", None)
+        content[str(path.relative_to(study))] = hashlib.sha256(save(arrays)).hexdigest()
+    assert {Path(name).parent.name for name in content} == {"features", "reconstructions"}
+    with (study / "results.csv").open() as file:
+        rows = [{key: cell for key, cell in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+    return {**content, "results": repr(rows)}

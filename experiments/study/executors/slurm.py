@@ -12,6 +12,7 @@ import submitit
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
 from experiments.study.executors.base import Job, WorkerDied
+from experiments.study.executors.local import GRACE
 from experiments.study.executors.worker import carry_out, exit_code, work
 
 POLL = 0.5
@@ -70,7 +71,8 @@ class SlurmExecutor:
         """Cancel what is queued or still runs; Slurm sends SIGTERM, and SIGKILL after its KillWait."""
         for queued in list(self._running.values()):
             queued.cancel(check=False)
-        while self._running:  # until the watchers have seen them end
+        end = time.monotonic() + 2 * GRACE
+        while self._running and time.monotonic() < end:  # Slurm ends them anyway
             time.sleep(POLL)
 
     def _watch(self, queued: submitit.Job[int], found: Future[int]) -> None:
