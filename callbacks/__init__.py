@@ -4,6 +4,7 @@ from callbacks.epoch_checkpoints import EpochCheckpoints
 from callbacks.feature_writer import FeatureWriter
 from callbacks.image_grid import ImageGrid
 from callbacks.iteration_log import IterationLog
+from callbacks.random_state import RandomState
 from callbacks.time_left import TimeLeft
 
-__all__ = ["EpochCheckpoints", "FeatureWriter", "ImageGrid", "IterationLog", "TimeLeft"]
+__all__ = ["EpochCheckpoints", "FeatureWriter", "ImageGrid", "IterationLog", "RandomState", "TimeLeft"]

@@ -16,7 +16,12 @@ class FeatureWriter(Callback):
 
     The module's `predict_step` returns {'number': int, 'row': (N,), 'features': (N, C, h, w)}, or None for a
     batch without images; its `meta()` names the encoder. Stored batches are not protected again.
+
+    Attributes:
+        fingerprint: of the fit that protects, noted in the store: another one is refused there.
     """
+
+    fingerprint: str | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.path = Path(trainer.default_root_dir, "features")
@@ -62,5 +67,6 @@ class FeatureWriter(Callback):
             "shape": list(features.shape[1:]),
             "dtype": str(features.dtype).removeprefix("torch."),
             "batches": len(self.dataset),
+            **({"fingerprint": self.fingerprint} if self.fingerprint else {}),
             **pl_module.meta(),
         }

@@ -3,31 +3,44 @@
     python -m experiments.fit --config C.yaml --output DIR
 
 The YAML is flat (`trainer`, `model`, `data`, `seed_everything`, ...); every key is an option too. DIR
-receives `config.yaml`, `last.ckpt` if the module trains (`keep: {epochs: [10]}` adds `epoch=10.ckpt`),
+receives `config.yaml`, `fingerprint.json`, if the module trains `last.ckpt` (with the optimizer's state, to
+go on from), at the end `weights.safetensors` (what others load), `epoch=10.ckpt` for `keep: {epochs: [10]}`,
 `logs/`, and for a defence `features/`. A run that was killed goes on from its last epoch when started again,
-and protects only what is not on disk.
+and protects only what is not on disk. What has another model, data or training than DIR is refused, unless
+`--overwrite true` clears DIR first.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import Namespace
-from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from jsonargparse import ArgumentParser, Namespace
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 
-from callbacks import EpochCheckpoints, FeatureWriter, ImageGrid, IterationLog, TimeLeft
+from callbacks import EpochCheckpoints, FeatureWriter, ImageGrid, IterationLog, RandomState, TimeLeft
+from experiments import folder
+from experiments.classes import import_class, plain
 from experiments.machine import device
 from experiments.study.derived import fill_in
 from facecrafter.precision import fast_dtype
 from lightning_modules.artifacts import is_trained
+from lightning_modules.checkpoints import (
+    LAST,
+    PREVIOUS,
+    WEIGHTS,
+    WholeCheckpointIO,
+    checksum_file,
+    save_weights,
+)
 from lightning_modules.defences.base import Defence
 
 VERSION = 1
@@ -68,6 +81,7 @@ class FitCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--output", type=str, required=True, help="folder for the run's artifacts")
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="default: DIR/last.ckpt")
+        parser.add_argument("--overwrite", type=bool, default=False, help="clear the folder of another fit")
         parser.add_argument("--threads", type=int | None, default=None, help="torch's threads per process")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ImageGrid, "image_grid")
@@ -86,7 +100,7 @@ class FitCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         output = Path(self.config.output)
-        output.mkdir(parents=True, exist_ok=True)
+        self._take_possession(output)
         for logger in self.config.trainer.logger or []:
             logger.init_args.save_dir = str(output)
         # A resumed run is a new run of the same group.
@@ -95,16 +109,57 @@ class FitCLI(LightningCLI):
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
 
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        # The last but for checkpoints: it sees what all others drew.
+        return super()._instantiate_trainer(config, [*callbacks, RandomState()])
+
+    def _take_possession(self, output: Path) -> None:
+        """Refuse a folder that belongs to another fit or is in use, before anything is written to it."""
+        try:
+            content = self._content()
+            self.fingerprint = folder.fingerprint(content)
+            if rank_zero_only.rank != 0:
+                return
+            if not self.config.overwrite:
+                folder.refuse_another(output, content)
+            output.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.lock = folder.lock(output)
+            if self.config.overwrite:
+                folder.clear(output)
+            folder.claim(output, content)
+        except ValueError as error:
+            self.parser.error(str(error))
+
+    def _content(self) -> dict[str, Any]:
+        """What the fit's numbers depend on."""
+        config = self.config.clone().as_dict()
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_subclass_arguments(LightningDataModule, "data")
+        faces = parser.instantiate(Namespace(data=self.config.data.clone())).data
+        content = folder.contents(config["model"], config["data"], faces)
+        content |= {"seed": config["seed_everything"], "trainer": None, "keep": config["keep"]["epochs"]}
+        if is_trained(import_class(config["model"]["class_path"], "model")):
+            content["trainer"] = folder.training(config["trainer"])
+            content["image_grid"] = config["image_grid"]["every_n_epochs"]  # its latents are drawn in between
+        if config["ckpt_path"]:
+            content["ckpt_path"] = plain(config["ckpt_path"])
+        return json.loads(json.dumps(content))
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build a Trainer. This is called twice, so the configuration's own list of callbacks is copied."""
         configured = self.config_init.trainer
+        callbacks = [*as_list(configured.callbacks), Fingerprint(self.fingerprint)]
+        plugins = [*as_list(configured.plugins), WholeCheckpointIO()]
+        for callback in callbacks:
+            if isinstance(callback, FeatureWriter):
+                callback.fingerprint = self.fingerprint
         place = "cpu" if configured.accelerator == "cpu" else device()
         if configured.precision == "bf16-mixed" and fast_dtype("auto", place) is None:
             rank_zero_info("bf16-mixed would be emulated here, ten times slower: training in float32")
             kwargs = {"precision": "32-true"} | kwargs
         if configured.strategy in DDP_STRATEGIES:
             kwargs["strategy"] = DDPStrategy(timeout=PATIENCE, **DDP_STRATEGIES[configured.strategy])
-        return super().instantiate_trainer(callbacks=list(configured.callbacks or []), **kwargs)
+        return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
 
     @rank_zero_only
     def save_config(self) -> None:
@@ -113,12 +168,38 @@ class FitCLI(LightningCLI):
         self.parser.save(self.config, path, overwrite=True, multifile=False)
 
 
+class Fingerprint(Callback):
+    """Notes in every checkpoint which fit it belongs to."""
+
+    def __init__(self, fingerprint: str) -> None:
+        self.fingerprint = fingerprint
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["fingerprint"] = self.fingerprint
+
+
+def as_list(value: Any) -> list[Any]:
+    """What the Trainer takes as one thing, several or none."""
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+
+
 def learn(trainer: Trainer, model: LightningModule, data: LightningDataModule, ckpt_path: str | None) -> None:
     """Train `model`, going on from `ckpt_path` or from the run's own last epoch."""
-    last = Path(trainer.default_root_dir, "last.ckpt")
+    output = Path(trainer.default_root_dir)
+    last = output / LAST
     if ckpt_path is None and last.is_file():
         ckpt_path = str(last)
     trainer.fit(model, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+
+
+@rank_zero_only
+def keep_weights(output: Path, model: LightningModule, fingerprint: str) -> None:
+    """Write what other modules load, and drop the checkpoint that was kept in case the last failed."""
+    save_weights(output / WEIGHTS, model.state_dict(), fingerprint)
+    for path in (output / PREVIOUS, checksum_file(output / PREVIOUS)):
+        path.unlink(missing_ok=True)
 
 
 def main(args: list[str] | None = None) -> None:
@@ -136,6 +217,7 @@ def main(args: list[str] | None = None) -> None:
     cli.save_config()
     if is_trained(type(cli.model)):
         learn(cli.trainer, cli.model, cli.datamodule, cli.config.ckpt_path)
+        keep_weights(Path(cli.config.output), cli.model, cli.fingerprint)
     if isinstance(cli.model, Defence):
         # The engine differentiates while it predicts, and chooses its own precision.
         protector = cli.instantiate_trainer(inference_mode=False, precision="32-true")

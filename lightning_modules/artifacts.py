@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from pytorch_lightning import LightningModule
@@ -13,9 +12,9 @@ from torch import nn
 
 from facecrafter.nets.folding import fold_batchnorm
 from facecrafter.store import encoder_hash
+from lightning_modules.checkpoints import LAST, WEIGHTS, load_checkpoint, load_weights
 
 CONFIG_FILE = "config.yaml"
-CHECKPOINT_FILE = "last.ckpt"
 
 T = TypeVar("T", bound=LightningModule)
 
@@ -23,16 +22,19 @@ T = TypeVar("T", bound=LightningModule)
 def load_artifact(path: str | Path, expected: type[T]) -> T:
     """The module that a fit wrote into the folder `path`, in eval mode and frozen.
 
-    `path` may also be one checkpoint of that folder, such as `runs/a1/epoch=10.ckpt`, in place of last.ckpt.
+    Its weights are those in weights.safetensors, or, as long as the training goes on, in last.ckpt. `path`
+    may also be one checkpoint of that folder, such as `runs/a1/epoch=10.ckpt`.
     The checkpoint may come from others: it is loaded with `weights_only=True`. The class comes from
     config.yaml, which like any configuration names code to import, so it must be a subclass of `expected`.
 
     Raises:
         FileNotFoundError: if the folder or its config.yaml is missing.
-        ValueError: if it holds another kind of module, or a checkpoint that does not fit it.
+        ValueError: if it holds another kind of module, or a checkpoint that is damaged or does not fit it.
     """
     path = Path(path)
-    folder, checkpoint = (path.parent, path) if path.suffix == ".ckpt" else (path, path / CHECKPOINT_FILE)
+    folder, checkpoint = (path.parent, path) if path.suffix == ".ckpt" else (path, path / LAST)
+    if path == folder and (path / WEIGHTS).is_file():
+        checkpoint = path / WEIGHTS
     config_file = folder / CONFIG_FILE
     if not config_file.is_file():
         raise FileNotFoundError(
@@ -40,7 +42,8 @@ def load_artifact(path: str | Path, expected: type[T]) -> T:
         )
     module = _instantiate(config_file, expected)
     if checkpoint.is_file():
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        is_whole = checkpoint.suffix == ".ckpt"
+        state = load_checkpoint(checkpoint)["state_dict"] if is_whole else load_weights(checkpoint)
         try:
             module.load_state_dict(state)
         except RuntimeError as error:

@@ -18,8 +18,8 @@ from facecrafter.randomness import seed_of
 class SeededBatches(LightningModule):
     """What is random in a training step follows from the run's seed, the rank, the epoch and the batch.
 
-    Lightning's checkpoints hold no random state: without this, a run that goes on from a checkpoint would
-    drop out other units and draw other numbers than the unbroken one.
+    So it does not matter who else drew before: the other players, sheets of images, a validation. That a
+    resumed run draws what the unbroken one would have drawn, `callbacks.RandomState` sees to for all modules.
     """
 
     def on_fit_start(self) -> None:
@@ -27,6 +27,14 @@ class SeededBatches(LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(seed_of(self._run_seed, self.global_rank, self.current_epoch, batch_idx))
+
+
+def of_all_ranks(module: LightningModule, value: Any) -> list[Any]:
+    """What each rank calls this with, in order of ranks; every rank has to."""
+    values = [value] * module.trainer.world_size
+    if len(values) > 1:
+        torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def draw_apart(module: LightningModule) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,7 @@ from facecrafter.precision import Precision
 from lightning_modules.artifacts import FeatureReader, load_artifact
 from lightning_modules.attackers.prior import Prior
 from lightning_modules.checks import refuse_other_pairs
+from lightning_modules.training import of_all_ranks
 
 
 class TunedPrior(FeatureReader):
@@ -18,7 +21,7 @@ class TunedPrior(FeatureReader):
 
     z* is the best response to F* of the generator as it was when the epoch began, and no gradient flows
     through it. It starts where the epoch before left it, so that only an image's first inversion is a long
-    one; a resumed run inverts anew. Batch norms keep their stored statistics.
+    one; the checkpoint keeps it. Batch norms keep their stored statistics.
 
     An attack uses it as its prior. The checkpoint of epoch 0 is the prior that tuning starts from.
 
@@ -67,6 +70,19 @@ class TunedPrior(FeatureReader):
     def on_fit_start(self) -> None:
         self._seed = torch.initial_seed()
         self._invert_through_current()  # validation may come before the first epoch
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the best responses of each rank, unless only weights are saved."""
+        if "optimizer_states" in checkpoint:
+            own = {row: latent.cpu().clone() for row, latent in self._latents.items()}
+            checkpoint["best_responses"] = of_all_ranks(self, own)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up this rank's best responses again."""
+        ranks = checkpoint.get("best_responses", [])
+        if self.global_rank < len(ranks):
+            found = ranks[self.global_rank]
+            self._latents = {row: latent.to(self.device) for row, latent in found.items()}
 
     def on_train_epoch_start(self) -> None:
         self.generator.eval()

@@ -1,0 +1,199 @@
+"""The folder of a fit belongs to one fingerprint: of model, data and whatever else changes its numbers."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from pytorch_lightning import LightningDataModule
+
+from experiments.classes import MACHINE_ARGUMENTS, identity, import_class, plain
+from facecrafter.files import OWNER_ONLY, write_whole
+from facecrafter.store import TensorStore
+from lightning_modules.checkpoints import LAST, WEIGHTS, checksum_file, load_checkpoint
+
+FINGERPRINT, LOCK = "fingerprint.json", ".lock"
+# Trainer arguments that say where and how fast, or what is shown: the numbers do not depend on them.
+MACHINE_TRAINER = {
+    *("accelerator", "devices", "num_nodes", "strategy", "logger", "enable_progress_bar", "profiler"),
+    *("enable_model_summary", "enable_checkpointing", "log_every_n_steps", "default_root_dir", "plugins"),
+    "callbacks",
+}
+OVER_ALL_STEPS = {"total_steps", "T_max"}
+"""How the states of schedules that are laid out for the whole training call their length."""
+
+
+def contents(model: Mapping[str, Any], data: Mapping[str, Any], faces: LightningDataModule) -> dict[str, Any]:
+    """What a fit's numbers depend on but for seed and trainer, readable.
+
+    Args:
+        model, data: sections of the configuration, `class_path` and `init_args` each.
+        faces: the datamodule, not yet prepared.
+    """
+    found = import_class(data["class_path"], "data")
+    arguments = identity(found, _without_paths(data.get("init_args") or {}))
+    if hasattr(faces, "fingerprint"):
+        arguments["fingerprint"] = faces.fingerprint()
+    module = import_class(model["class_path"], "model")
+    return {"model": identity(module, _without_paths(model.get("init_args") or {})), "data": arguments}
+
+
+def training(trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """The trainer's arguments that change numbers; those that are not given are left out."""
+    return {
+        name: plain(value)
+        for name, value in trainer.items()
+        if name not in MACHINE_TRAINER and value is not None
+    }
+
+
+def _without_paths(value: Any) -> Any:
+    """`value` with the content of folders in place of their names, and without what is the machine's."""
+    if isinstance(value, Mapping):
+        items = value.items()
+        return {name: _without_paths(item) for name, item in items if name not in MACHINE_ARGUMENTS}
+    if isinstance(value, list | tuple):
+        return [_without_paths(item) for item in value]
+    if isinstance(value, str | Path) and value and Path(value).is_dir():
+        return _content(Path(value))
+    return value
+
+
+def _content(folder: Path) -> dict[str, str] | str:
+    """What names the content of an artifact or a store; the folder's own name if it is neither."""
+    if (folder / "meta.json").is_file():
+        return {"features": TensorStore.open(folder).fingerprint()}
+    for name in (WEIGHTS, LAST):
+        if (file := folder / name).is_file():
+            with file.open("rb") as content:
+                return {"weights": hashlib.file_digest(content, "sha256").hexdigest()}
+    if (config := folder / "config.yaml").is_file():
+        return {"config": hashlib.sha256(config.read_bytes()).hexdigest()}
+    return str(folder)
+
+
+def fingerprint(content: Mapping[str, Any]) -> str:
+    """The sha256 that names a fit. Of data that has a fingerprint, only that counts."""
+    data = content["data"]
+    if "fingerprint" in data:
+        stores = _stores(data["arguments"])
+        data = {name: data[name] for name in ("class", "version", "fingerprint")} | {"stores": stores}
+    canonical = json.dumps({**content, "data": data}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _stores(value: Any) -> list[str]:
+    if not isinstance(value, Mapping):
+        return []
+    own = [value["features"]] if set(value) == {"features"} and isinstance(value["features"], str) else []
+    return own + [store for name in sorted(value) for store in _stores(value[name])]
+
+
+def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
+    """What differs between two nested structures, as 'path: old → new'."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in sorted(old.keys() | new.keys()):
+            yield from differences(old.get(name), new.get(name), f"{where}.{name}" if where else name)
+    elif old != new:
+        yield f"{where}: {_short(old)} → {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def refuse_another(folder: Path, content: Mapping[str, Any]) -> None:
+    """See that what is in `folder` comes from the fit that `content` describes; nothing is written.
+
+    Raises:
+        ValueError: it comes from another one, naming what differs, or from an unknown one.
+    """
+    file, remedy = folder / FINGERPRINT, "choose another --output, or clear the folder with --overwrite"
+    if not file.is_file():
+        if any((folder / name).exists() for name in ("config.yaml", LAST, "features")):
+            raise ValueError(f"{folder} holds a fit that does not say what it depends on: {remedy}")
+        return
+    try:
+        found = json.loads(file.read_text())
+        old, known = found["content"], found["fingerprint"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is damaged ({error}): {remedy}") from error
+    if known == fingerprint(content) or _goes_on(folder, old, content):
+        return
+    raise ValueError(f"{folder} belongs to another fit ({'; '.join(differences(old, content))}): {remedy}")
+
+
+def _goes_on(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether the one thing new is that the training takes longer.
+
+    Raises:
+        ValueError: so it is, but what is there cannot be gone on from.
+    """
+    epochs = [content["trainer"].get("max_epochs") for content in (old, new)]
+    same = {**old, "trainer": {**old["trainer"], "max_epochs": epochs[1]}}
+    if fingerprint(same) != fingerprint(new) or None in epochs or epochs[0] >= epochs[1]:
+        return False
+    if not (folder / LAST).is_file():
+        return True
+    schedules = load_checkpoint(folder / LAST)["lr_schedulers"]
+    what = f"{folder} was trained for max_epochs {epochs[0]}, not {epochs[1]}"
+    remedy = "choose another --output, or train anew with --overwrite"
+    if any(OVER_ALL_STEPS & state.keys() for state in schedules):
+        raise ValueError(f"{what}, and its learning rate was scheduled over these: {remedy}")
+    if (folder / "features").exists():
+        raise ValueError(f"{what}, and its features were made after these: {remedy}")
+    return True
+
+
+def claim(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write into `folder` which fit it belongs to."""
+    text = json.dumps({"fingerprint": fingerprint(content), "content": content}, indent=2)
+    write_whole(folder / FINGERPRINT, text, OWNER_ONLY)
+    for leftover in folder.glob("*.tmp"):
+        leftover.unlink()  # of a run that was killed while it wrote
+
+
+def clear(folder: Path) -> None:
+    """Delete what a fit left in `folder`: first what makes it count as done, last whose it is.
+
+    So after a kill at any moment the rest still belongs to the fit it comes from.
+    """
+    for name in ("stage.json", WEIGHTS, LAST, "config.yaml"):
+        (folder / name).unlink(missing_ok=True)
+        checksum_file(folder / name).unlink(missing_ok=True)
+    if (folder / "features").is_dir():
+        (folder / "features" / "meta.json").unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if path.name in (LOCK, FINGERPRINT, "stage.yaml", "stage.log"):
+            continue
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    (folder / FINGERPRINT).unlink(missing_ok=True)
+
+
+def lock(folder: Path) -> TextIO:
+    """Keep a second fit out of `folder` until the file that is returned is closed or the process ends.
+
+    Raises:
+        ValueError: one is at work there.
+    """
+    file = (folder / LOCK).open("a+")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        raise ValueError(
+            f"{folder} is in use by {file.read().strip() or 'another fit'}: wait for it, or choose another "
+            "--output"
+        ) from error
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    return file

@@ -1,0 +1,88 @@
+"""The folder of a fit: whose it is, and whether what is in it is what was written."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytorch_lightning import LightningModule
+from tiny_study import DATA, TRAINER, model, write
+
+from experiments import fit
+from lightning_modules.artifacts import load_artifact
+from lightning_modules.checkpoints import load_checkpoint
+
+pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
+
+ENCODER = {
+    "class_path": "torch.nn.Conv2d",
+    "init_args": {"in_channels": 3, "out_channels": 4, "kernel_size": 4, "stride": 4},
+}
+TARGET = model("TargetNetwork", n_outputs=17, encoder=ENCODER, head={"class_path": "two_ranks.Head"})
+
+
+def run(folder: Path, *options: str, module: dict[str, Any] = TARGET) -> Path:
+    config = write({"trainer": TRAINER, "model": module, "data": DATA, "threads": 1}, folder / "c.yaml")
+    fit.main(["--config", str(config), "--output", str(folder / "run"), *options])
+    return folder / "run"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(tmp_path_factory.mktemp("target"))
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        ("--data.init_args.seed=5", "data.arguments.seed: 0 → 5"),
+        ("--model.init_args.learning_rate=0.1", "model.arguments.learning_rate: 0.002 → 0.1"),
+        ("--seed_everything=3", "seed: 0 → 3"),
+        ("--trainer.max_epochs=2", "learning rate was scheduled"),
+    ],
+)
+def test_another_fit_is_refused_before_a_byte_is_written(
+    target: Path, option: str, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Otherwise config.yaml would describe weights that it does not belong to."""
+    before = contents(target)
+    with pytest.raises(SystemExit):
+        run(target.parent, option)
+    message = " ".join(capsys.readouterr().err.split())
+    assert named in message
+    assert "--overwrite" in message
+    assert contents(target) == before
+
+
+def test_overwriting_begins_anew(tmp_path: Path, target: Path) -> None:
+    output = run(tmp_path)
+    (output / "epoch=7.ckpt").touch()
+    run(tmp_path, "--data.init_args.seed=5", "--overwrite=true")
+    assert not (output / "epoch=7.ckpt").exists()
+    assert load_checkpoint(output / "last.ckpt")["epoch"] == 0
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "weights.safetensors"])
+def test_every_flipped_bit_is_named(target: Path, tmp_path: Path, name: str) -> None:
+    """A network with one weight changed would be measured as if it were the one that was trained."""
+    for file in target.glob("*"):
+        if file.is_file():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    if name == "last.ckpt":
+        (tmp_path / "weights.safetensors").unlink()
+    whole, draws = (tmp_path / name).read_bytes(), random.Random(0)
+    for _ in range(200):
+        bit = draws.randrange(8 * len(whole))
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(ValueError, match=f"{name} is damaged"):
+            load_artifact(tmp_path, LightningModule)
+    (tmp_path / name).write_bytes(whole)
+    load_artifact(tmp_path, LightningModule)

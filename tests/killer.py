@@ -1,0 +1,24 @@
+"""A callback that ends a training in the middle of an epoch."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+class Killer(Callback):
+    """Ends the process in the middle of an epoch: by an exception, or as a power cut would."""
+
+    def __init__(self, epoch: int = 1, hard: bool = False) -> None:
+        self.epoch, self.hard = epoch, hard
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.current_epoch == self.epoch and batch_idx == 1:
+            if self.hard:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise SystemExit("killed")
