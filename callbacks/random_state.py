@@ -17,7 +17,7 @@ class RandomState(Callback):
 
     Each epoch but the first begins with the state that the one before ended with, whether the run was killed
     in between or not, and a validation with the one after the last training batch. So it does not matter
-    what is drawn in between, which depends on the number of the loader's workers and on whether it is resumed.
+    what is drawn in between, which depends on the number of the loader's workers and on resuming.
 
     These generators are kept, for each rank: torch's own (CPU, and the GPU that is trained on), those of
     Python and numpy, and every `torch.Generator` that is an attribute of the module.
