@@ -13,7 +13,7 @@ from tiny_study import DATA, TRAINER, model, write
 from toy_rivals import toy_tail
 
 from experiments import fit
-from experiments.study.stages import substitute
+from experiments.study.keys import substitute
 from lightning_modules.defences import tiprdc
 
 pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
