@@ -12,11 +12,13 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from experiments.study.layers import Layer, combined, layers
+from experiments.study.layers import Layer, alike, combined, layers
 from experiments.study.mistakes import sentences
 
 DEFENCE = "defence"
 """'${defence}' stands for the defence, at one strength, that a network is trained for."""
+SECTIONS = ("queries", "fits", "oracles", "defences", "attacks", "identifications")
+"""Those that hold entries by name; an entry may be `like` another, and say only what is new."""
 
 
 def _named(form: str, pattern: str) -> AfterValidator:
@@ -250,7 +252,7 @@ def parse(content: Any, where: str) -> StudyConfig:
 def _build(found: Sequence[Layer]) -> StudyConfig:
     where = found[-1].file
     try:
-        config = TypeAdapter(StudyConfig).validate_python(combined(found))
+        config = TypeAdapter(StudyConfig).validate_python(alike(combined(found), SECTIONS, where))
     except ValidationError as error:
         raise _refusal(where, sentences(error, StudyConfig, found)) from None
     if contradictions := _contradictions(config):

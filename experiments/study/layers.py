@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,6 +67,40 @@ def overlay(base: Any, over: Any) -> Any:
         return over
     merged = {name: overlay(base.get(name), value) for name, value in over.items() if value is not None}
     return {**{name: value for name, value in base.items() if name not in over}, **merged}
+
+
+def alike(content: Any, sections: Sequence[str], where: Path) -> Any:
+    """`content` with `like: NAME` replaced in the entries of `sections` by what the entry NAME there says.
+
+    The entry's own keys lie over those, as those of a file lie over the one that it extends.
+
+    Raises:
+        ValueError: there is no such entry, or entries are like each other in a circle.
+    """
+    if not isinstance(content, Mapping):
+        return content
+    return {
+        kind: {name: _like(entries, name, f"{where}: {kind}") for name in entries}
+        if kind in sections and isinstance(entries, Mapping)
+        else entries
+        for kind, entries in content.items()
+    }
+
+
+def _like(entries: Mapping[Any, Any], name: Any, where: str, above: tuple[Any, ...] = ()) -> Any:
+    """The entry `name`, laid over what it is like. `above` are those that are like it."""
+    entry = entries[name]
+    if not isinstance(entry, Mapping) or "like" not in entry:
+        return entry
+    model = entry["like"]
+    if model not in list(entries):
+        near = get_close_matches(str(model), [str(other) for other in entries], 1)
+        hint = f", perhaps {near[0]!r}" if near else ""
+        raise ValueError(f"{where}.{name}.like is {model!r}, which is none of {list(entries)}{hint}")
+    if model in (above := (*above, name)):
+        raise ValueError(f"{where}: " + " is like ".join(map(str, (*above, model))))
+    own = {key: value for key, value in entry.items() if key != "like"}
+    return overlay(_like(entries, model, where, above), own)
 
 
 def _collect(path: Path, above: tuple[Path, ...], found: dict[Path, Layer]) -> None:

@@ -176,3 +176,26 @@ def test_a_missing_file_is_named_with_the_one_that_extends_it(tmp_path: Path) ->
         FileNotFoundError, match=r"b\.yaml: no such study configuration; \S+a\.yaml extends it"
     ):
         read(tmp_path / "a.yaml")
+
+
+def test_an_entry_may_be_like_another_and_say_only_what_is_new() -> None:
+    study = tiny_study()
+    noise = study["defences"]["noise"]
+    study["defences"]["loud"] = {"like": "noise", "strengths": {"sigma": [9]}}
+    study["defences"]["louder"] = {"like": "loud", "strengths": {"sigma": None, "seed": [1]}}
+    defences = parse(study, "mine.yaml").defences
+    assert defences["loud"].model == noise["model"]
+    assert (defences["loud"].strengths, defences["louder"].strengths) == ({"sigma": [9]}, {"seed": [1]})
+
+
+@pytest.mark.parametrize(
+    ("like", "sentence"),
+    [
+        ("nois", r"mine\.yaml: defences\.loud\.like is 'nois', which is none of .*, perhaps 'noise'"),
+        ("loud", r"mine\.yaml: defences: loud is like loud"),
+        (["noise"], r"defences\.loud\.like is \['noise'\], which is none of"),
+    ],
+)
+def test_what_an_entry_cannot_be_like_is_named(like: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        parse(with_value("defences/loud", {"like": like}), "mine.yaml")
