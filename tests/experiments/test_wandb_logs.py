@@ -43,8 +43,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def fitted(folder: Path, module: dict[str, Any], *options: str) -> Path:
-    """Runs a fit with the loggers of fit-wandb.yaml."""
-    loggers = yaml.safe_load((ROOT / "experiments" / "configs" / "fit-wandb.yaml").read_text())["trainer"]
+    """Runs a fit with the loggers of wandb.yaml."""
+    loggers = yaml.safe_load((ROOT / "experiments" / "configs" / "wandb.yaml").read_text())["trainer"]
     content = {"trainer": TRAINER | loggers | {"log_every_n_steps": 1}, "model": module, "data": DATA}
     config = write(content, folder / "fit.yaml")
     fit.main(["--config", str(config), "--output", str(folder / "out"), *options])
