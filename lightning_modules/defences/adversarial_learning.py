@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from facecrafter.losses.games import image_distance, task_loss
+from facecrafter.losses.games import DistanceForm, image_distance, published_distance, task_loss
 from facecrafter.store import encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers.decoder import Decoder
@@ -13,6 +13,7 @@ from lightning_modules.checks import fitted_data
 from lightning_modules.defences.game import GameDefence, task_of
 
 TURNS = ("public", "private_train")
+DISTANCES = {"published": published_distance, "per_image": image_distance}
 
 
 class AdversarialLearning(GameDefence):
@@ -25,30 +26,33 @@ class AdversarialLearning(GameDefence):
     `fit_role: [public, private_train]` and `reload_dataloaders_every_n_epochs: 1`.
 
     Published: batches of 32, Adam with its default settings, Enc, f and Dec from trained checkpoints, and in
-    Crafter's comparison λ of 0.1, 0.5 and 0.8. Distances are per image here, where the published code takes
-    one norm over the batch, and images lie in [0, 1], which its sigmoid can reach.
+    Crafter's comparison λ of 0.1, 0.5 and 0.8.
 
     Args:
         target: artifact folder of the trained target network.
         decoder: artifact folder of the decoder trained on that network's features.
         lambda_: λ in [0, 1].
+        loss: form of the distance: `published`, for published λ, or `per_image`, 1/25 of it and less; see
+            `facecrafter.losses.games`.
         learning_rate: of both Adams.
         seed, query: see Defence.
     """
 
-    VERSION = 1
+    VERSION = 2
 
     def __init__(
         self,
         target: str,
         decoder: str,
         lambda_: float = 0.5,
+        loss: DistanceForm = "published",
         learning_rate: float = 1e-3,
         seed: int = 0,
         query: int = 0,
     ) -> None:
         super().__init__(target, lambda_, seed, query)
         self.task = task_of(self, target)
+        self.distance = DISTANCES[loss]
         self.decoder = _decoder_of(decoder, encoder_hash(self.encoder))
         self.learning_rate = learning_rate
 
@@ -75,13 +79,13 @@ class AdversarialLearning(GameDefence):
 
     def decoder_objective(self, batch: dict[str, Tensor]) -> Tensor:
         """What the simulated adversary descends."""
-        return image_distance(batch["image"], self.decoder(self.encoder(batch["image"])))
+        return self.distance(batch["image"], self.decoder(self.encoder(batch["image"])))
 
     def encoder_objective(self, batch: dict[str, Tensor]) -> Tensor:
         """What Enc and f descend."""
         features = self.encoder(batch["image"])
         task = task_loss(self.head(features), batch["attributes"], self.task)
-        distance = image_distance(batch["image"], self.decoder(features))
+        distance = self.distance(batch["image"], self.decoder(features))
         return (1 - self.lambda_) * task - self.lambda_ * distance
 
     def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facecrafter.losses.games import task_loss
+from facecrafter.losses.games import DistanceForm, published_distance, task_loss
 from facecrafter.nets.decoder import Decoder
 from facecrafter.nets.pruner import Pruner
 from facecrafter.nets.target import feature_shape
 from lightning_modules.defences.game import GameDefence, task_of
+
+DISTANCES = {"published": published_distance, "per_image": F.mse_loss}
 
 
 class Disco(GameDefence):
@@ -19,9 +21,9 @@ class Disco(GameDefence):
 
     On every batch, in this order: Enc and f descend the task loss of the pruned feature alone, the pruner's
     input being detached from Enc; the pruner descends (1 − λ)·task − λ·reconstruction; the adversary Dec
-    descends the reconstruction's mean squared error from the pruned feature. The published code gives its
-    pruner no gradient of the reconstruction and lets it ascend the task above λ = 0.5; not so here. The
-    defence's `encoder` is Enc with the pruner behind it: a white-box attacker differentiates through both.
+    descends the reconstruction's distance from the image, both from the pruned feature. The published code
+    gives its pruner no gradient of the reconstruction and lets it ascend the task above λ = 0.5; not so here.
+    Its `encoder` is Enc with the pruner behind it: a white-box attacker differentiates through both.
 
     Published: Adam with 3e-4 for everybody, 100 to 150 epochs, r of 0.6 to 0.99, and in Crafter's comparison
     λ of 0.2, 0.6 and 0.8.
@@ -30,19 +32,22 @@ class Disco(GameDefence):
         target: artifact folder of the trained target network.
         image_size: side of the images that Dec reconstructs.
         lambda_: λ in [0, 1].
+        loss: form of that distance: `published`, as in Crafter's comparison, or `per_image`, the mean squared
+            error, beside which the pruner hears little but the task.
         ratio: r, the share of channels that are pruned.
         learning_rate: of the three Adams.
         width, blocks: of Dec, see `facecrafter.nets.decoder.Decoder`.
         seed, query: see Defence.
     """
 
-    VERSION = 2
+    VERSION = 3
 
     def __init__(
         self,
         target: str,
         image_size: int,
         lambda_: float = 0.6,
+        loss: DistanceForm = "published",
         ratio: float = 0.6,
         learning_rate: float = 3e-4,
         width: int = 64,
@@ -52,6 +57,7 @@ class Disco(GameDefence):
     ) -> None:
         super().__init__(target, lambda_, seed, query)
         self.task = task_of(self, target)
+        self.distance = DISTANCES[loss]
         shape = feature_shape(self.encoder, image_size)
         self.encoder = nn.Sequential(self.encoder, Pruner(shape[0], ratio))
         self.decoder = Decoder(shape, image_size, width, blocks)
@@ -85,12 +91,12 @@ class Disco(GameDefence):
         """What the pruner descends."""
         pruned = self.encoder(batch["image"])
         task = task_loss(self.head(pruned), batch["attributes"], self.task)
-        reconstruction = F.mse_loss(self.decoder(pruned), batch["image"])
+        reconstruction = self.distance(self.decoder(pruned), batch["image"])
         return (1 - self.lambda_) * task - self.lambda_ * reconstruction
 
     def decoder_objective(self, batch: dict[str, Tensor]) -> Tensor:
         """What the simulated adversary descends."""
-        return F.mse_loss(self.decoder(self.encoder(batch["image"])), batch["image"])
+        return self.distance(self.decoder(self.encoder(batch["image"])), batch["image"])
 
     def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
         features: Tensor = self.encoder(images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -121,7 +122,7 @@ def test_the_attack_with_the_tuned_generator_shows_the_images_behind_the_feature
 
 def test_only_weights_learn_and_batch_norms_keep_their_statistics(folders: dict[str, str]) -> None:
     before = load_artifact(folders["prior"], Faces).network
-    module = tune(folders, 2)
+    module = tune(folders, 2, learning_rate=1e-3)
     buffers = dict(module.generator.named_buffers())
     assert buffers.keys() >= {"2.running_mean", "2.running_var"}
     for name, buffer in before.named_buffers():
@@ -142,7 +143,7 @@ def test_images_are_inverted_at_length_once_and_refined_afterwards(
         return original(phi, features, start, iterations, steps)
 
     monkeypatch.setattr(tuned_prior, "invert", counted)
-    tune(folders, 2, iterations=7, refinements=2)
+    tune(folders, 2, iterations=7, refinements=2, learning_rate=1e-3)
     # Validation before the first epoch, three batches of which one is known from there, validation; again.
     assert budgets == [(4, 7), (4, 2), (4, 7), (4, 7), *[(4, 2)] * 5]
 
@@ -183,7 +184,7 @@ def test_pairs_of_another_encoder_are_refused(folders: dict[str, str]) -> None:
 
 
 def test_examples_show_the_image_beside_its_reconstruction(folders: dict[str, str]) -> None:
-    module, batch = tune(folders, 1), data(folders).batches()[0]
+    module, batch = tune(folders, 1, learning_rate=1e-3), data(folders).batches()[0]
     examples = module.example_images(batch)
     assert examples.shape == (4, 3, 8, 16)
     assert torch.equal(examples[..., :8], batch["image"])
@@ -193,3 +194,52 @@ def test_examples_show_the_image_beside_its_reconstruction(folders: dict[str, st
 def test_budgets_below_one_are_refused(folders: dict[str, str], numbers: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         TunedPrior(**folders, **numbers)
+
+
+class Undefended(Pairs):
+    """Images that the prior does not know, with the features that nobody protected; a third is held out."""
+
+    def __init__(self, encoder: nn.Module, prior: nn.Module) -> None:
+        super().__init__(encoder, prior, count=24)
+        with torch.no_grad():
+            self.features = encoder(self.images)
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.batches()[2:], batch_size=None)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.batches()[:2], batch_size=None)
+
+
+def test_tuning_on_undefended_features_never_makes_the_attack_worse(folders: dict[str, str]) -> None:
+    """Who adapts and finds less than before has tuned badly, which says nothing of a defence."""
+    pairs = Undefended(
+        load_artifact(folders["encoder"], Encoding).encoder, load_artifact(folders["prior"], Faces).network
+    )
+    held_out = copy(pairs)
+    held_out.images, held_out.features = pairs.images[:8], pairs.features[:8]
+    tuned = TunedPrior(**folders, precision="32", iterations=30, refinements=3)
+    torch.manual_seed(5)
+    Trainer(max_epochs=8, accelerator="cpu", **QUIET).fit(tuned, datamodule=pairs)
+    assert tuned.learning_rate in tuned_prior.RATES
+    assert error(tuned, held_out) <= error(TunedPrior(**folders), held_out)
+
+
+def test_no_single_step_destroys_the_generator(folders: dict[str, str]) -> None:
+    """RMSprop's first step is ten learning rates long, in every weight, unless the rate rises to it."""
+    before = load_artifact(folders["prior"], Faces).network.state_dict()
+    module = TunedPrior(**folders, precision="32", learning_rate=1e-3)
+    torch.manual_seed(5)
+    Trainer(max_steps=1, accelerator="cpu", **QUIET).fit(module, datamodule=data(folders))
+    after = module.generator.state_dict()
+    assert 0 < max((after[name] - before[name]).abs().max().item() for name in before) <= 1e-3
+
+
+def test_a_resumed_run_keeps_the_rate_that_was_chosen(folders: dict[str, str]) -> None:
+    """A search that starts from tuned weights would choose another."""
+    chosen = tune(folders, 1)
+    checkpoint: dict[str, float] = {}
+    chosen.on_save_checkpoint(checkpoint)
+    resumed = TunedPrior(**folders)
+    resumed.on_load_checkpoint(checkpoint)
+    assert resumed.learning_rate == chosen.learning_rate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,20 +34,28 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"target": target, "decoder": toy_decoder(folder, target)}
 
 
-def rival(networks: dict[str, str], lambda_: float = 0.5, **options: float) -> AdversarialLearning:
+def rival(networks: dict[str, str], lambda_: float = 0.5, **options: Any) -> AdversarialLearning:
     return AdversarialLearning(**networks, lambda_=lambda_, **options)
 
 
-def per_image_distance(module: AdversarialLearning) -> Tensor:
-    """‖x − Dec(Enc(x))‖ / (H·W), a loop over images."""
+def distance(module: AdversarialLearning, loss: str = "published") -> Tensor:
+    """‖x − Dec(Enc(x))‖ / (H·W), by loops: of 32 normalised images in one norm, or averaged over images."""
     images = toy_batch()["image"]
     rebuilt = module.decoder(module.encoder(images))
-    distances = [(x - y).square().sum().sqrt() / (8 * 8) for x, y in zip(images, rebuilt, strict=True)]
-    return torch.stack(distances).mean()
+    if loss == "per_image":
+        each = [(x - y).square().sum().sqrt() / (8 * 8) for x, y in zip(images, rebuilt, strict=True)]
+        return torch.stack(each).mean()
+    copies = 32 // len(images)  # one norm over a batch of 32
+    colours = [
+        ((images - rebuilt)[:, channel] / deviation).square().sum()
+        for channel, deviation in enumerate((0.229, 0.224, 0.225))
+    ]
+    return (copies * sum(colours)).sqrt() / (8 * 8)
 
 
-def test_each_players_gradient_is_that_of_its_stated_objective(networks: dict[str, str]) -> None:
-    module = rival(networks, lambda_=0.3)
+@pytest.mark.parametrize("loss", ["published", "per_image"])
+def test_each_players_gradient_is_that_of_its_stated_objective(networks: dict[str, str], loss: str) -> None:
+    module = rival(networks, lambda_=0.3, loss=loss)
     train_only(module)
     fit(module, epochs=BOTH_TURNS)
     batch = toy_batch()
@@ -54,28 +63,28 @@ def test_each_players_gradient_is_that_of_its_stated_objective(networks: dict[st
     def encoder_objective() -> Tensor:
         probability = module.head(module.encoder(batch["image"])).sigmoid()
         yes, no = batch["attributes"] * probability.log(), (1 - batch["attributes"]) * (1 - probability).log()
-        return 0.7 * -(yes + no).mean() - 0.3 * per_image_distance(module)
+        return 0.7 * -(yes + no).mean() - 0.3 * distance(module, loss)
 
-    assert_descends(module, "decoder", lambda: per_image_distance(module))
+    assert_descends(module, "decoder", lambda: distance(module, loss))
     assert_descends(module, "encoder", encoder_objective)
 
 
 def test_the_decoder_alone_learns_to_reconstruct(networks: dict[str, str]) -> None:
     module = rival(networks)
-    before = per_image_distance(module.double()).item()
+    before = distance(module.double()).item()
     train_only(module, "decoder")
     fit(module, epochs=DECODER_TURN, batches=100)
-    assert per_image_distance(module).item() < 0.7 * before
+    assert distance(module).item() < 0.7 * before
 
 
 def test_the_encoder_alone_pushes_the_images_away(networks: dict[str, str]) -> None:
     module = rival(networks, lambda_=1.0)
     train_only(module, "decoder")
     fit(module, epochs=DECODER_TURN, batches=100)
-    before = per_image_distance(module).item()
+    before = distance(module).item()
     train_only(module, "encoder")
     fit(module, epochs=BOTH_TURNS, batches=20)
-    assert per_image_distance(module).item() > 1.1 * before
+    assert distance(module).item() > 1.1 * before
 
 
 def test_who_does_not_move_stands_still(networks: dict[str, str]) -> None:
@@ -108,10 +117,18 @@ def test_lambda_0_is_the_run_without_a_privacy_term(networks: dict[str, str]) ->
 
 
 def test_lambda_does_not_depend_on_the_batch_size(networks: dict[str, str]) -> None:
-    module, batch = rival(networks).double(), toy_batch()
-    halves = [{name: value[half] for name, value in batch.items()} for half in (slice(4), slice(4, 8))]
-    whole = module.encoder_objective(batch)
-    torch.testing.assert_close(sum(map(module.encoder_objective, halves)) / 2, whole)
+    """A batch and the same batch twice over are one objective, as published and per image."""
+    for loss in ("published", "per_image"):
+        module, batch = rival(networks, loss=loss).double(), toy_batch()
+        twice = {name: torch.cat([value, value]) for name, value in batch.items()}
+        torch.testing.assert_close(module.encoder_objective(twice), module.encoder_objective(batch))
+
+
+def test_the_published_form_weighs_privacy_as_published(networks: dict[str, str]) -> None:
+    """At equal λ it is 25 times the distance per image; else a published λ is another, weaker one."""
+    module = rival(networks).double()
+    ratio = distance(module) / distance(module, "per_image")
+    assert 5.6 / 0.229 <= ratio.item() <= 5.9 / 0.224 * 1.1
 
 
 def from_the_command_line(folder: Path, killed_at: int | None = None, **data: object) -> dict[str, Tensor]:

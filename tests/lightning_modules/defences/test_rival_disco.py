@@ -23,6 +23,7 @@ from toy_rivals import (
 )
 
 from facecrafter.crafter.inversion import AttackerModel
+from facecrafter.losses.games import DistanceForm, published_distance
 from facecrafter.nets.generator import Generator1
 from facecrafter.nets.pruner import Pruner
 from facecrafter.store import TensorStore, encoder_hash
@@ -41,9 +42,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> str:
     return toy_target(tmp_path_factory.mktemp("networks"))
 
 
-def rival(target: str, lambda_: float = 0.5) -> Disco:
+def rival(target: str, lambda_: float = 0.5, loss: DistanceForm = "per_image") -> Disco:
     torch.manual_seed(5)
-    return Disco(target, SIDE, lambda_, **SMALL)
+    return Disco(target, SIDE, lambda_, loss, **SMALL)
 
 
 def gates_by_hand(scores: Tensor) -> Tensor:
@@ -60,7 +61,9 @@ def task(module: Disco, features: Tensor) -> Tensor:
     return -(labels * probability.log() + (1 - labels) * (1 - probability).log()).mean()
 
 
-def reconstruction(module: Disco, features: Tensor) -> Tensor:
+def reconstruction(module: Disco, features: Tensor, loss: DistanceForm = "per_image") -> Tensor:
+    if loss == "published":
+        return published_distance(module.decoder(features), toy_batch()["image"])
     return (module.decoder(features) - toy_batch()["image"]).square().mean()
 
 
@@ -70,8 +73,9 @@ def pruned(module: Disco) -> Tensor:
     return features * gates_by_hand(pruner.scores(features))
 
 
-def test_each_players_gradient_is_that_of_its_stated_objective(target: str) -> None:
-    module = rival(target, lambda_=0.3)
+@pytest.mark.parametrize("loss", ["published", "per_image"])
+def test_each_players_gradient_is_that_of_its_stated_objective(target: str, loss: DistanceForm) -> None:
+    module = rival(target, 0.3, loss)
     train_only(module)
     fit(module)
     encoder, pruner = module.encoder
@@ -81,9 +85,9 @@ def test_each_players_gradient_is_that_of_its_stated_objective(target: str) -> N
     assert_descends(
         module,
         "pruner",
-        lambda: 0.7 * task(module, pruned(module)) - 0.3 * reconstruction(module, pruned(module)),
+        lambda: 0.7 * task(module, pruned(module)) - 0.3 * reconstruction(module, pruned(module), loss),
     )
-    assert_descends(module, "decoder", lambda: reconstruction(module, pruned(module)))
+    assert_descends(module, "decoder", lambda: reconstruction(module, pruned(module), loss))
 
 
 @pytest.mark.parametrize("lambda_", [0.2, 0.8])
@@ -129,7 +133,7 @@ def test_lambda_0_is_the_run_without_a_privacy_term(target: str) -> None:
 
     module = rival(target, lambda_=0.0)
     torch.manual_seed(5)
-    plain = NoPrivacy(target, SIDE, 0.7, **SMALL)
+    plain = NoPrivacy(target, SIDE, 0.7, "per_image", **SMALL)
     for trained in (module, plain):
         fit(trained, epochs=2, batches=3)
     assert encoder_hash(module) == encoder_hash(plain)
