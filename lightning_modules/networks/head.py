@@ -17,8 +17,9 @@ class HeadTraining(SeededBatches, FeatureReader):
     """Learns f, features -> logits, and reports its mean AUC on raw features of held-out public images.
 
     Features that the data brings (`datamodules.CrowdsourcedFeatures`: protected ones of private-train
-    images) are used as they are. From images alone it takes the raw features: on public images that is the
-    scenario's naive baseline, training on public data only, which needs no private image and so no defence.
+    images) are used as they are; beside them public images may stand. Of images alone it takes the raw
+    features: on public images that is the scenario's naive baseline, training on public data only, which
+    needs no private image and so no defence.
     The published code trains 40 binary attributes with one cross-entropy over all; here each has its own.
 
     Args:
@@ -73,8 +74,7 @@ class HeadTraining(SeededBatches, FeatureReader):
             )
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        features = batch["features"] if "features" in batch else self._raw(batch)
-        loss = task_loss(self(features), batch["attributes"], self.task)
+        loss = task_loss(self(self._features(batch)), batch["attributes"], self.task)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
@@ -90,6 +90,16 @@ class HeadTraining(SeededBatches, FeatureReader):
             self.head.parameters(), self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
         return one_cycle(self, optimizer)
+
+    def _features(self, batch: dict[str, Tensor]) -> Tensor:
+        """What f learns from: the features in the batch, or those of its images, or some of each."""
+        if "features" not in batch:
+            return self._raw(batch)
+        if "protected" not in batch:
+            return batch["features"]
+        features, own = batch["features"], ~batch["protected"]
+        raw = self._raw({"image": batch["image"][own]}).to(features.dtype)
+        return features.masked_scatter(own[:, None, None, None], raw)
 
     @torch.no_grad()
     def _raw(self, batch: dict[str, Tensor]) -> Tensor:

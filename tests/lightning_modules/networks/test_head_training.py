@@ -26,7 +26,7 @@ from toy_rivals import (
 from datamodules import CrowdsourcedFeatures, SyntheticFaces
 from facecrafter.metrics.utility import mean_auc
 from facecrafter.nets.target import SplitNetwork
-from facecrafter.store import encoder_hash
+from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules import HeadTraining
 
 
@@ -150,3 +150,39 @@ def test_public_images_alone_are_the_naive_baseline(tmp_path: Path) -> None:
         tmp_path / "public", section(encoder=toy_target(tmp_path, 17)), data, {"max_epochs": 1}
     )
     assert set(weights) == {"_extra_state", "head.2.weight", "head.2.bias"}
+
+
+@pytest.mark.filterwarnings(*IGNORED)
+def test_the_union_takes_raw_features_of_public_images_and_protected_ones_of_users(tmp_path: Path) -> None:
+    """The paper's comparison is f of X_pub ∪ X_pvt with f of X_pub; private images alone may lose to it."""
+    target = toy_target(tmp_path, 17)
+    features = protected(tmp_path / "noise", target)
+    data = SyntheticFaces(**DATA["init_args"])
+    union = CrowdsourcedFeatures(data, features, with_public=True)
+    union.prepare_data()
+    union.setup()
+    public, crowd = data.faces("public"), data.faces("private_train")
+    assert len(union.train) == len(public) + len(crowd)
+    batch = union.train.__getitems__([len(public) + 3, 2, len(public) + 1, 0])
+    assert batch["row"].tolist() == [public.rows[2], public.rows[0], crowd.rows[3], crowd.rows[1]]
+    assert batch["protected"].tolist() == [False, False, True, True]
+
+    head = HeadTraining(target, 17)
+    read = head._features(batch)
+    raw = head.encoder.on(torch.device("cpu"))(batch["image"])
+    stored = TensorStore.open(features).load("row", "features")
+    position = torch.searchsorted(stored["row"], batch["row"][2:])
+    torch.testing.assert_close(read[:2], raw[:2])
+    assert torch.equal(read[2:], stored["features"][position])
+    assert not torch.equal(read[2:], raw[2:]), "the users' own images were read"
+    assert CrowdsourcedFeatures(data, features).fingerprint() != union.fingerprint()
+    assert "protected" not in union.train.__getitems__([0, 1])  # a batch of one kind
+
+
+@pytest.mark.filterwarnings(*IGNORED)
+def test_a_head_learns_from_the_union(tmp_path: Path) -> None:
+    target = toy_target(tmp_path, 17)
+    data = crowdsourced(protected(tmp_path / "noise", target))
+    data["init_args"] |= {"with_public": True}
+    weights = fit_from_the_command_line(tmp_path / "union", section(encoder=target), data, {"max_epochs": 1})
+    assert weights["head.2.weight"].isfinite().all()
