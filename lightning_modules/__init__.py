@@ -12,6 +12,7 @@ from lightning_modules.defences.base import Defence, Undefended
 from lightning_modules.defences.crafter import Crafter, CrafterZ, PublishedCrafter
 from lightning_modules.defences.disco import Disco
 from lightning_modules.defences.image_space import Fawkes, LowKey
+from lightning_modules.defences.manifold import Manifold
 from lightning_modules.defences.noise import ChannelDropout, GaussianNoise
 from lightning_modules.defences.tiprdc import Tiprdc
 from lightning_modules.networks.head import HeadTraining
@@ -37,6 +38,7 @@ __all__ = [
     "IdentityClassifier",
     "IdentityOracle",
     "LowKey",
+    "Manifold",
     "PretrainedStyleGan2",
     "Prior",
     "PublishedCrafter",

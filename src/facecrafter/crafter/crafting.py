@@ -17,6 +17,7 @@ from facecrafter.crafter.critic import CriticTraining, FreshCritic
 from facecrafter.crafter.health import HealthCheck
 from facecrafter.crafter.implicit import ConjugateGradient, Solver, implicit_gradient
 from facecrafter.crafter.inversion import AttackerModel, Response, gauss_newton_step, invert, squared_distance
+from facecrafter.crafter.release import OnManifold
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class FeatureCrafting:
         inner: how z* follows F.
         critic: how the critic is trained. It computes in bfloat16 where the Jacobian products of `model` do.
         health: when to compare the implicit gradient with a near-exact one.
+        release: what of F leaves the device; default: all of it, as published.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class FeatureCrafting:
         inner: InnerProblem | None = None,
         critic: CriticTraining | None = None,
         health: HealthCheck | None = None,
+        release: OnManifold | None = None,
     ) -> None:
         if beta < 0:
             raise ValueError(f"beta must not be negative, got {beta}")
@@ -88,6 +91,7 @@ class FeatureCrafting:
         self.inner = inner or InnerProblem()
         self.critic = critic or CriticTraining()
         self.health = health or HealthCheck()
+        self.release = release
 
     def start(self, images: Tensor, rng: torch.Generator) -> CraftingState:
         """Line 1, the first z* of line 3, and the critic's warm-up. images (N, 3, H, W) in [0, 1]."""
@@ -126,8 +130,8 @@ class FeatureCrafting:
         return metrics
 
     def released(self, state: CraftingState) -> Tensor:
-        """What leaves the device: F (N, C, h, w)."""
-        return state.features
+        """What leaves the device (N, C, h, w): F, or what `release` makes of it."""
+        return self.release(state.features, state.z, self.model) if self.release else state.features
 
     def _update(self, state: CraftingState, gradient: Tensor) -> None:
         before = state.features.clone()
