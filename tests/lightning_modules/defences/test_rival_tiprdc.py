@@ -158,14 +158,20 @@ def test_a_killed_run_ends_where_an_unbroken_one_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "changes", "message"),
     [
-        ({"fit_role": "public"}, {}, "fit_role to private_train"),
-        ({"fit_role": "private_train"}, {"n_identities": 5}, "set 4"),
+        ({"fit_role": "public"}, {"n_identities": None}, "fit_role to private_train"),
+        ({"fit_role": "private_train"}, {"n_identities": 5}, "the data has 4 private people"),
     ],
 )
 @pytest.mark.filterwarnings(*IGNORED)
 def test_people_that_it_could_not_hide_are_refused(
-    tmp_path: Path, data: dict[str, str], changes: dict[str, int], message: str
+    tmp_path: Path,
+    data: dict[str, str],
+    changes: dict[str, int | None],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    model = {"class_path": "lightning_modules.Tiprdc", "init_args": init_args(tmp_path, **changes)}
-    with pytest.raises(ValueError, match=message):
+    arguments = {name: value for name, value in init_args(tmp_path, **changes).items() if value is not None}
+    model = {"class_path": "lightning_modules.Tiprdc", "init_args": arguments}
+    with pytest.raises((ValueError, SystemExit)) as refused:
         fit_from_the_command_line(tmp_path / "fit", model, data, {"max_epochs": 1})
+    assert message in f"{refused.value} {capsys.readouterr().err}"
