@@ -28,8 +28,8 @@ def parse(args: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="the study's folder; default studies/<name>")
     parser.add_argument(
         "--artifacts",
-        type=Path,
-        help="where what is computed is kept, and shared with other studies; default OUTPUT/artifacts",
+        help="where what is computed is kept, and shared with other studies: a folder, or the URL of any "
+        "fsspec file system for machines that share no folder; default OUTPUT/artifacts",
     )
     parser.add_argument(
         "--jobs", type=int, help="stages that run at the same time; default: the configuration's"

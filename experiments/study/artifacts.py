@@ -14,9 +14,9 @@ import yaml
 
 from experiments.machine import made_with
 from experiments.study.keys import Stage, substitute
+from experiments.study.mirror import CONFIG, MARKER, Mirror
 from facecrafter.files import write_whole
 
-MARKER = "stage.json"
 LOG = "stage.log"
 LEFT = re.compile(r"left=(\d+):(\d\d):(\d\d)|\[[\d:]+<(?:(\d+):)?(\d\d):(\d\d)")
 
@@ -29,11 +29,13 @@ class Artifacts:
         output: the study's folder.
         keys: the key of every stage.
         shared: where artifacts are, if not in the study's folder.
+        mirror: the copies at a URL, where machines share no folder.
     """
 
     output: Path
     keys: Mapping[str, str]
     shared: Path | None = None
+    mirror: Mirror | None = None
 
     @property
     def root(self) -> Path:
@@ -46,11 +48,19 @@ class Artifacts:
 
     def is_done(self, name: str) -> bool:
         """Whether the stage was finished with this key; its marker is written last."""
-        return (self.folder(name) / MARKER).is_file()
+        folder = self.folder(name)
+        return (folder / MARKER).is_file() or bool(self.mirror and self.mirror.has(folder))
+
+    def fetch(self, name: str) -> None:
+        """See that what a finished stage left is in its folder."""
+        if self.mirror:
+            self.mirror.pull(self.folder(name))
 
     def discard(self, name: str) -> None:
         """Remove everything the stage left behind; killed meanwhile, nothing of it is taken for the stage."""
         folder = self.folder(name)
+        if self.mirror:
+            self.mirror.remove(folder)
         trash = folder.with_name(f".{folder.name}.discarded")
         shutil.rmtree(trash, ignore_errors=True)  # of one that was killed
         if folder.exists():
@@ -59,7 +69,7 @@ class Artifacts:
 
     def config(self, name: str) -> Path:
         """The YAML that the stage's command is run with."""
-        return self.folder(name) / "stage.yaml"
+        return self.folder(name) / CONFIG
 
     def write_config(self, stage: Stage) -> None:
         """Make the stage's folder, with its configuration in it."""
@@ -69,6 +79,8 @@ class Artifacts:
         output = folder / "reconstructions" if stage.command == "attack" else folder
         text = yaml.safe_dump({**config, "output": str(output)}, sort_keys=False)
         write_whole(self.config(stage.name), text)
+        if self.mirror:
+            self.mirror.push(folder)
 
     def finish(self, stage: Stage, seconds: float) -> None:
         """Mark the stage as done. `seconds` are those of the run that finished it."""
@@ -82,6 +94,8 @@ class Artifacts:
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_whole(self.folder(stage.name) / MARKER, json.dumps(marker, indent=2))
+        if self.mirror:
+            self.mirror.push(self.folder(stage.name))
 
     def earlier(self, name: str) -> dict[str, float]:
         """What the stage's latest finished run cost (seconds, megabytes), whatever its key; or empty."""

@@ -20,6 +20,7 @@ from experiments.study.config import load
 from experiments.study.data import SPLITS, refuse_other_pictures
 from experiments.study.executors import make
 from experiments.study.keys import Stage, ancestors, descendants, keys
+from experiments.study.mirror import Mirror
 from experiments.study.plan import Plan
 from experiments.study.runner import Runner, clock
 from facecrafter.files import OWNER_ONLY, write_whole
@@ -111,7 +112,7 @@ def report(output: Path) -> int:
 def run(
     config: Path,
     output: Path | None = None,
-    artifacts: Path | None = None,
+    artifacts: str | Path | None = None,
     jobs: int | None = None,
     only: str | None = None,
     force: str | None = None,
@@ -124,7 +125,10 @@ def run(
     plan = Plan(settings)
     stages = plan.stages
     output, jobs = output or Path("studies", settings.name), jobs or settings.jobs
-    made = Artifacts(output, keys(stages, plan.data.fingerprint), artifacts)
+    is_url = "://" in str(artifacts)
+    mirror = Mirror(str(artifacts)) if is_url else None
+    shared = None if artifacts is None or is_url else Path(artifacts)
+    made = Artifacts(output, keys(stages, plan.data.fingerprint), shared, mirror)
     wanted = ancestors(stages, select(stages, only)) if only else set(stages)
     forced = descendants(stages, select(stages, force)) & wanted if force else set()
     if dry_run:
@@ -133,6 +137,7 @@ def run(
     output.mkdir(parents=True, exist_ok=True)
     with locked(made.root):
         if made.is_done("data") and "data" not in forced:
+            made.fetch("data")
             refuse_other_pictures(settings.data, made.folder("data"))
         # The last of a chain first: killed in between, what is left was all made from what is there.
         for name in reversed([name for name in stages if name in forced]):
@@ -147,6 +152,9 @@ def run(
         if not any(made.is_done(name) for name in plan.labels):
             print("there is no report until an attack is measured")
             return code
+        for name in stages:
+            if made.is_done(name):
+                made.fetch(name)  # the report reads results, logs and pictures
         if missing or changed or not (output / "report.html").is_file():
             return report(output) or code
         print(output / "report.html")

@@ -16,14 +16,14 @@ GPU = {"gpu", "cuda"}
 
 
 def of_trainer(trainer: Mapping[str, Any], cost: Cost) -> Needs:
-    """Of a run of this Trainer: a process for each device that it asks for, with its GPU if it is one."""
+    """What a run of this Trainer needs: a process for each device that it asks for, with its GPU if any."""
     accelerator, devices = trainer.get("accelerator", "auto"), _devices(trainer.get("devices", "auto"))
     on_gpu = accelerator in GPU or (accelerator == "auto" and device().type == "cuda")
     return Needs(cost.cpus or devices, devices if on_gpu else 0, cost.memory)
 
 
 def of_command(cost: Cost) -> Needs:
-    """Of an attack or a measurement, which computes on one GPU where there is one."""
+    """What an attack or a measurement needs, which computes on one GPU where there is one."""
     return Needs(cost.cpus or 1, int(device().type == "cuda"), cost.memory)
 
 

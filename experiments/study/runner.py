@@ -44,6 +44,7 @@ class Runner:
         self.engine: Engine = engine or partial(make, "local", jobs, 1)
         self.threads = max(1, _cores() // jobs)
         self.waiting: list[str] = []
+        self.undone: set[str] = set()
         self.running: dict[Future[int], str] = {}
         self.started: dict[str, float] = {}
         self.deaths: Counter[str] = Counter()
@@ -55,6 +56,7 @@ class Runner:
         """True if all of them are done at the end."""
         self.waiting = sorted(missing, key=self._chain, reverse=True)
         self.total = len(self.waiting)
+        self.undone = set(self.waiting)
         if not self.waiting:
             return True
         environment = {
@@ -102,7 +104,7 @@ class Runner:
             if len(self.running) >= self.jobs:
                 return
             stage = self.stages[name]
-            if all(self.artifacts.is_done(other) for other in stage.inputs()):
+            if not stage.inputs() & self.undone:
                 job = self._job(stage)
                 # One that an idle engine does not accept would wait for ever: the engine shall say why.
                 if self.executor.accepts(job) or not self.running:
@@ -131,8 +133,12 @@ class Runner:
             arguments += ["--threads", str(self.threads)]
         run = {"WANDB_NAME": stage.name, "WANDB_JOB_TYPE": stage.command}
         needs = replace(stage.needs, cpus=max(stage.needs.cpus, self.threads))
-        log = self.artifacts.log(stage.name)
-        return Job(stage.name, stage.command, tuple(arguments), log, run, needs)
+        command, log = stage.command, self.artifacts.log(stage.name)
+        if mirror := self.artifacts.mirror:
+            inputs = [self.artifacts.folder(name) for name in sorted(stage.inputs())]
+            arguments = mirror.wrapped(self.artifacts.folder(stage.name), inputs, command, arguments)
+            command = "study.mirror"
+        return Job(stage.name, command, tuple(arguments), log, run, needs)
 
     def _seconds(self, name: str) -> float:
         """How long the stage has been running."""
@@ -155,6 +161,7 @@ class Runner:
             return
         if code == 0:
             self.artifacts.finish(self.stages[name], seconds)
+            self.undone.discard(name)
             self._say(f"done   {name} in {clock(seconds)}")
         else:
             self._fail(name, f"exit code {code}")

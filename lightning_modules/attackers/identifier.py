@@ -30,6 +30,8 @@ class FeatureIdentifier(FeatureReader):
     """
 
     VERSION = 1
+    access = "black"
+    describe = "Has features of known people leaked: a network, trained on them, names who a feature shows."
 
     def __init__(self, encoder: str, n_identities: int, learning_rate: float = 1e-3) -> None:
         super().__init__(encoder)

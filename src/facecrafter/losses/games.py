@@ -19,7 +19,7 @@ DistanceForm = Literal["published", "per_image"]
 
 PUBLISHED_BATCH = 32
 IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of the channels, by which the published code divides images before it compares them."""
+"""The channels' deviations, by which the published code divides images before it compares them."""
 
 
 def task_loss(logits: Tensor, attributes: Tensor, task: Task) -> Tensor:
