@@ -17,6 +17,7 @@ from lightning_modules.checks import require_unused_parameters
 from lightning_modules.training import descend, draw_apart, moving_average
 
 GENERATORS = {"G1": Generator1, "G2": Generator2}
+# Of both Adams, as in Crafter's published code.
 BETAS = (0.5, 0.999)
 
 
@@ -107,6 +108,7 @@ class Prior(LightningModule):
         generator_optimizer, critic_optimizer = self.optimizers()
         if self._adversarial:
             self._critic_step(faces, critic_optimizer, batch_idx)
+        # With the critic, G moves once it has made `critic_steps` steps; without it, on every batch.
         if not self._adversarial or (batch_idx + 1) % self.critic_steps == 0:
             self._generator_step(faces, generator_optimizer)
             self.average.update_parameters(self.generator)
@@ -121,6 +123,7 @@ class Prior(LightningModule):
         distance = earth_mover(self.critic, faces, fakes)
         loss = -distance
         if batch_idx % self.penalty_every == 0:
+            # torch's global state, which `draw_apart` has set apart on every rank.
             penalty = gradient_penalty(self.critic, faces, fakes, torch.default_generator)
             loss = loss + self.penalty_every * self.penalty * penalty
             self.log("train/gradient_penalty", penalty)
@@ -130,6 +133,7 @@ class Prior(LightningModule):
     def _generator_step(self, faces: Tensor, optimizer: torch.optim.Optimizer) -> None:
         loss = torch.zeros((), device=self.device)
         if self._adversarial:
+            # G's loss goes through the critic, but gradients of its weights would be computed for nothing.
             self.critic.requires_grad_(False)
             loss = loss - self.critic(self.generator(self._latents(len(faces)))).float().mean()
         if self.posterior:
@@ -143,6 +147,7 @@ class Prior(LightningModule):
         distance = squared_distance(self.generator(sample(mean, log_variance)).float(), faces).mean()
         divergence = divergence_from_normal(mean, log_variance).mean()
         self.log_dict({"train/reconstruction": distance, "train/divergence": divergence}, prog_bar=True)
+        # With a variance σ² of the decoder, −ELBO = (‖·‖² + 2σ²·KL) / 2σ²: `divergence` stands for 2σ².
         return distance + self.divergence * divergence
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:

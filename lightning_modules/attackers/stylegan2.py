@@ -87,6 +87,7 @@ class StyleGan2(SeededBatches):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         images = batch["image"]
+        # StyleGAN2's networks speak of images in [−1, 1], the data's are in [0, 1].
         faces = torch.cat([images[::2], images[1::2].flip(3)]) * 2 - 1
         fakes = self.fakes(len(faces))  # of both steps: one forward pass less
         generator_optimizer, discriminator_optimizer = self.optimizers()
@@ -125,6 +126,7 @@ class StyleGan2(SeededBatches):
         """Mean squared deviation of `count` path lengths from their moving average."""
         ws = self._styles(count)
         lengths = path_lengths(self.generator.synthesis(ws, random_noise=True), ws)
+        # Detached: the mean is a target that G moves towards, not a term to be lowered.
         self.path_mean.lerp_(lengths.detach().mean(), 1 - LENGTH_AVERAGING)
         self.log("train/path_length", self.path_mean)
         return (lengths - self.path_mean).square().mean()
@@ -137,6 +139,7 @@ class StyleGan2(SeededBatches):
         ws = self.generator.per_layer(w)
         if torch.rand(()) >= self.style_mixing:
             return ws
+        # The place to change over is at least 1 and at most the last layer: both latents always take part.
         fine = torch.arange(synthesis.n_styles, device=self.device) >= torch.randint(
             1, synthesis.n_styles, (), device=self.device
         )

@@ -89,9 +89,11 @@ class Disco(GameDefence):
 
     def pruner_objective(self, batch: dict[str, Tensor]) -> Tensor:
         """What the pruner descends."""
+        # Dec reads this very tensor. The published code binds it anew: its pruner gets no privacy gradient.
         pruned = self.encoder(batch["image"])
         task = task_loss(self.head(pruned), batch["attributes"], self.task)
         reconstruction = self.distance(self.decoder(pruned), batch["image"])
+        # Minus the distance: the pruner wants Dec to be far off.
         return (1 - self.lambda_) * task - self.lambda_ * reconstruction
 
     def decoder_objective(self, batch: dict[str, Tensor]) -> Tensor:

@@ -57,6 +57,7 @@ class GameDefence(SeededBatches, Defence):
         All others are frozen while it is computed: in eval mode, so that their batch norms and dropout stand
         still too, and without gradients.
         """
+        # `objective` is a function, to be computed after this: modes and flags act in the forward pass.
         players = self.players()
         for name, player in players.items():
             player.train(name in movers).requires_grad_(name in movers)

@@ -74,6 +74,7 @@ class Tiprdc(GameDefence):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         if self.current_epoch < self.pretraining:
+            # No game yet: both descend CE, so that the extractor meets a classifier that can tell people.
             self.move(lambda: self.classifier_objective(batch), "classifier", "extractor")
             return
         self.move(lambda: self.extractor_objective(batch), "extractor")
@@ -84,6 +85,7 @@ class Tiprdc(GameDefence):
         """What Enc descends once it is pre-trained."""
         features = self.encoder(batch["image"])
         information = self._information(features, batch)
+        # Minus CE: the extractor wants the classifier to fail. Minus I: it keeps what tells the image.
         return -self.lambda_ * self._cross_entropy(features, batch) - (1 - self.lambda_) * information
 
     def classifier_objective(self, batch: dict[str, Tensor]) -> Tensor:

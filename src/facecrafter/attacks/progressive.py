@@ -79,11 +79,13 @@ class Progressive(Attack):
         reports = _parts(progress, (self.iterations, *self.rungs))
         starts = random_latents(rows, self.restarts, self.model.latent_dim, seed)
         found = search_latents(self.model, features, starts, self.iterations, self.steps, reports[0])
+        # As `search_latents` lays them out: the restarts of an image one behind the other.
         targets = features.repeat_interleave(self.restarts, dim=0)
         best = Descent(found.z, found.loss)
         for rung in range(len(self.rungs)):
             best = self._climb(rung, best.point, targets, reports[rung + 1])
         with torch.no_grad():
+            # The last point is the input of the first block that was not opened.
             images: Tensor = nn.Sequential(*self.blocks[len(self.rungs) :])(best.point)
         return restarts_apart(images, best.loss, self.restarts)
 
@@ -91,6 +93,7 @@ class Progressive(Attack):
         """Optimises what block `rung` makes of `point`."""
         with torch.no_grad():
             centre = self.blocks[rung](point)
+        # `centre` is both where Adam starts and what the ball is around, so `project` leaves the start alone.
         rest = nn.Sequential(*self.blocks[rung + 1 :], self.model.encoder)
 
         def objective(activation: Tensor) -> Tensor:

@@ -110,7 +110,9 @@ class FeatureCrafting:
         at = self.model(state.z)  # line 3: z* was moved with F at the end of the last step
         state.critic.train(at.images, self.critic.steps)  # lines 4-9
         scores, grad_images = state.critic.privacy(at.images)  # line 10
+        # L_p reads the image alone, so ∂L_p/∂z* comes back through G, and only the inner problem through φ.
         implicit = implicit_gradient(at.d_phi, at.d_generator.vjp(grad_images), self.solver)  # line 11
+        # In closed form. The unsquared norm of Eq. 6 has no gradient at F = Enc(x), where every batch starts.
         deviation = state.features - state.raw
         grad_utility = 2 * deviation / deviation[0].numel()
         metrics = self._metrics(state, at, scores, implicit.residual)
@@ -143,6 +145,7 @@ class FeatureCrafting:
         self, state: CraftingState, at: Response, scores: Tensor, residual: Tensor
     ) -> dict[str, float]:
         missing = state.features - at.features
+        # Lemma 1 holds where ∂L_inv/∂z = 0: this says how far z* is from such a point.
         slope = 2 * at.d_phi.vjp(missing).norm(dim=1)  # ‖∂L_inv/∂z‖
         utility = (state.features - state.raw).square().flatten(1).mean(dim=1)
         return {
@@ -159,6 +162,7 @@ class FeatureCrafting:
         """Inverts F afresh and keeps each image's better response: z* cannot stay in a poor valley."""
         fresh = fresh_response(self.model, state.features, self.inner, state.rng)
         loss = squared_distance(state.features, self.model(state.z).features)
+        # A fresh loss that is NaN compares as false: the response in hand stays.
         better = squared_distance(state.features, self.model(fresh).features) < loss
         state.z = torch.where(better[:, None], fresh, state.z)
 
@@ -182,8 +186,10 @@ def open_batch(
     if bad := _not_finite(images):
         raise ValueError(f"images {bad} of the batch are not finite: leave them out")
     model.to(images.device)
+    # A seed fixes the result through this order of draws: average faces, starts, the critic and its batches.
     with torch.no_grad():
         raw = model.encoder(images)
+        # z_avg of line 7. Line 6 samples its mini-batches from these: drawn once and kept.
         average = model.generator(model.latents(raw, rng))
     if bad := _not_finite(raw):
         raise ValueError(f"the features of images {bad} of the batch are not finite: train the encoder again")

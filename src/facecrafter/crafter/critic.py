@@ -55,6 +55,7 @@ class FreshCritic:
         self.average_faces = average_faces
         self.rng = rng
         self.dtype = dtype
+        # Layers draw their weights from torch's global state: it is seeded from rng, and then restored.
         seed = int(torch.randint(2**62, (), generator=rng, device=rng.device))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -68,7 +69,9 @@ class FreshCritic:
         for _ in range(steps):
             fake, real = self._some(reconstructions), self._some(self.average_faces)
             with self._precision():
+                # Line 7: D(G(z*)) − D(G(z_avg)) + w·g_p, which the critic descends.
                 loss = -earth_mover(self.network, real, fake)
+                # `steps` counts on over feature updates: few steps in one do not break the rhythm.
                 if self.steps % self.training.penalty_every == 0:
                     loss = loss + self._weighted_penalty(real, fake)
             self.optimizer.zero_grad()
@@ -81,6 +84,7 @@ class FreshCritic:
         images = images.detach().requires_grad_()
         with self._precision():
             scores = self.network(images).float()
+        # The sum where line 10 has a mean: each image's gradient is that of its own L_p, whatever the batch.
         (gradient,) = torch.autograd.grad(-scores.sum(), images)
         return scores.detach(), gradient
 
@@ -92,12 +96,14 @@ class FreshCritic:
         return scores.float().mean().item()
 
     def _weighted_penalty(self, real: Tensor, fake: Tensor) -> Tensor:
+        # g_p as it was last taken: the weight follows it one penalty later.
         weight = self.training.penalty * (2 if self.penalty > 1 else 1)
         penalty = gradient_penalty(self.network, real, fake, self.rng)
         self.penalty = penalty.item()
         return self.training.penalty_every * weight * penalty
 
     def _some(self, images: Tensor) -> Tensor:
+        # Without replacement, and drawn anew for either side: lines 5 and 6 do not pair z* with z_avg.
         size = min(self.training.batch, len(images))
         return images[torch.randperm(len(images), generator=self.rng, device=self.rng.device)[:size]]
 

@@ -63,6 +63,7 @@ class ConjugateGradient:
     def __call__(self, matrix: Matrix, b: Tensor) -> Solution:
         x, residual, direction = torch.zeros_like(b), b, b
         square = _dot(residual, residual)
+        # A sample that is solved exactly has a residual of 0: 0 / tiny stops it there, 0 / 0 would be NaN.
         tiny = torch.finfo(b.dtype).tiny
         for _ in range(self.steps):
             image = matrix(direction) + self.damping * direction
@@ -100,12 +101,14 @@ class NeumannSeries:
 
     def __call__(self, matrix: Matrix, b: Tensor) -> Solution:
         """Raises ArithmeticError where the series diverges, naming the largest step it could take."""
+        # Algorithm 2 initialises p alone; its v starts at the same ∂L_p/∂z, as the series asks (Lemma 2).
         term = total = b
         for _ in range(self.terms - 1):
             term = term - self.scale * matrix(term)
             total = total + term
         # The next term is what one more product would leave: (I − sA)^terms b = b − A·x.
         remainder = term - self.scale * matrix(term)
+        # No term can grow unless s·μ_max > 2, as A is semi-definite. `not (... <=)` counts NaN as divergence.
         if not bool((remainder.norm(dim=1) <= 1.01 * b.norm(dim=1)).all()):
             _, largest = power_iteration(matrix, torch.ones_like(b), steps=20)
             raise ArithmeticError(
@@ -131,6 +134,8 @@ def implicit_gradient(phi: Linearization, grad_z: Tensor, solver: Solver) -> Imp
         grad_z: ∂L_p/∂z* (N, d).
         solver: of the linear system with JᵀJ.
     """
+    # Line 12 subtracts ∂²L_inv/∂F∂z · v₁. For L_inv = ‖F − φ(z)‖² that derivative is −2J and the Hessian of
+    # line 11 is 2JᵀJ: the minus signs cancel, and so do the twos.
     solution = solver(normal_matrix(phi), grad_z)
     return ImplicitGradient(phi.jvp(solution.x), solution.residual)
 

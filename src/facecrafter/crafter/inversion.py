@@ -97,6 +97,7 @@ class AttackerModel:
         weight = next(self.generator.parameters())
         rng = torch.Generator().manual_seed(0)
         z, v = torch.randn(2, 2, self.latent_dim, generator=rng).to(weight)
+        # JᵀJ·v, not J·v: it is what the solvers multiply by, so its error is the one that they meet.
         fast = self.in_full_precision()
         fast._linearize(dtype)
         exact, found = (normal_matrix(phi(z).d_phi)(v) for phi in (self, fast))
@@ -172,8 +173,10 @@ def invert(
     for iteration in range(iterations):
         at = phi(z)
         loss = squared_distance(features, at.features)
+        # The first finite loss is below infinity, so the first step is taken with half of `damping`.
         better = loss <= lowest  # equal where a step was taken back: linearised afresh, it may try again
         best, lowest = torch.where(better[:, None], z, best), torch.where(better, loss, lowest)
+        # A step taken back counts as better in the next iteration, at `best`: the next try has 8 · ½ μ.
         mu = (mu * torch.where(better[:, None], 0.5, 8.0)).clamp(*_DAMPING_RANGE)
         step = gauss_newton_step(at.d_phi, features - at.features, mu, steps)
         z = torch.where(better[:, None], z + step, best)
@@ -185,5 +188,6 @@ def invert(
 def gauss_newton_step(d_phi: Linearization, residual: Tensor, damping: float | Tensor, steps: int) -> Tensor:
     """δ with (JᵀJ + μI) δ ≈ Jᵀ(F − φ(z)), for the residual F − φ(z) (N, C, h, w); μ a number or (N, 1)."""
     matrix = normal_matrix(d_phi)
+    # μ may differ between samples and the solver's damping is one number, so μ goes into the matrix.
     solver = ConjugateGradient(damping=0.0, steps=steps)
     return solver(lambda v: matrix(v) + damping * v, d_phi.vjp(residual)).x

@@ -34,6 +34,7 @@ class Linearization:
 
     def __matmul__(self, inner: Linearization) -> Linearization:
         """The derivative of the composition: (outer @ inner).jvp(v) = outer.jvp(inner.jvp(v))."""
+        # (J_outer · J_inner)ᵀ = J_innerᵀ · J_outerᵀ: transposes run the other way.
         return Linearization(lambda v: self.jvp(inner.jvp(v)), lambda u: inner.vjp(self.vjp(u)))
 
     def __add__(self, other: Linearization) -> Linearization:
@@ -73,6 +74,7 @@ class Linearizer:
         """`weight` in the precision of the products."""
         if weight.dtype == self.dtype:
             return weight
+        # `network` keeps its weights alive, so no id is given to another tensor.
         key = (id(weight), weight.device)  # the network may be moved after its first use
         return self._cast.setdefault(key, weight.detach().to(self.dtype))
 
@@ -132,6 +134,7 @@ def _(layer: nn.Conv2d, x: Tensor, to: Linearizer) -> Result:
         for n, p, d, k, s in zip(size, padding, dilation, layer.kernel_size, stride, strict=True)
     ]
     return layer(x), Linearization(
+        # No bias in the products: a derivative has no constant term.
         lambda v: F.conv2d(v, weight, None, stride, padding, dilation, groups),
         lambda u: F.conv_transpose2d(u, weight, None, stride, padding, dropped, groups, dilation),
     )
@@ -141,6 +144,7 @@ def _(layer: nn.Conv2d, x: Tensor, to: Linearizer) -> Result:
 def _(layer: nn.ConvTranspose2d, x: Tensor, to: Linearizer) -> Result:
     weight, groups = to.cast(layer.weight), layer.groups
     stride, padding, dilation, extra = layer.stride, layer.padding, layer.dilation, layer.output_padding
+    # The adjoint of a transposed convolution is the plain one with the same weight, in the same layout.
     assert isinstance(padding, tuple)
     return layer(x), Linearization(
         lambda v: F.conv_transpose2d(v, weight, None, stride, padding, extra, groups, dilation),
@@ -152,6 +156,7 @@ def _(layer: nn.ConvTranspose2d, x: Tensor, to: Linearizer) -> Result:
 def _(layer: nn.BatchNorm2d, x: Tensor, to: Linearizer) -> Result:
     if layer.running_var is None:
         return _rule.dispatch(nn.Module)(layer, x, to)
+    # In eval mode the statistics are constants: an affine map per channel, whose shift has no derivative.
     slope = (layer.running_var + layer.eps).rsqrt()
     if layer.affine:
         slope = slope * layer.weight
@@ -203,6 +208,7 @@ def _(layer: nn.MaxPool2d, x: Tensor, to: Linearizer) -> Result:
     options = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode)
     y, winners = F.max_pool2d(x, *options, return_indices=True)
     shape = x.to(to.dtype)  # the backward kernel reads only the shape and type of its input
+    # A winner's number counts within its own channel's map: it indexes the flattened positions as it is.
     positions = winners.permute(0, 2, 3, 1).flatten(1, 2)
 
     def jvp(v: Tensor) -> Tensor:
@@ -234,6 +240,7 @@ def _(layer: nn.AdaptiveAvgPool2d, x: Tensor, to: Linearizer) -> Result:
 def _(layer: Pruner, x: Tensor, to: Linearizer) -> Result:
     scores, through_scores = _rule(layer.scores, x, to)
     gates = layer.open(scores)
+    # Gates depend on s − s₍ₖ₎: where the threshold's score moves, all gates of the image move against it.
     at_threshold = scores.argsort(dim=1)[:, layer.threshold, None]
     slope = (gates * (1 - gates) / TEMPERATURE).flatten(1).to(to.dtype)
     features, opening = x.to(to.dtype), gates.to(to.dtype)
@@ -245,6 +252,7 @@ def _(layer: Pruner, x: Tensor, to: Linearizer) -> Result:
 
     def vjp(u: Tensor) -> Tensor:
         d_scores = slope * (u * features).sum(dim=(2, 3))
+        # The transpose of `moved.gather` above: the threshold's score gets minus what all channels ask for.
         d_scores = d_scores.scatter_add(1, at_threshold, -d_scores.sum(dim=1, keepdim=True))
         return u * opening + through_scores.vjp(d_scores)
 

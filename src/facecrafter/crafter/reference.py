@@ -91,6 +91,7 @@ class InnerPoint(NamedTuple):
 
     def hessian(self, v: Tensor) -> Tensor:
         """∂²L_inv/∂z² · v (N, d), by a second backward pass."""
+        # The whole Hessian, with the curvature of φ that the engine's JᵀJ leaves out.
         return torch.autograd.grad(self.slope, self.z, v, retain_graph=True)[0]
 
     def mixed(self, v: Tensor) -> Tensor:
@@ -169,6 +170,7 @@ class PublishedCrafting:
         images = self.generator(z)
         state.critic.train(images.detach(), self.critic.steps)  # lines 4-9
         scores, grad_images = state.critic.privacy(images)  # line 10
+        # The chain rule through G: the critic saw detached images, and its gradient goes on from there.
         (grad_z,) = torch.autograd.grad(images, z, grad_images)
         at = self.inner_point(state.features, state.z)
         solution = self.inverse_hessian_product(at, grad_z)  # line 11
@@ -211,6 +213,7 @@ class PublishedCrafting:
             ArithmeticError: if the series diverges, naming the largest α it could take.
         """
         alpha = self.reading.alpha
+        # Line 1 names p alone; v starts at the same vector (Lemma 2).
         v = p = before = grad_z
         for _ in range(self.products):
             before, v = v, v - alpha * at.hessian(v)
@@ -245,6 +248,7 @@ class PublishedCrafting:
         self, state: PublishedState, at: InnerPoint, scores: Tensor, residual: Tensor
     ) -> dict[str, float]:
         # ‖∂‖F − φ(z)‖²/∂z‖ in either reading.
+        # ∂L_inv/∂z = −‖r‖ᵖ⁻²·Jᵀr with r = F − φ(z), and `distance` is ‖r‖²: the powers of ‖r‖ cancel.
         slope = 2 * at.slope.detach().norm(dim=1) * at.distance.pow(1 - self.reading.power / 2)
         utility = (state.features - state.raw).square().flatten(1).mean(dim=1)
         return {

@@ -26,5 +26,7 @@ def jensen_shannon_information(
     if len(images) < 2:
         raise ValueError("mutual information is estimated on batches of at least two images")
     joint = statistics(images, features, labels)
+    # u stays with its feature: only the image is exchanged, as the product p(x)·p(z, u) says.
     independent = statistics(images.roll(-1, dims=0), features, labels)
+    # log σ(T) and log(1 − σ(T')): T is the logit of a classifier that tells joint pairs from exchanged ones.
     return -F.softplus(-joint).mean() - F.softplus(independent).mean()

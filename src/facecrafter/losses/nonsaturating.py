@@ -27,6 +27,8 @@ def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
         logits: D(x) (N,).
         images: the faces (N, 3, H, W) they were computed from, which must require a gradient.
     """
+    # The sum of logits gives all slopes in one pass; D's minibatch deviation makes
+    # each of them depend on the group's other faces too.
     (slope,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return slope.square().flatten(1).sum(dim=1).mean()
 
@@ -43,5 +45,6 @@ def path_lengths(images: Tensor, ws: Tensor) -> Tensor:
     """
     height, width = images.shape[2:]
     directions = torch.randn_like(images) / (height * width) ** 0.5
+    # Jᵀy as the gradient of ⟨G(w), y⟩: J itself is never formed.
     (pulled,) = torch.autograd.grad((images * directions).sum(), ws, create_graph=True)
     return pulled.square().sum(dim=2).mean(dim=1).sqrt()

@@ -14,6 +14,7 @@ def earth_mover(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
 
     real and fake are images (N, 3, H, W) in [0, 1]; the critic ascends it.
     """
+    # One pass for both: the critic's norm is over each image alone, so neither side sees the other.
     scores = critic(torch.cat([real, fake])).float()
     distance: Tensor = scores[: len(real)].mean() - scores[len(real) :].mean()
     return distance
@@ -26,6 +27,7 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, rng: torch.G
     """
     share = torch.rand(len(real), 1, 1, 1, generator=rng, device=rng.device).to(real)
     between = (share * real + (1 - share) * fake).detach().requires_grad_()
+    # The gradient of the sum holds each image's own ∇D, as no score depends on another image.
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     penalty: Tensor = (slope.float().flatten(1).norm(dim=1) - 1).square().mean()
     return penalty

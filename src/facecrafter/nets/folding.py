@@ -52,6 +52,7 @@ def _pairs(graph: fx.Graph, module: nn.Module) -> list[tuple[str, str]]:
         before = _linear_before(node, module)
         if before is None or before.target in read_directly:
             continue
+        # Used elsewhere too, a linear map would be scaled there as well, with no batch norm behind it.
         if calls[id(_layer(node, module))] == calls[id(_layer(before, module))] == 1:
             pairs.append((str(before.target), str(node.target)))
     return pairs
@@ -73,6 +74,7 @@ def _linear_before(node: fx.Node, module: nn.Module) -> fx.Node | None:
         if unflatten.dim != 1 or unflatten.unflattened_size[0] != features:
             return None
         features, before = int(torch.Size(unflatten.unflattened_size).numel()), before.args[0]
+    # A second reader needs the map as it is before the norm, which folding does away with.
     if not isinstance(before, fx.Node) or len(before.users) > 1 or norm.running_mean is None:
         return None
     return before if _outputs(_layer(before, module)) == features else None
@@ -82,6 +84,7 @@ def _outputs(layer: nn.Module | None) -> int | None:
     """Output channels of a layer that can be folded into; its exact type, as a subclass may do anything."""
     if type(layer) is nn.Linear:
         return layer.out_features
+    # A grouped transposed weight is (I, O / groups, k, k): none of its axes holds every output channel.
     if type(layer) is nn.Conv2d or (type(layer) is nn.ConvTranspose2d and layer.groups == 1):
         return layer.out_channels
     return None

@@ -26,12 +26,14 @@ class Im2ColConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C, H, W) -> (N, out_channels, h, w)."""
         _, stride, _ = self.window
+        # Input positions / stride² stand for those of the output, up to the border.
         if x.device.type != "cpu" or x.shape[2] * x.shape[3] > _LARGEST_MAP * stride**2:
             return super().forward(x)
         # Autocast casts where it multiplies; casting before the copy halves what is copied.
         if torch.is_autocast_enabled("cpu"):
             x = x.to(torch.get_autocast_dtype("cpu"))
         patches = _Im2Col.apply(x.permute(0, 2, 3, 1), self.window)
+        # In the order of a patch: row, column, channel.
         weight = self.weight.permute(0, 2, 3, 1).flatten(1)  # (out_channels, kernel · kernel · C)
         return F.linear(patches, weight, self.bias).permute(0, 3, 1, 2)
 
@@ -72,6 +74,7 @@ def _im2col(maps: Tensor, window: Window) -> Tensor:
     rows, columns = ((side - kernel) // stride + 1 for side in (height, width))
     image, row, column, _ = padded.stride()
     strides = (image, stride * row, stride * column, row, column, 1)
+    # Neighbouring patches overlap in this view; only `flatten` copies.
     return padded.as_strided((n, rows, columns, kernel, kernel, channels), strides).flatten(3)
 
 
@@ -82,6 +85,7 @@ def _col2im(patches: Tensor, size: torch.Size, window: Window) -> Tensor:
     padded = patches.new_zeros(n, size[0] + 2 * padding, size[1] + 2 * padding, patches.shape[5])
     for i in range(kernel):
         for j in range(kernel):
+            # Pixels overlap between patches, but not for one (i, j): each sum adds to a pixel at most once.
             target = padded[:, i : i + stride * rows : stride, j : j + stride * columns : stride]
             target[:, :rows, :columns] += patches[:, :, :, i, j]
     return padded[:, padding : padding + size[0], padding : padding + size[1]]

@@ -36,6 +36,8 @@ class ScaledLinear(nn.Module):
         self, inputs: int, outputs: int, activate: bool = False, bias: float = 0.0, rate: float = 1.0
     ) -> None:
         super().__init__()
+        # `forward` multiplies by the rate again. Adam's steps have one length whatever the
+        # gradient's scale, so what changes is how far a step moves the product.
         self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
         self.bias = nn.Parameter(torch.full((outputs,), bias))
         self.activate = activate
@@ -71,6 +73,7 @@ class Resample(nn.Module):
         matrix = torch.zeros(outputs, inputs)
         for output in range(outputs):
             for tap, weight in enumerate(_TAPS):
+                # A place on the upsampled map; between two inputs there is an inserted zero.
                 place, between = divmod(output * down + tap - padding, up)
                 if not between and 0 <= place < inputs:
                     matrix[output, place] = gain * weight
@@ -112,6 +115,7 @@ def modulated_conv2d(
     if not demodulate:
         return maps * gain
     with torch.autocast(x.device.type, enabled=False):
+        # Σ_ik (s_i·w_oik)² = Σ_i s_i²·Σ_k w_oik²: no weights of (N, O, I, k, k) are ever made.
         energy = styles.square() @ weight.square().sum(dim=(2, 3)).T
         scale = gain * (energy + 1e-8).rsqrt()
     return maps * scale.to(maps.dtype)[:, :, None, None]
@@ -131,11 +135,14 @@ class StyledConv(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, style_dim: int, resolution: int, up: bool = False) -> None:
         super().__init__()
+        # A bias of 1: at first the styles scatter around leaving the maps as they are.
         self.affine = ScaledLinear(style_dim, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        # The unpadded transposed convolution makes 2h + 1 = H + 1 pixels a side. A gain of 2 on each axis
+        # makes up for the zeros between them, three pixels in four.
         self.smooth = Resample(resolution + 1, resolution, padding=1, gain=2) if up else None
 
     def forward(self, x: Tensor, w: Tensor, random_noise: bool) -> Tensor:
@@ -160,6 +167,7 @@ class ToRgb(nn.Module):
         self.bias = nn.Parameter(torch.zeros(3))
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        # Without demodulation nothing else undoes the weights' scale of √I: here the styles do.
         styles = self.affine(w) / math.sqrt(self.weight.shape[1])
         image = modulated_conv2d(x, self.weight, styles, demodulate=False)
         return image.to(self.bias.dtype) + self.bias[:, None, None]
@@ -196,6 +204,7 @@ class ScaledConv(nn.Module):
         if down and kernel == 1:  # what stride 2 would skip is not computed
             self.smooth = Resample(resolution, resolution // 2, padding=1, down=2)
         elif down:
+            # The convolution's own padding goes into the filter's, so that stride 2 ends at half the side.
             self.smooth = Resample(resolution, resolution + 1, padding=1 + kernel // 2)
             self.stride, self.padding = 2, 0
 
