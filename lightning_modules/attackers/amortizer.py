@@ -48,7 +48,7 @@ class Amortizer(FeatureReader):
         return self.amortizer(features.contiguous(memory_format=torch.channels_last))
 
     def on_fit_start(self) -> None:
-        # Ranks share the global seed: without their own generators all would train on the same latents.
+        # Ranks share the global seed: without an rng of its own each would train on the same latents.
         self._draws = torch.Generator().manual_seed(torch.initial_seed() + self.global_rank)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:

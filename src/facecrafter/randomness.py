@@ -12,5 +12,5 @@ def seed_of(*parts: int) -> int:
 
 
 def seeded(*parts: int) -> torch.Generator:
-    """A generator on the CPU for these numbers, such as a seed, a batch and a query."""
+    """A random generator on the CPU for these numbers, such as a seed, a batch and a query."""
     return torch.Generator().manual_seed(seed_of(*parts))

@@ -88,7 +88,7 @@ def random_latents(rows: Tensor, restarts: int, latent_dim: int, seed: int) -> T
 
 
 def _latents_of(row: int, restarts: int, latent_dim: int, seed: int) -> Tensor:
-    # Neighbouring seeds give correlated streams in some generators, hashed ones do not.
+    # Neighbouring seeds give correlated streams in some random generators, hashed ones do not.
     digest = hashlib.sha256(f"{seed}/{row}".encode()).digest()
     rng = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
     starts = [torch.randn(latent_dim, generator=rng, dtype=torch.float64) for _ in range(restarts)]
