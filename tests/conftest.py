@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -9,8 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
+COUNT = itertools.count()
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -25,6 +28,17 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("WANDB_MODE", "offline")
         patch.setenv("WANDB_SILENT", "true")
         yield
+
+
+@pytest.fixture(autouse=True)
+def ranks_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test has a port for its ranks, which no test beside it and no passing connection takes (those are
+    given higher ones), and leaves no process group to the next one."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    monkeypatch.setenv("MASTER_PORT", str(20_000 + worker % 6 * 2_000 + next(COUNT) % 2_000))
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="session")
