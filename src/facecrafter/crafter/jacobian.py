@@ -83,7 +83,7 @@ class Linearizer:
             self._warned.add(type(layer))
             warnings.warn(
                 f"{type(layer).__name__} has no Jacobian rule: its products go through autograd, which is "
-                "slower. Register one in facecrafter/jacobian.py.",
+                "slower. Register one in facecrafter/crafter/jacobian.py.",
                 stacklevel=2,
             )
 
