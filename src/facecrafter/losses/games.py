@@ -55,5 +55,5 @@ def published_distance(images: Tensor, reconstructions: Tensor) -> Tensor:
     height, width = images.shape[2:]
     deviation = images.new_tensor(IMAGENET_STD)[:, None, None]
     # The means of the normalisation cancel in the difference. A norm over N images grows with √N.
-    norm = torch.linalg.vector_norm((images - reconstructions) / deviation)
+    norm: Tensor = torch.linalg.vector_norm((images - reconstructions) / deviation)
     return norm * math.sqrt(PUBLISHED_BATCH / len(images)) / (height * width)
