@@ -35,6 +35,8 @@ def ranks_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test has a port for its ranks, which no test beside it and no passing connection takes (those are
     given higher ones), and leaves no process group to the next one."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "GLOBAL_RANK", "WORLD_SIZE", "MASTER_ADDR"):
+        monkeypatch.delenv(name, raising=False)  # Lightning leaves them behind, and would start no rank then
     monkeypatch.setenv("MASTER_PORT", str(20_000 + worker % 6 * 2_000 + next(COUNT) % 2_000))
     yield
     if torch.distributed.is_initialized():
