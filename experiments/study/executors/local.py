@@ -91,12 +91,12 @@ class LocalExecutor:
         with self._lock:
             left = list(self._running.values())
         for process in left:
-            _signal_group(process, signal.SIGTERM)
+            signal_group(process, signal.SIGTERM)
             process.terminate()  # one that does not lead its group yet
         end = time.monotonic() + GRACE
         for process in left:
             wait([process.sentinel], max(0.0, end - time.monotonic()))
-            _signal_group(process, signal.SIGKILL)
+            signal_group(process, signal.SIGKILL)
             process.kill()
         for process in left:
             process.join()
@@ -132,7 +132,7 @@ class LocalExecutor:
         """Tell how the job has ended, when it has; a rank that outlived the others is killed."""
         process.join()
         code = process.exitcode or 0
-        _signal_group(process, signal.SIGKILL)
+        signal_group(process, signal.SIGKILL)
         with self._lock:
             del self._running[name], self._held[name]
         if code == -signal.SIGKILL:
@@ -185,6 +185,7 @@ def _die_with_parent() -> None:
         os.killpg(0, signal.SIGKILL)
 
 
-def _signal_group(process: BaseProcess, number: signal.Signals) -> None:
+def signal_group(process: BaseProcess, number: signal.Signals) -> None:
+    """Send a signal to what is left of the process group that a job leads."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)  # type: ignore[arg-type]  # it has been started

@@ -6,12 +6,11 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from experiments.study.executors.base import Job, WorkerDied
-from experiments.study.executors.local import GRACE, become
+from experiments.study.executors.local import GRACE, become, signal_group
 
 POLL = 0.1
 """Seconds between two looks; an interruption is heard only in between."""
@@ -67,12 +66,7 @@ def exit_code(code: int) -> int:
 def _end(process: BaseProcess) -> None:
     """Kill what is left of the group, ranks that outlived the first one included."""
     if process.exitcode is None:
-        _signal_group(process, signal.SIGTERM)
+        signal_group(process, signal.SIGTERM)
         process.join(GRACE)
-    _signal_group(process, signal.SIGKILL)
+    signal_group(process, signal.SIGKILL)
     process.join()
-
-
-def _signal_group(process: BaseProcess, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)  # type: ignore[arg-type]  # it has been started
