@@ -11,6 +11,8 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import Tensor
 from torchvision.utils import make_grid, save_image
 
+from facecrafter.files import written_whole
+
 
 class ImageGrid(Callback):
     """Writes a sheet to `images/` every few epochs.
@@ -38,8 +40,8 @@ class ImageGrid(Callback):
 
     def _show(self, trainer: Trainer, sheet: Tensor) -> None:
         path = Path(trainer.default_root_dir, "images", f"epoch-{trainer.current_epoch:05d}.png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_image(sheet, path)
+        with written_whole(path) as file:
+            save_image(sheet, file, format="png")
         for logger in trainer.loggers:
             if self.upload_images and isinstance(logger, WandbLogger):
                 logger.log_image("examples", [str(path)], step=trainer.global_step)

@@ -8,6 +8,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from facecrafter.files import make_folder
+
 
 class IterationLog(Callback):
     """Listens to a module's iterations: one CSV per rank under `logs/`, and rank 0 also tells the loggers.
@@ -50,7 +52,7 @@ class IterationLog(Callback):
                 logger.log_metrics(metrics, step=step)
 
     def _append(self, numbers: dict[str, float]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         with self.path.open("a", newline="") as file:
             new = not self.columns
             self.columns = self.columns or list(numbers)

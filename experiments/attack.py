@@ -28,6 +28,7 @@ from tqdm import tqdm
 from experiments.classes import import_class
 from experiments.machine import device
 from facecrafter.attacks import Attack
+from facecrafter.files import for_owner_alone
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import FeatureReader, load_artifact
 from lightning_modules.defences.base import Defence
@@ -195,6 +196,7 @@ def reconstruct_batch(
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
+@for_owner_alone()
 def main(args: list[str] | None = None) -> None:
     auto_cli(run, args=args, as_positional=False)
 

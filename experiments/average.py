@@ -26,7 +26,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facecrafter.attacks.averaging import average, match, shuffled
-from facecrafter.files import write_whole
+from facecrafter.files import for_owner_alone, write_whole
 from facecrafter.randomness import seeded
 from facecrafter.store import TensorStore
 
@@ -164,6 +164,7 @@ COUNTERMEASURES: dict[str, Callable[[Tensor, torch.Generator], tuple[Tensor, Ten
 """Features (Q, N, C, h, w) of each query -> what leaves the device, and which image is where (Q, N)."""
 
 
+@for_owner_alone()
 def main(args: list[str] | None = None) -> None:
     auto_cli(run, args=args, as_positional=False)
 

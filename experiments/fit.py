@@ -31,6 +31,7 @@ from experiments import folder
 from experiments.classes import import_class, plain
 from experiments.machine import device
 from experiments.study.derived import fill_in
+from facecrafter.files import for_owner_alone, make_folder
 from facecrafter.precision import fast_dtype
 from lightning_modules.artifacts import is_trained
 from lightning_modules.checkpoints import (
@@ -122,7 +123,7 @@ class FitCLI(LightningCLI):
                 return
             if not self.config.overwrite:
                 folder.refuse_another(output, content)
-            output.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(output)
             self.lock = folder.lock(output)
             if self.config.overwrite:
                 folder.clear(output)
@@ -202,6 +203,7 @@ def keep_weights(output: Path, model: LightningModule, fingerprint: str) -> None
         path.unlink(missing_ok=True)
 
 
+@for_owner_alone()
 def main(args: list[str] | None = None) -> None:
     cli = FitCLI(
         run=False,

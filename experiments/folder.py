@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from pytorch_lightning import LightningDataModule
 
 from experiments.classes import MACHINE_ARGUMENTS, identity, import_class, plain
-from facecrafter.files import OWNER_ONLY, write_whole
+from facecrafter.files import write_whole
 from facecrafter.store import TensorStore
 from lightning_modules.checkpoints import LAST, WEIGHTS, checksum_file, load_checkpoint
 
@@ -156,7 +156,7 @@ def _goes_on(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> bo
 def claim(folder: Path, content: Mapping[str, Any]) -> None:
     """Write into `folder` which fit it belongs to."""
     text = json.dumps({"fingerprint": fingerprint(content), "content": content}, indent=2)
-    write_whole(folder / FINGERPRINT, text, OWNER_ONLY)
+    write_whole(folder / FINGERPRINT, text)
     for leftover in folder.glob("*.tmp"):
         leftover.unlink()  # of a run that was killed while it wrote
 

@@ -52,6 +52,7 @@ from experiments.evaluation.rows import (
 )
 from experiments.evaluation.utility import load_head, read_utility
 from experiments.machine import device
+from facecrafter.files import for_owner_alone
 from facecrafter.metrics import ImageMetric
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact
@@ -206,6 +207,7 @@ def _load_oracle(oracle: TrainedOracle | IdentityOracle) -> IdentityOracle:
     )
 
 
+@for_owner_alone()
 def main(args: list[str] | None = None) -> None:
     auto_cli(run, args=args, as_positional=False)
 

@@ -22,6 +22,7 @@ from pytorch_lightning import Trainer
 
 from callbacks import FeatureWriter, IterationLog, TimeLeft
 from datamodules.faces import FaceDataModule
+from facecrafter.files import for_owner_alone
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defences.base import Defence
 
@@ -57,6 +58,7 @@ def run(
     protector.predict(module, datamodule=data, return_predictions=False)
 
 
+@for_owner_alone()
 def main(args: list[str] | None = None) -> None:
     auto_cli(run, args=args, as_positional=False)
 

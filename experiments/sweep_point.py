@@ -27,6 +27,7 @@ from experiments.report.sections.question import AFFORDABLE
 from experiments.study import carry_out
 from experiments.study.config import StudyConfig, load
 from experiments.wandb_summary import NUMBERS_ONLY
+from facecrafter.files import for_owner_alone, write_whole
 
 AGENTS = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID")
 """What the agent says of this run, and not of those of the study's stages."""
@@ -93,9 +94,8 @@ def figures(summary: pd.DataFrame, defence: str) -> dict[str, float]:
 def run(options: argparse.Namespace, changes: dict[str, Any]) -> None:
     """Carry out the study and report its figures; what is done in the folder is not done again."""
     content = at(load(options.config), options.defence, changes)
-    options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / "sweep_point.yaml"
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    write_whole(path, yaml.safe_dump(content, sort_keys=False))
     # The agent brings project, configuration and mode along.
     given = {} if "WANDB_SWEEP_ID" in os.environ else {"config": changes, "mode": "offline"}
     with wandb.init(dir=str(options.output), settings=wandb.Settings(**NUMBERS_ONLY), **given) as point:
@@ -106,6 +106,7 @@ def run(options: argparse.Namespace, changes: dict[str, Any]) -> None:
         point.log(figures(pd.read_csv(options.output / "summary.csv"), options.defence))
 
 
+@for_owner_alone()
 def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False

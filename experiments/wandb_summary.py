@@ -24,6 +24,7 @@ import yaml
 from experiments.report.results import POINT, stage_of, without_folders
 from experiments.report.statistics.worst_case import candidates
 from experiments.study.runner import wandb_group
+from facecrafter.files import for_owner_alone
 
 TABLES = {"results": True, "summary": True, "comparison": True, "ranking": False}
 """The files to send, and whether every study has them."""
@@ -144,6 +145,7 @@ def send(study: Path, project: str, online: bool) -> None:
         run.log({f"table/{name}": table(frame) for name, frame in tables.items()})
 
 
+@for_owner_alone()
 def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from facecrafter.files import OWNER_ONLY, write_whole, written_whole
+from facecrafter.files import write_whole, written_whole
 
 LAST, PREVIOUS, WEIGHTS = "last.ckpt", "previous.ckpt", "weights.safetensors"
 
@@ -77,7 +77,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
         path = Path(path)
-        with written_whole(path, OWNER_ONLY) as file:
+        with written_whole(path) as file:
             torch.save(checkpoint, file)
             file.flush()
             file.seek(0)
@@ -107,14 +107,14 @@ def _announce(path: Path, new: str) -> None:
         link.replace(previous)
         if old:
             lines = [f"{line.partition(' ')[0]}  {PREVIOUS}\n" for line in old]
-            write_whole(checksum_file(previous), "".join(lines), OWNER_ONLY)
-    write_whole(beside, "\n".join([f"{new}  {path.name}", *old]) + "\n", OWNER_ONLY)
+            write_whole(checksum_file(previous), "".join(lines))
+    write_whole(beside, "\n".join([f"{new}  {path.name}", *old]) + "\n")
 
 
 def _settle(path: Path) -> None:
     """The new content is in its place: forget the checksum of the old."""
     beside = checksum_file(path)
-    write_whole(beside, beside.read_text().splitlines()[0] + "\n", OWNER_ONLY)
+    write_whole(beside, beside.read_text().splitlines()[0] + "\n")
 
 
 def save_weights(path: Path, state: Mapping[str, Any], fingerprint: str) -> None:
@@ -124,8 +124,8 @@ def save_weights(path: Path, state: Mapping[str, Any], fingerprint: str) -> None
     header = {"extra": json.dumps(extra), "fingerprint": fingerprint}
     content = save(tensors, header)
     checksum_file(path).unlink(missing_ok=True)
-    write_whole(path, content, OWNER_ONLY)
-    write_whole(checksum_file(path), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n", OWNER_ONLY)
+    write_whole(path, content)
+    write_whole(checksum_file(path), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
 
 
 def load_weights(path: Path) -> dict[str, Any]:

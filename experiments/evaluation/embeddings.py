@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from experiments.evaluation.batches import BATCH, Images, in_batches, of_photographs
-from facecrafter.files import OWNER_ONLY, write_whole
+from facecrafter.files import write_whole
 from facecrafter.store import content_hash, encoder_hash
 from lightning_modules.networks.oracle import IdentityOracle
 
@@ -26,7 +26,7 @@ def clean_embeddings(oracle: IdentityOracle, images: Images, n: int, folder: Pat
     found = _read(file)
     if found is None:
         found = of_photographs(oracle.embed, images, n)
-        write_whole(file, save({"embeddings": found.contiguous()}), OWNER_ONLY)
+        write_whole(file, save({"embeddings": found.contiguous()}))
     return found
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from experiments.evaluation import average_faces, judge, utility
 from experiments.evaluation.columns import Column
 from experiments.evaluation.faces import Faces
-from facecrafter.files import OWNER_ONLY, write_whole
+from facecrafter.files import write_whole
 
 LABELS = (
     *("dataset", "scenario", "network", "defence", "strength", "attack", "access"),
@@ -74,24 +74,22 @@ def lines_per_image(
 def write(
     output: Path, rows: list[dict[str, Any]], per_image: list[dict[str, Any]], columns: Iterable[Column]
 ) -> None:
-    """What a stage measured: columns.json, which says what the figures are; per_image.csv, for its owner
-    alone; and results.json, in which NaN is null."""
+    """What a stage measured: columns.json, which says what the figures are; per_image.csv; and
+    results.json, in which NaN is null."""
     write_whole(output / "columns.json", json.dumps([asdict(column) for column in columns], indent=1))
-    write_table(output / "per_image.csv", per_image, IMAGE_KEYS, OWNER_ONLY)
+    write_table(output / "per_image.csv", per_image, IMAGE_KEYS)
     # Written last: results.json is what says that the stage is done.
     content = json.dumps(list(map(_without_nan, rows)), indent=1, allow_nan=False)
     write_whole(output / "results.json", content)
 
 
-def write_table(
-    path: Path, lines: list[dict[str, Any]], columns: Sequence[str] = (), mode: int = 0o644
-) -> None:
-    """A CSV with these permissions, and these columns if there is no line; NaN becomes empty."""
+def write_table(path: Path, lines: list[dict[str, Any]], columns: Sequence[str] = ()) -> None:
+    """A CSV, with these columns if there is no line; NaN becomes empty."""
     text = io.StringIO(newline="")
     table = csv.DictWriter(text, lines[0] if lines else columns)
     table.writeheader()
     table.writerows(map(_without_nan, lines))
-    write_whole(path, text.getvalue(), mode)
+    write_whole(path, text.getvalue())
 
 
 def _without_nan(line: dict[str, Any]) -> dict[str, Any]:

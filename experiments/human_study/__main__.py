@@ -28,6 +28,7 @@ from experiments.human_study.poll import OPTIONS, draw, page
 from experiments.report.formats import percent
 from experiments.report.results import LICENSED, Results, chosen_images, gather
 from experiments.study.data import prepare
+from facecrafter.files import write_whole
 from facecrafter.metrics import Interval, chance_test, clustered_macro_f1, clustered_share, confusion
 from facecrafter.store import TensorStore
 
@@ -65,7 +66,7 @@ def make(
     right = [OPTIONS[question.right] for question in questions]
     Key(made.poll, right, rows.tolist(), labels).write(output / "private" / "key.json")
     path = output / "poll.html"
-    path.write_text(made.html, encoding="utf-8")
+    write_whole(path, made.html)
     return path
 
 
@@ -104,10 +105,10 @@ def score(key_path: Path, answers: Sequence[Path]) -> str:
         "macro_f1": clustered_macro_f1(choices, truth, len(OPTIONS)),
         "p_value": chance_test(choices, truth, len(OPTIONS)),
     }
-    table.rename_axis("right \\ chosen").to_csv(key_path.with_name("confusion.csv"))
+    write_whole(key_path.with_name("confusion.csv"), table.rename_axis("right \\ chosen").to_csv())
     scores = key_path.with_name("scores.json")
     intervals = {name: _in_json(found[name]) for name in ("right", "macro_f1")}
-    scores.write_text(json.dumps({**key.labels, "poll": key.poll, **found, **intervals}, indent=1))
+    write_whole(scores, json.dumps({**key.labels, "poll": key.poll, **found, **intervals}, indent=1))
     return _in_words(found, table)
 
 

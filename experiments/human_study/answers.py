@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from experiments.human_study.poll import OPTIONS
+from facecrafter.files import write_whole
 
 SCHEMA = 1
 
@@ -46,9 +46,7 @@ class Key:
         """
         if path.exists() and Key.read(path).poll != self.poll:
             raise FileExistsError(f"{path} is the key of another poll; choose another --output")
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            json.dump({"schema": SCHEMA, **asdict(self)}, file, indent=1)
+        write_whole(path, json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1))
 
     @classmethod
     def read(cls, path: Path) -> Key:

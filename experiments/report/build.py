@@ -13,7 +13,7 @@ from experiments.report.publication import publish as publish_page
 from experiments.report.rendering import html_page
 from experiments.report.results import gather
 from experiments.report.sections import write_sections
-from facecrafter.files import write_whole
+from facecrafter.files import for_owner_alone, make_folder, write_whole
 
 
 def build(
@@ -34,14 +34,15 @@ def build(
     if publish and publish.suffix != ".md":
         raise ValueError(f"--publish writes Markdown: name a file that ends in .md, not {publish}")
     results, repetitions = gather(output), tuple(gather(folder).rows for folder in other_seeds)
-    figures = emptied(output / "figures", "*.png", "*.svg")
-    analysis = Analysis(results, figures, show_faces, repetitions)
-    write_tables(output, analysis.tables().items())
-    sections = list(write_sections(analysis))
-    tables = ((table.name, table.raw) for section in sections for table in section.tables())
-    write_tables(emptied(output / "tables", "*.csv"), tables)
     path, title = output / "report.html", f"Study {results.config['name']}"
-    write_whole(path, html_page(title, sections))
+    with for_owner_alone():
+        figures = emptied(output / "figures", "*.png", "*.svg")
+        analysis = Analysis(results, figures, show_faces, repetitions)
+        write_tables(output, analysis.tables().items())
+        sections = list(write_sections(analysis))
+        tables = ((table.name, table.raw) for section in sections for table in section.tables())
+        write_tables(emptied(output / "tables", "*.csv"), tables)
+        write_whole(path, html_page(title, sections))
     if publish:
         publish_page(title, sections, publish)
     for item in analysis.checks:
@@ -52,7 +53,7 @@ def build(
 
 def emptied(folder: Path, *patterns: str) -> Path:
     """The folder, without what an earlier report left there."""
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     for pattern in patterns:
         for old in folder.glob(pattern):
             old.unlink()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.report.document import Figures, Items, Section
 from experiments.report.rendering import markdown_page
-from facecrafter.files import write_whole
+from facecrafter.files import PUBLIC, write_whole
 
 DOUBTS = 15
 """How many disagreements the page tells before it counts the others."""
@@ -19,14 +18,14 @@ def publish(title: str, sections: Sequence[Section], path: Path) -> None:
     public = [section for section in sections if not section.private]
     shown = [section for section in public if section.published]
     folder = path.with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)  # with the permissions of what is for everybody
     for old in (*folder.glob("*.png"), *folder.glob("*.svg")):
         old.unlink()
     for block in (block for section in shown for block in section.blocks if isinstance(block, Figures)):
         for figure in block.figures:
-            shutil.copy(figure.png, folder)
+            write_whole(folder / figure.png.name, figure.png.read_bytes(), PUBLIC)
     doubts = [line for section in public for line in section.doubts]
     if doubts:
         more = [f"And {len(doubts) - DOUBTS} more."] if len(doubts) > DOUBTS else []
         shown.insert(-1, Section("What disagrees", [Items([*doubts[:DOUBTS], *more])]))
-    write_whole(path, markdown_page(title, shown, folder.name))
+    write_whole(path, markdown_page(title, shown, folder.name), PUBLIC)

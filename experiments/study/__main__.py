@@ -16,6 +16,7 @@ from pathlib import Path
 
 from experiments.study.carry_out import run
 from experiments.study.executors import NAMES
+from facecrafter.files import for_owner_alone
 
 
 def parse(args: list[str] | None) -> argparse.Namespace:
@@ -55,6 +56,7 @@ def parse(args: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(args)
 
 
+@for_owner_alone()
 def main(args: list[str] | None = None) -> None:
     options = parse(args)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stages are ended too

@@ -74,7 +74,6 @@ class Artifacts:
     def write_config(self, stage: Stage) -> None:
         """Make the stage's folder, with its configuration in it."""
         folder = self.folder(stage.name)
-        folder.mkdir(parents=True, exist_ok=True)
         config = substitute(stage.config, lambda name: str(self.folder(name)))
         output = folder / "reconstructions" if stage.command == "attack" else folder
         text = yaml.safe_dump({**config, "output": str(output)}, sort_keys=False)

@@ -23,7 +23,7 @@ from experiments.study.keys import Stage, ancestors, descendants, keys
 from experiments.study.mirror import Mirror
 from experiments.study.plan import Plan
 from experiments.study.runner import Runner, clock
-from facecrafter.files import OWNER_ONLY, write_whole
+from facecrafter.files import make_folder, write_whole
 
 
 def select(stages: Mapping[str, Stage], pattern: str) -> set[str]:
@@ -86,7 +86,7 @@ def write_plan(plan: Plan, artifacts: Artifacts) -> bool:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep a second study out of the folder of artifacts, where the two would write over each other."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,7 +99,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def publish_splits(artifacts: Artifacts) -> None:
     """Put splits.csv, which links photographs to people, beside the report, for its owner's eyes only."""
-    write_whole(artifacts.output / SPLITS, (artifacts.folder("data") / SPLITS).read_bytes(), OWNER_ONLY)
+    write_whole(artifacts.output / SPLITS, (artifacts.folder("data") / SPLITS).read_bytes())
 
 
 def report(output: Path) -> int:
@@ -134,7 +134,7 @@ def run(
     if dry_run:
         describe(stages, made, wanted, jobs)
         return 0
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     with locked(made.root):
         if made.is_done("data") and "data" not in forced:
             made.fetch("data")

@@ -18,6 +18,7 @@ import yaml
 from pytorch_lightning import LightningDataModule
 
 from experiments.classes import complete, import_class
+from facecrafter.files import for_owner_alone
 
 SPLITS = "splits.csv"
 DATA_STAGE = "data"
@@ -124,6 +125,7 @@ def class_of(config: Any, where: str) -> type:
     return import_class(config["class_path"], where)
 
 
+@for_owner_alone()
 def main(args: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

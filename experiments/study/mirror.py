@@ -21,6 +21,8 @@ from typing import Any
 
 from fsspec.core import url_to_fs
 
+from facecrafter.files import for_owner_alone, make_folder
+
 MARKER = "stage.json"
 """Says that a folder is whole: it goes last, either way."""
 CONFIG = "stage.yaml"
@@ -58,7 +60,7 @@ class Mirror:
             return
         files = {folder / Path(name).relative_to(source): name for name in system.find(source)}
         for file in _marker_last(files):
-            file.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(file.parent)
             partial = file.with_name(f"{file.name}.partial")
             system.get_file(files[file], str(partial))
             partial.replace(file)
@@ -84,6 +86,7 @@ def _marker_last(files: Iterable[Path]) -> list[Path]:
     return sorted(files, key=lambda path: (path.name == MARKER, path))
 
 
+@for_owner_alone()
 def main(args: list[str] | None = None) -> None:
     given = sys.argv[1:] if args is None else args
     split = given.index("--") if "--" in given else len(given)

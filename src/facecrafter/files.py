@@ -1,4 +1,4 @@
-"""One way to write a file: whole or not at all, whatever happens meanwhile."""
+"""One way to write a file: whole or not at all, whatever happens meanwhile, and for its owner alone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,33 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import BinaryIO
 
-OWNER_ONLY = 0o600
+OWNER_ONLY, OWNER_ONLY_FOLDER, PUBLIC = 0o600, 0o700, 0o644
+"""Permissions. Faces, features and networks that know people are private unless somebody publishes them."""
 
 
 @contextmanager
-def written_whole(path: str | Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+def for_owner_alone() -> Iterator[None]:
+    """Whatever is made meanwhile, by whichever library, nobody but its owner can read."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def make_folder(path: str | Path) -> Path:
+    """Make the folder and those above it that are missing, for their owner alone; one that is there stays
+    as it is."""
+    path = Path(path)
+    for folder in (*reversed(path.parents), path):
+        # Only what is missing: `mkdir` would fail with another error on a read-only file system's folders.
+        if not folder.is_dir():
+            folder.mkdir(OWNER_ONLY_FOLDER, exist_ok=True)
+    return path
+
+
+@contextmanager
+def written_whole(path: str | Path, mode: int = OWNER_ONLY) -> Iterator[BinaryIO]:
     """A file to write to, which takes the place of `path` when the block ends without an error.
 
     It lies beside `path`, since a rename is only atomic within one filesystem, and it is synchronised before
@@ -21,14 +43,14 @@ def written_whole(path: str | Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     write the same path at once: one of them wins, whole.
 
     Args:
-        path: the file; its folder is made if need be.
+        path: the file; its folder is made if need be, for the owner alone.
         mode: its permissions.
 
     Raises:
         OSError: nothing was written; an earlier file is as it was.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", suffix=".tmp", delete=False) as file:
         temporary = Path(file.name)
         try:
@@ -43,7 +65,7 @@ def written_whole(path: str | Path, mode: int = 0o644) -> Iterator[BinaryIO]:
     _synchronise(path.parent)
 
 
-def write_whole(path: str | Path, content: bytes | str, mode: int = 0o644) -> None:
+def write_whole(path: str | Path, content: bytes | str, mode: int = OWNER_ONLY) -> None:
     """Write `content` (text as UTF-8) as the file `path`; see `written_whole`."""
     with written_whole(path, mode) as file:
         file.write(content.encode() if isinstance(content, str) else content)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from facecrafter.files import OWNER_ONLY, write_whole
+from facecrafter.files import write_whole
 
 SCHEMA = 1
 PAYLOAD = {"features": "features", "reconstructions": "images"}
@@ -67,7 +67,6 @@ class TensorStore:
             store = cls.open(path)
             _check_same(path, store.meta, wanted)
             return store
-        path.mkdir(parents=True, exist_ok=True)
         text = json.dumps(wanted, indent=2, sort_keys=True).encode()
         write_whole(path / "meta.json", text)
         return cls(path, wanted)
@@ -123,7 +122,7 @@ class TensorStore:
         for leftover in self.path.glob(f"{self.file(number).name}.*.tmp"):
             leftover.unlink()  # of a run that was killed in the middle of this batch
         header = {"sha256": content_hash(batch)}
-        write_whole(self.file(number), save(batch, header), OWNER_ONLY)
+        write_whole(self.file(number), save(batch, header))
 
     def read(self, number: int) -> dict[str, Tensor]:
         """Reads one batch and checks its bytes against the hash written with it.

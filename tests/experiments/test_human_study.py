@@ -17,6 +17,7 @@ import torch
 import yaml
 from made_up_study import write_study
 from PIL import Image
+from private import open_to_others
 from sklearn.metrics import confusion_matrix, f1_score
 from torchvision.transforms.functional import pil_to_tensor
 
@@ -161,8 +162,7 @@ def test_the_key_says_what_was_asked(key: Key) -> None:
 
 
 def test_the_key_is_for_its_owner_alone(poll: Path, key: Key) -> None:
-    assert (poll / "private").stat().st_mode & 0o777 == 0o700
-    assert (poll / "private" / "key.json").stat().st_mode & 0o777 == 0o600
+    assert not open_to_others(poll), "photographs, and who is on them"
     assert key.poll in (poll / "poll.html").read_text()
 
 

@@ -6,12 +6,12 @@ import copy
 import csv
 import json
 import os
-import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Command
+from private import open_to_others, usual_umask
 from tiny_study import model, tiny_study, write
 
 from experiments.study.__main__ import parse
@@ -47,23 +47,27 @@ def in_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str
 
 @pytest.mark.slow
 def test_a_study_runs_to_its_report_and_a_second_run_redoes_nothing(
-    command: Command, in_process: Any, tmp_path: Path
+    command: Command, in_process: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = tmp_path / "study"
+    study, cache = tmp_path / "study", tmp_path / "home" / ".cache"
+    monkeypatch.setenv("FACECRAFTER_CACHE", str(cache))
     line = ("--config", write(with_a_metric(), tmp_path / "tiny.yaml"), "--output", study)
 
     assert "17 of 17 to do" in in_process(*line, "--dry-run")[1][-1]
     assert not study.exists()
 
-    result = command("study", *line, path=DEFENCES)
+    with usual_umask():
+        result = command("study", *line, path=DEFENCES)
     assert result.returncode == 0, result.stdout + result.stderr
+    assert not open_to_others(study), "faces, features, or networks that know people"
+    assert list(cache.glob("*.npy"))
+    assert not open_to_others(cache.parent)
     assert result.stdout.splitlines()[-1] == str(study / "report.html")
     rows = list(csv.DictReader((study / "results.csv").open()))
     points = {("none", ""), ("noise", "sigma=1.0"), ("mask", ""), ("blur", "")}
     assert {(row["defence"], row["strength"]) for row in rows} == points
     assert all(float(row["mean_error"]) > 0 for row in rows), "a metric from outside the package"
     assert len(list(csv.DictReader((study / "summary.csv").open()))) == 4
-    assert stat.S_IMODE((study / "splits.csv").stat().st_mode) == 0o600
     page = (study / "report.html").read_text()
     assert 'src="http' not in page
     assert "mean error" in page, "under the title that it gives itself"

@@ -23,6 +23,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
 from experiments.study.executors.base import Job, WorkerDied
+from facecrafter.files import for_owner_alone
 
 GRACE = 10.0
 """Seconds in which a job may tidy up before it is killed."""
@@ -153,6 +154,7 @@ def visible_gpus() -> list[str]:
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
+@for_owner_alone()
 def become(command: str, arguments: Sequence[str], log: str, environment: Mapping[str, str]) -> None:
     """Become `python -m experiments.COMMAND ARGUMENTS`, in a process group of its own."""
     os.setpgid(0, 0)  # the terminal's Ctrl-C is for the study, which then calls `stop`

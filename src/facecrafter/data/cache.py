@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from facecrafter.files import OWNER_ONLY, write_whole, written_whole
+from facecrafter.files import OWNER_ONLY, OWNER_ONLY_FOLDER, make_folder, write_whole, written_whole
 
 from .decode import Pixels
 from .refusals import Refusals
@@ -123,18 +123,22 @@ def _readable(count: int) -> str:
 
 
 def _make_private(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     status = folder.stat()
     ours = all(entry.suffix in _OURS for entry in folder.iterdir())
     if ours and status.st_mode & 0o077 and status.st_uid == os.geteuid():
-        folder.chmod(0o700)
+        folder.chmod(OWNER_ONLY_FOLDER)
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, OWNER_ONLY), "w") as file:
+    with _lock_file(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # the kernel drops the lock with the process, however it ends
         yield
+
+
+def _lock_file(path: Path) -> IO[str]:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, OWNER_ONLY), "w")
 
 
 def _bytes_each(wanted: Wanted) -> int:
@@ -200,7 +204,7 @@ def _build(path: Path, wanted: Wanted) -> ImageCache:
     sha256, digests = [""] * count, [""] * count
     refusals = Refusals()
     path.with_suffix(".json").unlink(missing_ok=True)
-    with written_whole(path, OWNER_ONLY) as file:  # plain writes: a mapping would hold every page it touched
+    with written_whole(path) as file:  # plain writes: a mapping would hold every page it touched
         start = file.write(_header(count, wanted.size))
         _reserve(file, start + count * _bytes_each(wanted))
         for position, pixels, digest in _all_pictures(wanted, keys, earlier, refusals, path.stem):
@@ -221,7 +225,7 @@ def _build(path: Path, wanted: Wanted) -> ImageCache:
 def _describe(path: Path, described: dict[str, Any]) -> None:
     content = json.dumps(described).encode()
     checksum = hashlib.blake2b(content).hexdigest().encode()
-    write_whole(path.with_suffix(".json"), checksum + b"\n" + content, OWNER_ONLY)
+    write_whole(path.with_suffix(".json"), checksum + b"\n" + content)
 
 
 def _reserve(file: BinaryIO, length: int) -> None:
@@ -284,7 +288,7 @@ class _Earlier:
     def remove_unfinished(self, path: Path) -> None:
         """What they kept is in the new cache, `path`, now; each repair would leave another one behind."""
         for other in self._unfinished:
-            with other.with_suffix(".lock").open("w") as lock, suppress(BlockingIOError):
+            with _lock_file(other.with_suffix(".lock")) as lock, suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 described = _described(other)
                 if other != path and described and "" in described["digests"]:

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from facecrafter.files import OWNER_ONLY, write_whole
+from facecrafter.files import write_whole
 
 from .table import FaceTable, Text, text
 
@@ -65,7 +65,7 @@ class Splits:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows(zip(self.image, self.sha256, self.identity, self.role, strict=True))
-        write_whole(path, file.getvalue(), OWNER_ONLY)
+        write_whole(path, file.getvalue())
 
 
 @dataclass(frozen=True)
