@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 STAMP := .venv/installed
 
-.PHONY: demo test lint bench
+.PHONY: demo test lint bench lock sbom
 .DEFAULT_GOAL := test
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
@@ -29,3 +29,16 @@ lint: $(STAMP)
 NAME ?= crafting
 bench: $(STAMP)
 	$(PY) -m experiments.bench $(NAME) --quick
+
+# requirements.lock: every version in constraints.txt and every package below it, with the hashes of its files,
+# for all platforms. constraints.txt says which versions; change it first. The install above does not use the lock.
+lock: $(STAMP)
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[lock]'
+	$(PY) -m uv pip compile --quiet setup.cfg --all-extras --universal --python-version 3.11 \
+	  --constraint constraints.txt --generate-hashes --no-annotate --no-emit-find-links \
+	  --custom-compile-command 'make lock' --output-file requirements.lock
+
+# sbom.json: what is installed in .venv, with versions and licences, as CycloneDX.
+sbom: $(STAMP)
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[lock]'
+	$(PY) -m cyclonedx_py environment --output-reproducible --output-file sbom.json $(PY)

@@ -15,8 +15,8 @@ from facecrafter.metrics.image_metric import ImageMetric
 class Lpips(nn.Module, ImageMetric):
     """LPIPS on AlexNet (Zhang et al. 2018, v0.1), (N, 3, H, W) twice in [0, 1] -> distances (N,).
 
-    This is the only place that uses the lpips package, which is no longer maintained. The calibrated linear
-    layers come with it; the backbone's weights are the user's to bring, and nothing is ever downloaded.
+    The calibrated linear layers come with the implementation (`calibrated`); the backbone's weights are the
+    user's to bring, and nothing is ever downloaded.
 
     Args:
         backbone_weights: a state dict of torchvision's AlexNet trained on ImageNet
@@ -40,15 +40,26 @@ class Lpips(nn.Module, ImageMetric):
             raise FileNotFoundError(
                 f"no AlexNet weights at {backbone_weights}; name the file or leave LPIPS out"
             )
-        self.distance = lpips.LPIPS(net="alex", pretrained=False, pnet_rand=True, verbose=False)
-        calibration = Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth"
-        self.distance.load_state_dict(_load(calibration), strict=False)
+        self.distance = calibrated()
         _load_backbone(self.distance.net, Path(backbone_weights))
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor, references: Tensor) -> Tensor:
         distances: Tensor = self.distance(images, references, normalize=True)
         return distances.reshape(-1)
+
+
+def calibrated() -> nn.Module:
+    """LPIPS with its calibrated layers and, as `net`, an AlexNet that still has to be given its weights.
+
+    This is the only place that uses the lpips package, which is prescribed and no longer maintained. Another
+    implementation that gives the same figures, as a test shows, is in torchmetrics, which is maintained:
+    `return torchmetrics.functional.image.lpips._NoTrainLpips(net="alex", pnet_rand=True)` exchanges it.
+    """
+    distance: nn.Module = lpips.LPIPS(net="alex", pretrained=False, pnet_rand=True, verbose=False)
+    calibration = Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth"
+    distance.load_state_dict(_load(calibration), strict=False)
+    return distance
 
 
 def _load(file: Path) -> dict[str, Tensor]:
