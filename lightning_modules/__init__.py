@@ -10,6 +10,7 @@ from lightning_modules.attackers.tuned_prior import TunedPrior
 from lightning_modules.defences.adversarial_learning import AdversarialLearning
 from lightning_modules.defences.base import Defence, Undefended
 from lightning_modules.defences.crafter import Crafter, CrafterZ, PublishedCrafter
+from lightning_modules.defences.decoy import Decoy
 from lightning_modules.defences.disco import Disco
 from lightning_modules.defences.image_space import Fawkes, LowKey
 from lightning_modules.defences.manifold import Manifold
@@ -28,6 +29,7 @@ __all__ = [
     "Crafter",
     "CrafterZ",
     "Decoder",
+    "Decoy",
     "Defence",
     "Disco",
     "EmbeddingOracle",

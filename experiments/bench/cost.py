@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from experiments.bench.iterations import ITERATIONS, Batch, Seconds, engine_iteration, published_iteration
 from experiments.bench.timing import Row, Stopwatch
-from facecrafter.crafter.crafting import InnerProblem
 from facecrafter.crafter.critic import CriticTraining
+from facecrafter.crafter.inversion import InnerProblem
 from facecrafter.crafter.reference import PUBLISHED_PRODUCTS, RestartedInversion
 
 PARTS, RARE_PARTS = 13, 3

@@ -14,10 +14,10 @@ from dataclasses import replace
 import torch
 
 from experiments.bench.timing import Action
-from facecrafter.crafter.crafting import FeatureCrafting, InnerProblem
+from facecrafter.crafter.crafting import FeatureCrafting
 from facecrafter.crafter.critic import CriticTraining
 from facecrafter.crafter.implicit import implicit_gradient, normal_matrix
-from facecrafter.crafter.inversion import AttackerModel, gauss_newton_step, invert
+from facecrafter.crafter.inversion import AttackerModel, InnerProblem, gauss_newton_step, invert
 from facecrafter.crafter.reference import (
     PUBLISHED_CRITIC,
     PUBLISHED_PRODUCTS,

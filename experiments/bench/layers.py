@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from experiments.bench.timing import Action
-from facecrafter.crafter.crafting import InnerProblem
 from facecrafter.crafter.critic import CriticTraining, FreshCritic
 from facecrafter.crafter.implicit import ConjugateGradient
-from facecrafter.crafter.inversion import AttackerModel
+from facecrafter.crafter.inversion import AttackerModel, InnerProblem
 from facecrafter.crafter.jacobian import Linearizer
 from facecrafter.nets.critic import Critic
 from facecrafter.nets.generator import Generator1

@@ -16,6 +16,7 @@ from facecrafter.crafter.reference import SQUARED, UNSQUARED, PublishedCrafting
 from facecrafter.precision import Precision
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers.amortizer import Amortizer
+from lightning_modules.attackers.decoder import Decoder
 from lightning_modules.attackers.prior import Prior
 from lightning_modules.defences.base import Defence
 
@@ -64,6 +65,7 @@ class Crafter(CraftingDefence):
     Args:
         target: artifact folder of the target network.
         prior: artifact folder of the generator G of the simulated attacker.
+        decoder: artifact folder of a decoder, for an inner attacker who has one (`OwnDecoder`).
         iterations: of the while loop, at most.
         tolerance: stop when the root mean square of the last update of F falls below it; 0 runs all
             iterations.
@@ -77,6 +79,7 @@ class Crafter(CraftingDefence):
         self,
         target: str,
         prior: str,
+        decoder: str | None = None,
         iterations: int = 40,
         tolerance: float = 0.0,
         precision: Precision = "auto",
@@ -88,7 +91,8 @@ class Crafter(CraftingDefence):
         self.tolerance = tolerance
         loaded = load_artifact(prior, Prior)
         model = AttackerModel(self.encoder, loaded.network, precision)
-        self.crafting = FeatureCrafting(model, loaded.image_size, **crafting)
+        own = load_artifact(decoder, Decoder).network if decoder else None
+        self.crafting = FeatureCrafting(model, loaded.image_size, head=self.head, decoder=own, **crafting)
 
     def finished(self, state: Any) -> bool:
         return super().finished(state) or state.change < self.tolerance

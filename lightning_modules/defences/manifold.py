@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from facecrafter.crafter.crafting import InnerProblem, fresh_response
-from facecrafter.crafter.inversion import AttackerModel
-from facecrafter.crafter.release import OnManifold
+from facecrafter.crafter.inversion import AttackerModel, InnerProblem, fresh_response
+from facecrafter.crafter.release import Crafted, OnManifold
 from facecrafter.precision import Precision
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers.prior import Prior
@@ -47,4 +46,5 @@ class Manifold(Defence):
     def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
         self.model.to(images.device)
         raw = self.model.encoder(images)
-        return self.release(raw, fresh_response(self.model, raw, self.inner, rng), self.model)
+        z = fresh_response(self.model, raw, self.inner, rng)
+        return self.release(Crafted(raw, raw, z, self.model))

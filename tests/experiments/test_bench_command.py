@@ -10,8 +10,8 @@ from conftest import Command
 from experiments.bench import __main__ as bench
 from experiments.bench import cost as bench_cost
 from experiments.bench.iterations import ITERATIONS, engine_iteration
-from facecrafter.crafter.crafting import InnerProblem
 from facecrafter.crafter.critic import CriticTraining
+from facecrafter.crafter.inversion import InnerProblem
 
 CASES = [["resnet18", 32, 8, 2, 1, True], ["vgg16", 32, 8, 1, 1]]
 SIZES = {"cost": {"cases": CASES, "width": 4}}

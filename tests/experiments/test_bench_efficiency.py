@@ -12,10 +12,10 @@ from experiments.bench.efficiency import Measured, Sizes, rows
 from experiments.bench.layers import CRITIC_STEP, FORWARD, JVP, VJP, WHOLE, Task, calls
 from experiments.bench.timing import Row, tables
 from experiments.bench.work import Product, Work
-from facecrafter.crafter.crafting import FeatureCrafting, InnerProblem
+from facecrafter.crafter.crafting import FeatureCrafting
 from facecrafter.crafter.critic import CriticTraining
 from facecrafter.crafter.health import HealthCheck
-from facecrafter.crafter.inversion import AttackerModel, Response
+from facecrafter.crafter.inversion import AttackerModel, InnerProblem, Response
 from facecrafter.crafter.jacobian import Linearization
 from facecrafter.nets.generator import Generator1
 from facecrafter.nets.target import resnet18

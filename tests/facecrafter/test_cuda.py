@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from facecrafter.attacks import BlackBox, Hybrid, Progressive, WhiteBox
-from facecrafter.crafter.crafting import FeatureCrafting, InnerProblem
+from facecrafter.crafter.crafting import FeatureCrafting
 from facecrafter.crafter.crafting_z import LatentCrafting
 from facecrafter.crafter.critic import CriticTraining
-from facecrafter.crafter.inversion import AttackerModel
+from facecrafter.crafter.inversion import AttackerModel, InnerProblem
 from facecrafter.crafter.reference import PublishedCrafting, RestartedInversion
 from facecrafter.nets.decoder import Decoder
 from facecrafter.nets.generator import Generator1

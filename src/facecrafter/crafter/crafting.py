@@ -4,40 +4,37 @@
 while loop. All losses are per image: L_u = ‖F − Enc(x)‖²/n with n elements of a feature, L_p = −D(G(z*)); so
 a feature's gradient does not depend on how many others are in its batch. Only the critic sees the batch: it
 is the distribution.
+
+Its parts may be exchanged: what L_u measures, whom a face is drawn to, who attacks inside, how F moves, and
+what of it is released. By default all are those of the paper.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from facecrafter.crafter.attackers import InnerAttacker, Opponent, Scene
+from facecrafter.crafter.batch import not_finite, open_batch
 from facecrafter.crafter.critic import CriticTraining, FreshCritic
 from facecrafter.crafter.health import HealthCheck
 from facecrafter.crafter.implicit import ConjugateGradient, Solver, implicit_gradient
-from facecrafter.crafter.inversion import AttackerModel, Response, gauss_newton_step, invert, squared_distance
-from facecrafter.crafter.release import OnManifold
-
-
-@dataclass(frozen=True)
-class InnerProblem:
-    """Line 3: how z* follows F. Warm-started: one damped Gauss-Newton step for every change of F.
-
-    Args:
-        first: Levenberg-Marquardt iterations of the first inversion.
-        starts: random starts of an inversion; each image keeps its best.
-        refresh: every so many iterations, invert afresh from random starts and keep the better z* of each
-            image; 0 never.
-        steps: conjugate-gradient steps of a Gauss-Newton step.
-        damping: μ of the Gauss-Newton step between two iterations.
-    """
-
-    first: int = 15
-    starts: int = 2
-    refresh: int = 50
-    steps: int = 3
-    damping: float = 20.0
+from facecrafter.crafter.inversion import (
+    AttackerModel,
+    InnerProblem,
+    Response,
+    fresh_response,
+    gauss_newton_step,
+    squared_distance,
+)
+from facecrafter.crafter.release import Crafted, Release
+from facecrafter.crafter.target import KeyedFaces
+from facecrafter.crafter.update import AdamSteps, Stepper, Update
+from facecrafter.crafter.utility import CostOfFeatures, FeatureDistance, Utility
 
 
 @dataclass
@@ -48,8 +45,11 @@ class CraftingState:
     features: Tensor  # F
     z: Tensor  # z* (N, d)
     critic: FreshCritic
-    optimizer: torch.optim.Optimizer  # of F
+    move: Stepper  # of F
+    utility: CostOfFeatures  # L_u
     rng: torch.Generator
+    wanted: Tensor | None = None  # x_r (N, 3, H, W), where each image is drawn to a face of its own
+    others: Sequence[tuple[Opponent, FreshCritic]] = ()  # inner attackers beside the search for z*
     iteration: int = 0
     change: float = field(default=float("inf"))  # root mean square of the last update of F
 
@@ -61,12 +61,21 @@ class FeatureCrafting:
         model: φ = Enc∘G of the simulated attacker.
         image_size: H = W of its images.
         beta: β, the weight of L_u against L_p: large is useful, small is private.
-        learning_rate: of Adam on F (flr).
+        learning_rate: η of the steps of F (flr).
         solver: of the implicit gradient's linear system (Algorithm 2 is `NeumannSeries`).
         inner: how z* follows F.
         critic: how the critic is trained. It computes in bfloat16 where the Jacobian products of `model` do.
         health: when to compare the implicit gradient with a near-exact one.
         release: what of F leaves the device; default: all of it, as published.
+        utility: what L_u measures; default: the distance of the features, as published.
+        target: whom faces are drawn to beside the batch's average; default: nobody, as published.
+        attackers: inner attackers beside the search for z*, each with a critic of its own.
+        combine: with several attackers, the gradient of F is the `mean` of theirs, or for each image that of
+            the `worst`: the one whose image is furthest from average, D(average) − D(x̂), the pull to its own
+            face included.
+        update: how F follows its gradient; default: Adam, as published.
+        head: f, the public head behind the split, for parts that look at its layers.
+        decoder: features -> images, for an inner attacker with a decoder.
     """
 
     def __init__(
@@ -79,7 +88,14 @@ class FeatureCrafting:
         inner: InnerProblem | None = None,
         critic: CriticTraining | None = None,
         health: HealthCheck | None = None,
-        release: OnManifold | None = None,
+        release: Release | None = None,
+        utility: Utility | None = None,
+        target: KeyedFaces | None = None,
+        attackers: Sequence[InnerAttacker] = (),
+        combine: Literal["mean", "worst"] = "mean",
+        update: Update | None = None,
+        head: nn.Module | None = None,
+        decoder: nn.Module | None = None,
     ) -> None:
         if beta < 0:
             raise ValueError(f"beta must not be negative, got {beta}")
@@ -92,13 +108,23 @@ class FeatureCrafting:
         self.critic = critic or CriticTraining()
         self.health = health or HealthCheck()
         self.release = release
+        self.utility = utility or FeatureDistance()
+        self.target = target
+        self.attackers = attackers
+        self.combine = combine
+        self.update = update or AdamSteps()
+        self.head = head
+        self.decoder = decoder
 
     def start(self, images: Tensor, rng: torch.Generator) -> CraftingState:
-        """Line 1, the first z* of line 3, and the critic's warm-up. images (N, 3, H, W) in [0, 1]."""
+        """Line 1, the first z* of line 3, and the critics' warm-up. images (N, 3, H, W) in [0, 1]."""
         raw, z, critic = open_batch(self.model, images, self.inner, self.critic, rng)
         features = raw.clone()
-        optimizer = torch.optim.Adam([features], self.learning_rate, fused=True)
-        return CraftingState(raw, features, z, critic, optimizer, rng)
+        wanted = self._wanted(images)
+        scene = Scene(self.model, raw, z, critic.average_faces, wanted, self.inner, self.decoder)
+        others = [self._meet(attacker(scene), raw, rng) for attacker in self.attackers]
+        move, utility = self.update(features, self.learning_rate), self.utility(raw, self.head)
+        return CraftingState(raw, features, z, critic, move, utility, rng, wanted, others)
 
     def step(self, state: CraftingState) -> dict[str, float]:
         """Lines 3 to 13. Moves the state on; returns losses and the solver's health at the point it left.
@@ -109,36 +135,80 @@ class FeatureCrafting:
             self._refresh(state)
         at = self.model(state.z)  # line 3: z* was moved with F at the end of the last step
         state.critic.train(at.images, self.critic.steps)  # lines 4-9
-        scores, grad_images = state.critic.privacy(at.images)  # line 10
+        scores, grad_images, pull = self._privacy(state.critic, at.images, state.wanted)  # line 10
         # L_p reads the image alone, so ∂L_p/∂z* comes back through G, and only the inner problem through φ.
         implicit = implicit_gradient(at.d_phi, at.d_generator.vjp(grad_images), self.solver)  # line 11
-        # In closed form. The unsquared norm of Eq. 6 has no gradient at F = Enc(x), where every batch starts.
-        deviation = state.features - state.raw
-        grad_utility = 2 * deviation / deviation[0].numel()
+        cost = state.utility(state.features)
         metrics = self._metrics(state, at, scores, implicit.residual)
+        metrics["utility_loss"] = cost.loss.mean().item()
         if self.health.due(state.iteration):
             metrics |= self.health(
                 self.model, state.features, state.z, grad_images, implicit.gradient, self.solver.ridge
             )
-        gradient = implicit.gradient + self.beta * grad_utility  # line 12
+        privacy = implicit.gradient
+        if state.others:
+            privacy = self._against_all(state, state.critic.average_score() - scores + pull, privacy)
+        gradient = privacy + self.beta * cost.gradient  # line 12
         if not torch.isfinite(gradient).all():
             where = f"the gradient of F is not finite at iteration {state.iteration}"
             raise ArithmeticError(f"{where}: {_cause(state, scores)}")
-        self._update(state, gradient)  # line 13
+        self._update(state, gradient, at)  # line 13
         # Line 3 of the next iteration: the response follows F, in the linearisation at hand.
         residual = state.features - at.features
         state.z = state.z + gauss_newton_step(at.d_phi, residual, self.inner.damping, self.inner.steps)
+        for opponent, _ in state.others:
+            opponent.follow(state.features)
         state.iteration += 1
         return metrics
 
     def released(self, state: CraftingState) -> Tensor:
         """What leaves the device (N, C, h, w): F, or what `release` makes of it."""
-        return self.release(state.features, state.z, self.model) if self.release else state.features
+        if self.release is None:
+            return state.features
+        return self.release(Crafted(state.raw, state.features, state.z, self.model, self.head))
 
-    def _update(self, state: CraftingState, gradient: Tensor) -> None:
+    def _wanted(self, images: Tensor) -> Tensor | None:
+        """The faces that the target draws the images to."""
+        if self.target is None:
+            return None
+        with torch.no_grad():
+            faces: Tensor = self.model.generator(self.target.latents(images, self.model.latent_dim))
+        return faces
+
+    def _meet(self, opponent: Opponent, raw: Tensor, rng: torch.Generator) -> tuple[Opponent, FreshCritic]:
+        """An inner attacker with its critic, warmed up."""
+        critic = FreshCritic(self.critic, opponent.average, rng, self.model.dtype)
+        if self.critic.warmup:
+            critic.train(opponent.look(raw).images, self.critic.warmup)
+        return opponent, critic
+
+    def _privacy(
+        self, critic: FreshCritic, images: Tensor, wanted: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The scores D (N,), ∂L_p/∂x̂ (N, 3, H, W), and what the target adds to L_p (N,)."""
+        scores, gradient = critic.privacy(images)
+        if self.target is None or wanted is None:
+            return scores, gradient, torch.zeros_like(scores)
+        pull = self.target(images, wanted)
+        return scores, gradient + pull.gradient, pull.loss
+
+    def _against_all(self, state: CraftingState, gap: Tensor, gradient: Tensor) -> Tensor:
+        """∂L_p/∂F over all attackers, given the gap (N,) and the gradient of the search for z*."""
+        gaps, gradients = [gap], [gradient]
+        for opponent, critic in state.others:
+            look = opponent.look(state.features)
+            critic.train(look.images, self.critic.steps)
+            scores, grad_images, pull = self._privacy(critic, look.images, opponent.wanted)
+            gaps.append(critic.average_score() - scores + pull)
+            gradients.append(look.gradient(grad_images))
+        every = torch.stack(gradients)
+        if self.combine == "mean":
+            return every.mean(dim=0)
+        return every[torch.stack(gaps).argmax(dim=0), torch.arange(len(gap), device=gap.device)]
+
+    def _update(self, state: CraftingState, gradient: Tensor, at: Response) -> None:
         before = state.features.clone()
-        state.features.grad = gradient
-        state.optimizer.step()
+        state.move(gradient, at.d_phi)
         state.change = (state.features - before).square().mean().sqrt().item()
 
     def _metrics(
@@ -147,10 +217,8 @@ class FeatureCrafting:
         missing = state.features - at.features
         # Lemma 1 holds where ∂L_inv/∂z = 0: this says how far z* is from such a point.
         slope = 2 * at.d_phi.vjp(missing).norm(dim=1)  # ‖∂L_inv/∂z‖
-        utility = (state.features - state.raw).square().flatten(1).mean(dim=1)
         return {
             "privacy_loss": -scores.mean().item(),
-            "utility_loss": utility.mean().item(),
             "emd": state.critic.average_score() - scores.mean().item(),
             "gradient_penalty": state.critic.penalty,
             "inversion_loss": squared_distance(state.features, at.features).mean().item(),
@@ -167,57 +235,9 @@ class FeatureCrafting:
         state.z = torch.where(better[:, None], fresh, state.z)
 
 
-def open_batch(
-    model: AttackerModel,
-    images: Tensor,
-    inner: InnerProblem,
-    training: CriticTraining,
-    rng: torch.Generator,
-) -> tuple[Tensor, Tensor, FreshCritic]:
-    """What Algorithms 1 and 3 begin with: Enc(x), its best response, and a critic after its warm-up.
-
-    The model goes where the images are. A batch may hold any number of them; a critic of more takes all.
-
-    Raises:
-        ValueError: there are no images, or one of them or its feature is not finite; says which.
-    """
-    if len(images) == 0:
-        raise ValueError("a batch needs at least one image to protect")
-    if bad := _not_finite(images):
-        raise ValueError(f"images {bad} of the batch are not finite: leave them out")
-    model.to(images.device)
-    # A seed fixes the result through this order of draws: average faces, starts, the critic and its batches.
-    with torch.no_grad():
-        raw = model.encoder(images)
-        # z_avg of line 7. Line 6 samples its mini-batches from these: drawn once and kept.
-        average = model.generator(model.latents(raw, rng))
-    if bad := _not_finite(raw):
-        raise ValueError(f"the features of images {bad} of the batch are not finite: train the encoder again")
-    z = fresh_response(model, raw, inner, rng)
-    critic = FreshCritic(training, average, rng, model.dtype)
-    if training.warmup:
-        critic.train(model(z).images, training.warmup)
-    return raw, z, critic
-
-
-def fresh_response(
-    model: AttackerModel, features: Tensor, inner: InnerProblem, rng: torch.Generator
-) -> Tensor:
-    """The better of `inner.starts` inversions from random latents, for each image."""
-    starts = [model.latents(features, rng) for _ in range(inner.starts)]
-    tries = [invert(model, features, start, inner.first, inner.steps) for start in starts]
-    best = torch.stack([tried.loss for tried in tries]).argmin(dim=0)
-    return torch.stack([tried.z for tried in tries])[best, torch.arange(len(best), device=best.device)]
-
-
-def _not_finite(values: Tensor) -> list[int]:
-    """The images of the batch of which some of the values (N, ...) are not finite."""
-    return [number for number, own in enumerate(values) if not torch.isfinite(own).all()]
-
-
 def _cause(state: CraftingState, scores: Tensor) -> str:
     """Which part of a step was the first that is not finite, and what helps."""
-    if bad := _not_finite(state.z):
+    if bad := not_finite(state.z):
         return f"z* of images {bad} of the batch is not; raise inner.damping or lower learning_rate"
     if not torch.isfinite(scores).all():
         return "the critic's scores are not; lower critic.learning_rate"

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from facecrafter.crafter.crafting import InnerProblem, open_batch
+from facecrafter.crafter.batch import open_batch
 from facecrafter.crafter.critic import CriticTraining, FreshCritic
-from facecrafter.crafter.inversion import AttackerModel, Response
+from facecrafter.crafter.inversion import AttackerModel, InnerProblem, Response
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -117,6 +118,26 @@ class AttackerModel:
         return Response(images, features, d_generator, d_encoder @ d_generator)
 
 
+@dataclass(frozen=True)
+class InnerProblem:
+    """Line 3: how z* follows F. Warm-started: one damped Gauss-Newton step for every change of F.
+
+    Args:
+        first: Levenberg-Marquardt iterations of the first inversion.
+        starts: random starts of an inversion; each image keeps its best.
+        refresh: every so many iterations, invert afresh from random starts and keep the better z* of each
+            image; 0 never.
+        steps: conjugate-gradient steps of a Gauss-Newton step.
+        damping: μ of the Gauss-Newton step between two iterations.
+    """
+
+    first: int = 15
+    starts: int = 2
+    refresh: int = 50
+    steps: int = 3
+    damping: float = 20.0
+
+
 class Inversion(NamedTuple):
     """z* (N, d) and the inversion loss ‖F − φ(z*)‖² (N,) there."""
 
@@ -191,3 +212,13 @@ def gauss_newton_step(d_phi: Linearization, residual: Tensor, damping: float | T
     # μ may differ between samples and the solver's damping is one number, so μ goes into the matrix.
     solver = ConjugateGradient(damping=0.0, steps=steps)
     return solver(lambda v: matrix(v) + damping * v, d_phi.vjp(residual)).x
+
+
+def fresh_response(
+    model: AttackerModel, features: Tensor, inner: InnerProblem, rng: torch.Generator
+) -> Tensor:
+    """The better of `inner.starts` inversions from random latents, for each image."""
+    starts = [model.latents(features, rng) for _ in range(inner.starts)]
+    tries = [invert(model, features, start, inner.first, inner.steps) for start in starts]
+    best = torch.stack([tried.loss for tried in tries]).argmin(dim=0)
+    return torch.stack([tried.z for tried in tries])[best, torch.arange(len(best), device=best.device)]

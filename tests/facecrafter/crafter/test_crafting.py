@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facecrafter.crafter.crafting import FeatureCrafting, InnerProblem
+from facecrafter.crafter.crafting import FeatureCrafting
 from facecrafter.crafter.critic import CriticTraining
 from facecrafter.crafter.implicit import ConjugateGradient, NeumannSeries
-from facecrafter.crafter.inversion import AttackerModel
+from facecrafter.crafter.inversion import AttackerModel, InnerProblem
 from facecrafter.nets.generator import Generator1
 from facecrafter.nets.target import resnet18
 

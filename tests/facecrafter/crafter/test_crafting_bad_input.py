@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facecrafter.crafter.crafting import CraftingState, FeatureCrafting, InnerProblem
+from facecrafter.crafter.crafting import CraftingState, FeatureCrafting
 from facecrafter.crafter.critic import CriticTraining
 from facecrafter.crafter.health import HealthCheck
 from facecrafter.crafter.implicit import Solution
-from facecrafter.crafter.inversion import AttackerModel, invert
+from facecrafter.crafter.inversion import AttackerModel, InnerProblem, invert
 from facecrafter.nets.generator import Generator1
 from facecrafter.nets.target import resnet18
 
@@ -83,9 +83,8 @@ def test_an_image_alone_has_the_gradient_that_it_has_in_a_full_batch(model: Atta
     together = begin(crafting, some_images(3))
     raw, z = together.raw[2:], together.z[2:]
     features = raw.clone()
-    alone = CraftingState(
-        raw, features, z, together.critic, torch.optim.Adam([features], 0.05, fused=True), together.rng
-    )
+    move, utility = crafting.update(features, 0.05), crafting.utility(raw, None)
+    alone = CraftingState(raw, features, z, together.critic, move, utility, together.rng)
     crafting.step(together)
     crafting.step(alone)
     torch.testing.assert_close(alone.features.grad, together.features.grad[2:], rtol=1e-3, atol=1e-6)

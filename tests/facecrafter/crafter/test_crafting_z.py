@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facecrafter.crafter.crafting import InnerProblem
 from facecrafter.crafter.crafting_z import LatentCrafting, LatentState
 from facecrafter.crafter.critic import CriticTraining
-from facecrafter.crafter.inversion import AttackerModel, squared_distance
+from facecrafter.crafter.inversion import AttackerModel, InnerProblem, squared_distance
 from facecrafter.nets.generator import Generator1
 from facecrafter.nets.target import resnet18
 from facecrafter.store import encoder_hash

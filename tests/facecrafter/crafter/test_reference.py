@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facecrafter.crafter.crafting import FeatureCrafting, InnerProblem
+from facecrafter.crafter.crafting import FeatureCrafting
 from facecrafter.crafter.critic import CriticTraining
 from facecrafter.crafter.implicit import NeumannSeries, implicit_gradient
-from facecrafter.crafter.inversion import AttackerModel, squared_distance
+from facecrafter.crafter.inversion import AttackerModel, InnerProblem, squared_distance
 from facecrafter.crafter.reference import (
     PUBLISHED_CRITIC,
     SQUARED,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from facecrafter.crafter.crafting import FeatureCrafting, InnerProblem
+from facecrafter.crafter.crafting import FeatureCrafting
 from facecrafter.crafter.critic import CriticTraining
-from facecrafter.crafter.inversion import AttackerModel
-from facecrafter.crafter.release import OnManifold
+from facecrafter.crafter.inversion import AttackerModel, InnerProblem
+from facecrafter.crafter.release import Crafted, DownToFloor, OnManifold
 from facecrafter.nets.generator import Generator1
 from facecrafter.nets.target import resnet18
 
@@ -23,10 +23,14 @@ def latents(seed: int) -> torch.Tensor:
     return torch.randn(3, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def put(release: OnManifold, features: torch.Tensor, z: torch.Tensor, model: AttackerModel) -> torch.Tensor:
+    return release(Crafted(features, features, z, model))
+
+
 def test_a_feature_that_the_prior_can_express_is_released_as_it_is(model: AttackerModel) -> None:
     z, near = latents(1), latents(1) + 1e-2 * latents(2)
     features = model(z).features
-    released = OnManifold(iterations=30)(features, near, model)
+    released = put(OnManifold(iterations=30), features, near, model)
     assert (released - features).norm() < 0.01 * (model(near).features - features).norm()
 
 
@@ -35,10 +39,10 @@ def test_what_the_prior_cannot_express_stays_on_the_device(model: AttackerModel)
     z = latents(1)
     noise = torch.randn(model(z).features.shape, generator=torch.Generator().manual_seed(3)).double()
     features = model(z).features + 0.05 * noise
-    released = OnManifold(iterations=60)(features, z, model)
-    best = OnManifold(iterations=60)(released, z, model)  # it lies on the manifold: it is its own release
+    released = put(OnManifold(iterations=60), features, z, model)
+    best = put(OnManifold(iterations=60), released, z, model)  # on the manifold: its own release
     assert (best - released).norm() < 1e-3 * (features - released).norm()
-    nearer = [OnManifold(iterations=60)(features, z + 1e-3 * latents(seed), model) for seed in (4, 5)]
+    nearer = [put(OnManifold(iterations=60), features, z + 1e-3 * latents(seed), model) for seed in (4, 5)]
     distance = (features - released).square().sum()
     for other in nearer:
         assert (features - other).square().sum() >= distance * (1 - 1e-4)
@@ -47,8 +51,8 @@ def test_what_the_prior_cannot_express_stays_on_the_device(model: AttackerModel)
 @pytest.mark.parametrize("alpha", [0.25, 1.0])
 def test_alpha_is_the_share_of_the_residual(model: AttackerModel, alpha: float) -> None:
     z, features = latents(1), model(latents(2)).features
-    on = OnManifold(0.0)(features, z, model)
-    torch.testing.assert_close(OnManifold(alpha)(features, z, model), on + alpha * (features - on))
+    on = put(OnManifold(0.0), features, z, model)
+    torch.testing.assert_close(put(OnManifold(alpha), features, z, model), on + alpha * (features - on))
 
 
 @pytest.mark.parametrize("wrong", [{"alpha": -0.1}, {"alpha": 1.1}, {"iterations": 0}])
@@ -76,5 +80,40 @@ def test_crafting_may_end_on_the_manifold() -> None:
             crafting.step(state)
         released[release is not None] = crafting.released(state)
     assert torch.equal(released[False], state.features)
-    torch.testing.assert_close(released[True], OnManifold(iterations=8)(state.features, state.z, model))
+    torch.testing.assert_close(released[True], put(OnManifold(iterations=8), state.features, state.z, model))
     assert not torch.allclose(released[True], released[False])
+
+
+@pytest.fixture(scope="module")
+def head() -> torch.nn.Module:
+    torch.manual_seed(2)
+    return torch.nn.Sequential(torch.nn.AvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(256, 5)).double()
+
+
+@pytest.mark.parametrize("layer", ["1", "logits"])
+def test_down_to_the_floor_the_cloud_reads_what_it_read(
+    model: AttackerModel, head: torch.nn.Module, layer: str
+) -> None:
+    raw, z = model(latents(1)).features, latents(2)
+    released = DownToFloor(layer)(Crafted(raw, raw, z, model, head))
+    decoy = model.encoder(model.generator(z))
+    assert (head(released) - head(raw)).norm() < 1e-2 * (head(decoy) - head(raw)).norm()
+
+
+def test_down_to_the_floor_nothing_else_of_the_face_is_left(
+    model: AttackerModel, head: torch.nn.Module
+) -> None:
+    """Two faces of which the layer reads the same have the same release, whatever else they differ in."""
+    raw = model(latents(1)).features
+    unread = torch.randn(raw.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    unread = unread - torch.nn.functional.interpolate(head[0](unread), scale_factor=4)
+    one, other = (
+        DownToFloor("logits")(Crafted(face, face, latents(2), model, head)) for face in (raw, raw + unread)
+    )
+    torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+
+
+def test_down_to_the_floor_needs_the_head(model: AttackerModel) -> None:
+    raw = model(latents(1)).features
+    with pytest.raises(ValueError, match="public head"):
+        DownToFloor()(Crafted(raw, raw, latents(2), model))

@@ -9,8 +9,9 @@ import torch
 import yaml
 from torch import Tensor
 
-from facecrafter.crafter.crafting import CriticTraining, InnerProblem
+from facecrafter.crafter.crafting import CriticTraining
 from facecrafter.crafter.implicit import NeumannSeries
+from facecrafter.crafter.inversion import InnerProblem
 from facecrafter.store import encoder_hash
 from lightning_modules import Crafter, Defence, Prior, TargetNetwork, Undefended
 from lightning_modules.artifacts import load_artifact

@@ -8,8 +8,8 @@ import pytest
 import torch
 from toy_rivals import artifact
 
-from facecrafter.crafter.crafting import InnerProblem
 from facecrafter.crafter.critic import CriticTraining
+from facecrafter.crafter.inversion import InnerProblem
 from facecrafter.store import encoder_hash
 from lightning_modules import CrafterZ, Prior, TargetNetwork
 

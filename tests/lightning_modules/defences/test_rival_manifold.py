@@ -8,8 +8,7 @@ import pytest
 import torch
 from toy_rivals import artifact
 
-from facecrafter.crafter.crafting import InnerProblem
-from facecrafter.crafter.inversion import AttackerModel, invert
+from facecrafter.crafter.inversion import AttackerModel, InnerProblem, invert
 from lightning_modules import Manifold, Prior, TargetNetwork
 
 PRIOR = {"latent_dim": 8, "image_size": 32, "width": 4, "critic_width": 4}

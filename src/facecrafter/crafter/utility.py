@@ -1,0 +1,88 @@
+"""What a crafted feature pays for: its distance from Enc(x), or that of what the cloud makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from facecrafter.crafter.layers import HIDDEN, public_layer
+
+
+class Cost(NamedTuple):
+    """A loss of each image (N,), and its gradient in what it is a loss of (N, ...)."""
+
+    loss: Tensor
+    gradient: Tensor
+
+
+CostOfFeatures = Callable[[Tensor], Cost]
+
+
+class Utility(Protocol):
+    """How L_u is measured."""
+
+    def __call__(self, raw: Tensor, head: nn.Module | None) -> CostOfFeatures:
+        """L_u as a function of F (N, C, h, w), for the raw features Enc(x) and the public head f."""
+        ...
+
+
+class FeatureDistance:
+    """L_u = ‖F − Enc(x)‖² / n per image, n elements of a feature: every direction costs alike (Eq. 6)."""
+
+    def __call__(self, raw: Tensor, head: nn.Module | None = None) -> CostOfFeatures:
+        def cost(features: Tensor) -> Cost:
+            # In closed form. The unsquared norm of Eq. 6 has no gradient at F = Enc(x), where a batch starts.
+            deviation = features - raw
+            return Cost(deviation.square().flatten(1).mean(dim=1), 2 * deviation / deviation[0].numel())
+
+        return cost
+
+
+class PublicLayers:
+    """L_u = w₀·‖F − Enc(x)‖²/n + Σ_h w_h·‖h(F) − h(Enc(x))‖²/n_h per image, over layers h of the public head.
+
+    A move that the head does not see costs nothing, so that crafting pays for what the cloud reads. The later
+    the layer, the more may be crafted away, and the fewer other tasks the feature is good for.
+
+    Args:
+        layers: w_h by the layer's name, see `facecrafter.crafter.layers.public_layer`; n_h counts its
+            elements.
+        feature: w₀, of the distance of the feature itself.
+
+    Raises:
+        ValueError: a weight is negative, or none is positive.
+    """
+
+    def __init__(self, layers: Mapping[str, float] | None = None, feature: float = 0.0) -> None:
+        self.layers = dict(layers or {HIDDEN: 1.0})
+        self.feature = feature
+        weights = [feature, *self.layers.values()]
+        if min(weights) < 0 or max(weights) == 0:
+            raise ValueError(f"weights must not be negative, and one must be positive, got {weights}")
+
+    def __call__(self, raw: Tensor, head: nn.Module | None) -> CostOfFeatures:
+        if head is None:
+            raise ValueError("PublicLayers needs the public head f behind the split: pass it as `head`")
+        named = [(weight, public_layer(head, name)) for name, weight in self.layers.items() if weight]
+        read = [(weight, layer.to(raw.device)) for weight, layer in named]
+        with torch.no_grad():
+            wanted = [layer(raw) for _, layer in read]
+        distance = FeatureDistance()(raw)
+
+        def cost(features: Tensor) -> Cost:
+            own = distance(features)
+            point = features.detach().requires_grad_()
+            with torch.enable_grad():
+                loss = torch.stack(
+                    [
+                        weight * (layer(point) - target).square().flatten(1).mean(dim=1)
+                        for (weight, layer), target in zip(read, wanted, strict=True)
+                    ]
+                ).sum(dim=0)
+            (gradient,) = torch.autograd.grad(loss.sum(), point)
+            return Cost(self.feature * own.loss + loss.detach(), self.feature * own.gradient + gradient)
+
+        return cost
