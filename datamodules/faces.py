@@ -8,6 +8,7 @@ import logging
 import math
 import os
 from abc import abstractmethod
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -242,6 +243,22 @@ class FaceDataModule(pl.LightningDataModule):
         """The images of one role."""
         rows = self._rows(role)
         return self._dataset(rows, self._number[rows])
+
+    def labelled(self, attributes: list[str]) -> FaceDataModule:
+        """The same pictures in the same roles, with other attributes; set up.
+
+        Raises:
+            ValueError: the data has no such attribute, or not of every picture.
+        """
+        other = copy(self)
+        other.__dict__.pop("_planned", None)
+        other.attributes = attributes
+        other._open()
+        if list(other.splits.image) != list(self.splits.image):
+            raise ValueError(
+                f"some pictures have no label for {', '.join(attributes)}: name other attributes"
+            )
+        return other
 
     def training_faces(self, role: FitRole) -> FaceDataset:
         """The images of one role that are trained with: leaked private ones join the public ones, their

@@ -96,6 +96,7 @@ def run(
     prior: Path | None = None,
     metrics: list[ImageMetric] | None = None,
     lpips_weights: Path | None = None,
+    unseen: list[str] | None = None,
     seed: int = 0,
 ) -> None:
     """Measure and write everything into `output`.
@@ -114,7 +115,9 @@ def run(
         prior: artifact folder of the prior; without it epsilon is left empty.
         metrics: image metrics beside PSNR, SSIM, MS-SSIM and LPIPS; one with such a name takes its place.
         lpips_weights: state dict of torchvision's AlexNet; without it LPIPS is left empty.
-        seed: of the bootstrap and of the prior's samples.
+        unseen: attributes of the data that f was not trained for: a probe of them says what the features are
+            good for beyond f. The data itself must name those that f knows.
+        seed: of the bootstrap, of the prior's samples and of the images that a probe learns from.
     """
     # Everything named is opened before the data is read, so that what is wrong is said at once.
     check_labels(labels)
@@ -132,7 +135,7 @@ def run(
     data.prepare_data()
     data.setup("test")
     faces = Faces.of(data)
-    utility = read_utility(target, reader, protected, data, faces, seed)
+    utility = read_utility(target, reader, protected, data, faces, seed, unseen or [])
     write_table(output / "attributes.csv", utility.lines(data.attribute_names))
     if attacked is not None:
         restarts, judges = read_restarts(attacked, faces), enrol(loaded, data, faces, seed)

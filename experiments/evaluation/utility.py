@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from datamodules.datasets import FaceDataset
 from datamodules.faces import FaceDataModule
-from experiments.evaluation.batches import in_batches, of_photographs
+from experiments.evaluation.batches import BATCH, in_batches, of_photographs
 from experiments.evaluation.columns import Column, interval_columns
 from experiments.evaluation.faces import Faces, check_rows
-from facecrafter.metrics import Interval, clustered_aucs
+from facecrafter.metrics import Interval, LinearProbe, clustered_aucs
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defences.base import Defence
@@ -29,7 +30,17 @@ COLUMNS = (
         "higher is more useful.",
         interval=True,
     ),
+    Column(
+        "probe_auc",
+        "AUC of unknown tasks",
+        "Mean AUC over attributes that f never saw, 0.5 (chance) to 1, read from the protected features by a "
+        "linear probe trained on raw features of public people: what they are good for beyond the task that "
+        "was known when they were made; higher is more useful.",
+        interval=True,
+    ),
 )
+PROBED = 2000
+"""Public images that a probe learns from, at most: it solves a system of as many equations."""
 
 
 @dataclass
@@ -40,15 +51,19 @@ class Utility:
         mean: over the attributes.
         each: of each attribute.
         attributes: (N, A) in {0, 1}, of the images that were read.
+        unknown: the mean over attributes that f never saw, by a probe; None where nobody asked.
     """
 
     mean: Interval
     each: list[Interval]
     attributes: Tensor
+    unknown: Interval | None = None
 
-    def columns(self) -> dict[str, float]:
+    def columns(self) -> dict[str, float | None]:
         """Its columns of results.csv, `COLUMNS`."""
-        return interval_columns("auc", self.mean)
+        unasked = dict.fromkeys(("probe_auc", "probe_auc_lo", "probe_auc_hi"))
+        probed = interval_columns("probe_auc", self.unknown) if self.unknown else unasked
+        return {**interval_columns("auc", self.mean), **probed}
 
     def lines(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """The lines of attributes.csv: the AUC of each attribute, and how many of the images have it."""
@@ -86,6 +101,24 @@ def on_raw_features(head: HeadTraining, defence: Defence, held_out: FaceDataset,
     return Utility(*aucs, held_out.attributes)
 
 
+def unknown_tasks(
+    defence: Defence, store: TensorStore, data: FaceDataModule, faces: Faces, unseen: Sequence[str], seed: int
+) -> Interval:
+    """The mean AUC over the attributes `unseen` of a probe on the features that left the device.
+
+    It learns from raw features of public people: whoever comes with a new task has features of people who
+    agreed, and those of everybody else as they were released.
+    """
+    labelled = data.labelled(list(unseen))
+    public = labelled.faces("public")
+    chosen = torch.from_numpy(np.random.default_rng(seed).permutation(len(public))[:PROBED]).sort().values
+    raw = torch.cat([in_batches(defence.encoder, public.images(part)) for part in chosen.split(BATCH)])
+    probe = LinearProbe(raw, public.attributes[chosen])
+    released = store.load("row", "features")["features"]
+    truth = Faces.of(labelled).attributes
+    return clustered_aucs(probe(released.float()).float(), truth, faces.identities, seed)[0]
+
+
 def read_utility(
     defence: Defence,
     head: HeadTraining | None,
@@ -93,12 +126,16 @@ def read_utility(
     data: FaceDataModule,
     faces: Faces,
     seed: int,
+    unseen: Sequence[str] = (),
 ) -> Utility:
     """In the development scenario that of `head` on the raw public_val images; else that of the defence's own
-    head on the protected features of `faces`."""
-    if head is None:
-        return on_protected_features(defence, protected, faces, seed)
-    return on_raw_features(head, defence, data.faces("public_val"), seed)
+    head on the protected features of `faces`, and beside it that of a probe of the attributes `unseen`."""
+    if head is not None:
+        return on_raw_features(head, defence, data.faces("public_val"), seed)
+    read = on_protected_features(defence, protected, faces, seed)
+    if unseen:
+        read.unknown = unknown_tasks(defence, protected, data, faces, unseen, seed)
+    return read
 
 
 def load_head(folder: Path, defence: Path, encoder: torch.nn.Module) -> HeadTraining:

@@ -201,12 +201,14 @@ class Measure(Cost):
         lpips_weights: LPIPS's backbone.
         metrics: further image metrics, `class_path` and `init_args` each, of one's own too.
         head: in the development scenario the fit, a HeadTraining, that learns from protected features.
+        unseen: attributes that f is not trained for, which a probe reads.
     """
 
     prior: Text | None = None
     lpips_weights: Text | None = None
     metrics: list[ClassSection] = field(default_factory=list)
     head: Text | None = None
+    unseen: list[Text] = field(default_factory=list)
 
 
 @dataclass(config=KNOWN_KEYS)

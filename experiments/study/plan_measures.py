@@ -71,6 +71,7 @@ class Measures:
             "labels": labels,
             "seed": self.config.seed,
             **({"head": head} if head else {}),
+            **({"unseen": self.config.measure.unseen} if self.config.measure.unseen else {}),
         }
 
     @cached_property

@@ -8,7 +8,7 @@ from torch import Tensor
 from facecrafter.crafter.inversion import AttackerModel
 from facecrafter.crafter.layers import LOGITS
 from facecrafter.crafter.release import Crafted, DownToFloor
-from facecrafter.crafter.target import keyed_latents
+from facecrafter.crafter.towards import keyed_latents
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers.prior import Prior
 from lightning_modules.defences.base import Defence
@@ -27,7 +27,7 @@ class Decoy(Defence):
         prior: artifact folder of the generator G.
         layer: h; `logits`, `hidden`, or a number of parts of the head, see
             `facecrafter.crafter.layers.public_layer`.
-        secret: z_r comes from it and the image, see `facecrafter.crafter.target.keyed_latents`; None draws
+        secret: z_r comes from it and the image, see `facecrafter.crafter.towards.keyed_latents`; None draws
             another stranger for every query, which tells nothing more either: h is the same in all of them.
         steps: of Adam on δ.
         learning_rate: of Adam, in units of a feature's element.

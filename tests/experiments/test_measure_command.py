@@ -17,7 +17,15 @@ from experiments.evaluation import utility
 from experiments.evaluation.faces import Faces
 from experiments.evaluation.judge import Judge, first_of_each
 from experiments.evaluation.rows import COUNTS, LABELS
-from facecrafter.metrics import ImageMetric, clustered_aucs, mean_auc, person_scores, ssim, tar_at_far
+from facecrafter.metrics import (
+    ImageMetric,
+    LinearProbe,
+    clustered_aucs,
+    mean_auc,
+    person_scores,
+    ssim,
+    tar_at_far,
+)
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.networks.oracle import IdentityOracle
 
@@ -27,7 +35,8 @@ DESIGNED = {
     "countermeasure", "oracle", "clean_acc", "n_images", "n_identities", "eval_acc", "eval_acc_lo",
     "eval_acc_hi", "top5", "fsim", "psnr", "ssim", "ms_ssim", "lpips", "nn_distance", "nn_same_person",
     "tar_at_far_1", "tar_at_far_1_lo", "tar_at_far_1_hi", "tar_at_far_01", "tar_at_far_01_lo",
-    "tar_at_far_01_hi", "frechet", "auc", "auc_lo", "auc_hi", "epsilon", "epsilon_null", "restart", "epoch",
+    "tar_at_far_01_hi", "frechet", "auc", "auc_lo", "auc_hi", "probe_auc",
+    "probe_auc_lo", "probe_auc_hi", "epsilon", "epsilon_null", "restart", "epoch",
     "budget", "seed", "seconds",
 }  # fmt: skip
 
@@ -196,6 +205,30 @@ def test_utility_is_the_heads_auc_on_the_stored_features(
     assert row["auc"] == pytest.approx(mean_auc(scores, faces.attributes).value, abs=1e-6)
     assert row["auc_lo"] < row["auc"] < row["auc_hi"]
     assert (row["n_images"], row["n_identities"]) == (len(faces), 5)
+
+
+def test_a_task_that_nobody_knew_is_read_by_a_probe_of_raw_public_features(
+    command: Callable[..., list[dict[str, Any]]], data: SyntheticFaces, defence: Artifact
+) -> None:
+    """Trained on released features, or on private people, it would say what nobody can have."""
+    unseen = data.attribute_names[2:4]
+    row = command(unseen=unseen)[0]
+    public, faces = data.faces("public"), data.faces("private_test")
+    with torch.no_grad():
+        learnt = defence.encoder(public.images(range(len(public))))
+        released = defence.encoder(faces.images(range(len(faces))))
+    scores = LinearProbe(learnt, public.attributes[:, 2:4])(released)
+    expected = mean_auc(scores.float(), faces.attributes[:, 2:4]).value
+    assert row["probe_auc"] == pytest.approx(expected, abs=1e-6)
+    assert row["probe_auc_lo"] <= row["probe_auc"] <= row["probe_auc_hi"]
+    assert command()[0]["probe_auc"] is None, "nobody asked"
+
+
+def test_an_unseen_attribute_that_the_data_lacks_is_named(
+    command: Callable[..., list[dict[str, Any]]],
+) -> None:
+    with pytest.raises(ValueError, match="moustaches"):
+        command(unseen=["moustaches"])
 
 
 def test_in_development_utility_is_that_of_f_on_raw_features_of_strangers(

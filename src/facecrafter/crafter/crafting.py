@@ -32,7 +32,7 @@ from facecrafter.crafter.inversion import (
     squared_distance,
 )
 from facecrafter.crafter.release import Crafted, Release
-from facecrafter.crafter.target import KeyedFaces
+from facecrafter.crafter.towards import KeyedFaces
 from facecrafter.crafter.update import AdamSteps, Stepper, Update
 from facecrafter.crafter.utility import CostOfFeatures, FeatureDistance, Utility
 
@@ -68,7 +68,7 @@ class FeatureCrafting:
         health: when to compare the implicit gradient with a near-exact one.
         release: what of F leaves the device; default: all of it, as published.
         utility: what L_u measures; default: the distance of the features, as published.
-        target: whom faces are drawn to beside the batch's average; default: nobody, as published.
+        towards: whom faces are drawn to beside the batch's average; default: nobody, as published.
         attackers: inner attackers beside the search for z*, each with a critic of its own.
         combine: with several attackers, the gradient of F is the `mean` of theirs, or for each image that of
             the `worst`: the one whose image is furthest from average, D(average) − D(x̂), the pull to its own
@@ -90,7 +90,7 @@ class FeatureCrafting:
         health: HealthCheck | None = None,
         release: Release | None = None,
         utility: Utility | None = None,
-        target: KeyedFaces | None = None,
+        towards: KeyedFaces | None = None,
         attackers: Sequence[InnerAttacker] = (),
         combine: Literal["mean", "worst"] = "mean",
         update: Update | None = None,
@@ -109,7 +109,7 @@ class FeatureCrafting:
         self.health = health or HealthCheck()
         self.release = release
         self.utility = utility or FeatureDistance()
-        self.target = target
+        self.towards = towards
         self.attackers = attackers
         self.combine = combine
         self.update = update or AdamSteps()
@@ -168,11 +168,11 @@ class FeatureCrafting:
         return self.release(Crafted(state.raw, state.features, state.z, self.model, self.head))
 
     def _wanted(self, images: Tensor) -> Tensor | None:
-        """The faces that the target draws the images to."""
-        if self.target is None:
+        """The faces that `towards` draws the images to."""
+        if self.towards is None:
             return None
         with torch.no_grad():
-            faces: Tensor = self.model.generator(self.target.latents(images, self.model.latent_dim))
+            faces: Tensor = self.model.generator(self.towards.latents(images, self.model.latent_dim))
         return faces
 
     def _meet(self, opponent: Opponent, raw: Tensor, rng: torch.Generator) -> tuple[Opponent, FreshCritic]:
@@ -185,11 +185,11 @@ class FeatureCrafting:
     def _privacy(
         self, critic: FreshCritic, images: Tensor, wanted: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The scores D (N,), ∂L_p/∂x̂ (N, 3, H, W), and what the target adds to L_p (N,)."""
+        """The scores D (N,), ∂L_p/∂x̂ (N, 3, H, W), and what the pull adds to L_p (N,)."""
         scores, gradient = critic.privacy(images)
-        if self.target is None or wanted is None:
+        if self.towards is None or wanted is None:
             return scores, gradient, torch.zeros_like(scores)
-        pull = self.target(images, wanted)
+        pull = self.towards(images, wanted)
         return scores, gradient + pull.gradient, pull.loss
 
     def _against_all(self, state: CraftingState, gap: Tensor, gradient: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -31,13 +31,14 @@ class Crafted:
     head: nn.Module | None = None
 
 
-class Release(Protocol):
+class Release(ABC):
     """Makes of what was crafted the feature F' (N, C, h, w) that leaves the device."""
 
+    @abstractmethod
     def __call__(self, crafted: Crafted) -> Tensor: ...
 
 
-class OnManifold:
+class OnManifold(Release):
     """F' = φ(z*) + α (F − φ(z*)), with the best response z* of F.
 
     The gradient that crafting follows lies in the span of φ's Jacobian, so that what the prior cannot express
@@ -66,7 +67,7 @@ class OnManifold:
         return expressed + self.alpha * (crafted.features - expressed)
 
 
-class DownToFloor:
+class DownToFloor(Release):
     """F' = φ(z) + δ, with the correction δ that brings h(F') to h(Enc(x)), for a layer h of the public head.
 
     δ is what Adam makes of ‖h(φ(z) + δ) − h(Enc(x))‖² from δ = 0. Enc(x) enters through h alone, so

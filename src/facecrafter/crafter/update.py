@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,15 +15,15 @@ Stepper = Callable[[Tensor, Linearization], None]
 """Moves F in place, given its gradient (N, C, h, w) and the derivative of φ at z*."""
 
 
-class Update(Protocol):
+class Update(ABC):
     """Line 13 of Algorithm 1."""
 
+    @abstractmethod
     def __call__(self, features: Tensor, learning_rate: float) -> Stepper:
         """The steps of one batch: they move `features` (N, C, h, w) in place."""
-        ...
 
 
-class AdamSteps:
+class AdamSteps(Update):
     """F ← F − η·m̂ / (√v̂ + ε), as published (Kingma and Ba 2015): every element moves by about η.
 
     The elements' own scaling turns the step out of span(J), the only space in which the prior follows.
@@ -39,7 +39,7 @@ class AdamSteps:
         return step
 
 
-class SpanSteps:
+class SpanSteps(Update):
     """F ← F − η·√n·P m,  m ← μ·m + (1 − μ)·∇/‖∇‖,  P = J (JᵀJ + εI)⁻¹ Jᵀ, per image.
 
     P projects on span(J), the moves that the prior can follow: nothing is spent on others, which cost utility

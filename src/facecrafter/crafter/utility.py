@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,18 +22,18 @@ class Cost(NamedTuple):
 CostOfFeatures = Callable[[Tensor], Cost]
 
 
-class Utility(Protocol):
+class Utility(ABC):
     """How L_u is measured."""
 
+    @abstractmethod
     def __call__(self, raw: Tensor, head: nn.Module | None) -> CostOfFeatures:
         """L_u as a function of F (N, C, h, w), for the raw features Enc(x) and the public head f."""
-        ...
 
 
-class FeatureDistance:
+class FeatureDistance(Utility):
     """L_u = ‖F − Enc(x)‖² / n per image, n elements of a feature: every direction costs alike (Eq. 6)."""
 
-    def __call__(self, raw: Tensor, head: nn.Module | None = None) -> CostOfFeatures:
+    def __call__(self, raw: Tensor, head: nn.Module | None) -> CostOfFeatures:
         def cost(features: Tensor) -> Cost:
             # In closed form. The unsquared norm of Eq. 6 has no gradient at F = Enc(x), where a batch starts.
             deviation = features - raw
@@ -41,7 +42,7 @@ class FeatureDistance:
         return cost
 
 
-class PublicLayers:
+class PublicLayers(Utility):
     """L_u = w₀·‖F − Enc(x)‖²/n + Σ_h w_h·‖h(F) − h(Enc(x))‖²/n_h per image, over layers h of the public head.
 
     A move that the head does not see costs nothing, so that crafting pays for what the cloud reads. The later
@@ -70,7 +71,7 @@ class PublicLayers:
         read = [(weight, layer.to(raw.device)) for weight, layer in named]
         with torch.no_grad():
             wanted = [layer(raw) for _, layer in read]
-        distance = FeatureDistance()(raw)
+        distance = FeatureDistance()(raw, None)
 
         def cost(features: Tensor) -> Cost:
             own = distance(features)

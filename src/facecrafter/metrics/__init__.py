@@ -20,6 +20,7 @@ from facecrafter.metrics.intervals import (
 )
 from facecrafter.metrics.lpips import Lpips
 from facecrafter.metrics.pii import Epsilon, EpsilonPoint, epsilon, epsilon_curve, epsilon_null
+from facecrafter.metrics.probe import LinearProbe
 from facecrafter.metrics.proportions import Interval, wilson
 from facecrafter.metrics.seeds import Spread, over_seeds
 from facecrafter.metrics.utility import MeanAUC, attribute_aucs, mean_auc
@@ -31,6 +32,7 @@ __all__ = [
     "ImageMetric",
     "ImageSet",
     "Interval",
+    "LinearProbe",
     "Lpips",
     "MeanAUC",
     "MsSsim",

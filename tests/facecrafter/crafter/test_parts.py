@@ -16,8 +16,8 @@ from facecrafter.crafter.implicit import ConjugateGradient
 from facecrafter.crafter.inversion import AttackerModel, InnerProblem
 from facecrafter.crafter.jacobian import Linearizer
 from facecrafter.crafter.layers import public_layer
-from facecrafter.crafter.target import KeyedFaces, keyed_latents
-from facecrafter.crafter.update import SpanSteps
+from facecrafter.crafter.towards import KeyedFaces, keyed_latents
+from facecrafter.crafter.update import SpanSteps, Update
 from facecrafter.crafter.utility import PublicLayers
 
 SIZE, LATENTS, LAMBDA, BETA, SIGMA, PULL = 32, 3, 0.4, 0.7, 0.5, 5.0
@@ -60,7 +60,7 @@ class SmoothCritic(nn.Module):
         return torch.sin(images.flatten(1)) @ self.weight
 
 
-class Recorded:
+class Recorded(Update):
     """In place of a step: keeps the gradient."""
 
     gradient: Tensor
@@ -117,7 +117,7 @@ class Plain:
         attackers = (None, *self.options.get("attackers", ()))
         for image, critic, attacker in zip(self.seen(feature), critics, attackers, strict=True):
             loss = critic.network(critic.average_faces).mean() - critic.network(image)[0]
-            if "target" in self.options:
+            if "towards" in self.options:
                 drawn = keyed_latents("a", self.tiny.images, LATENTS)[self.image]
                 wanted = self.tiny.generator(drawn[None])
                 if isinstance(attacker, OwnDecoder):
@@ -182,7 +182,7 @@ def test_every_combination_follows_the_gradient_of_the_problem_solved_anew(
     """Finite differences of L_p + β·L_u, with each attacker's inner problem solved to the end."""
     chosen, combine = ATTACKERS[attackers]
     options: dict = {"attackers": chosen, "combine": combine}
-    options |= {"target": KeyedFaces("a", PULL)} if keyed else {}
+    options |= {"towards": KeyedFaces("a", PULL)} if keyed else {}
     options |= {"utility": PublicLayers(LAYERS, OWN_FEATURE)} if layers else {}
     recorded = Recorded()
     crafting, state = opened_state(tiny, update=recorded, **options)

@@ -1,0 +1,55 @@
+"""What a task that nobody knew finds in features: a linear probe of labels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+RIDGES = tuple(10.0**power for power in range(-5, 3))
+"""Penalties that are tried, in units of the mean square of a feature about the mean."""
+
+
+class LinearProbe:
+    """Ridge regression of labels on features, its penalty chosen by leaving each image out in turn.
+
+    The errors of leaving one out are exact and need no second fit (Allen's PRESS): e_i = α_i / (K + λI)⁻¹_ii,
+    with the products K of the centred features and α = (K + λI)⁻¹ y.
+
+    Args:
+        features: (N, ...), of a few thousand images at most: memory and time are those of an N x N matrix.
+        labels: (N, A), numbers or 0 and 1.
+
+    Attributes:
+        ridge: the penalty of each label (A,), of `RIDGES`.
+
+    Raises:
+        ValueError: there are fewer than three images, or all have the same feature.
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor) -> None:
+        if len(features) < 3:
+            raise ValueError(f"a probe needs at least three images to learn from, not {len(features)}")
+        x, y = features.flatten(1).double(), labels.double()
+        self._centre, self._level = x.mean(dim=0), y.mean(dim=0)
+        x = x - self._centre
+        self._scale = x.square().sum(dim=1).mean().sqrt()
+        if not self._scale > 0:
+            raise ValueError("a probe cannot learn from features that are all the same")
+        x = x / self._scale
+        values, basis = torch.linalg.eigh(x @ x.T)
+        seen = basis.T @ (y - self._level)
+        solutions, errors = [], []
+        for ridge in RIDGES:
+            inverse = 1 / (values.clamp_min(0) + ridge)
+            alpha = basis @ (inverse[:, None] * seen)
+            diagonal = (basis.square() * inverse).sum(dim=1)
+            solutions.append(alpha)
+            errors.append((alpha / diagonal[:, None]).square().sum(dim=0))
+        best = torch.stack(errors).argmin(dim=0)
+        self.ridge = torch.tensor(RIDGES)[best.cpu()]
+        self._weights = x.T @ torch.stack(solutions)[best, :, torch.arange(len(best), device=best.device)].T
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Features (M, ...) -> scores (M, A), in the labels' units."""
+        x = (features.flatten(1).double() - self._centre) / self._scale
+        return x @ self._weights + self._level
