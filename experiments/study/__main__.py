@@ -51,7 +51,15 @@ def parse(args: list[str] | None) -> argparse.Namespace:
         "--force", metavar="STAGE", help="compute this stage (a pattern) and all that builds on it again"
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="list the stages, their state and what they will cost"
+        "--dry-run",
+        action="store_true",
+        help="try every kind of stage on a few pictures, and list the stages with what they will cost",
+    )
+    parser.add_argument(
+        "--no-preflight",
+        dest="try_first",
+        action="store_false",
+        help="do not try each kind of stage on a few pictures before the study starts",
     )
     return parser.parse_args(args)
 

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +22,14 @@ LEFT = re.compile(r"left=(\d+):(\d\d):(\d\d)|\[[\d:]+<(?:(\d+):)?(\d\d):(\d\d)")
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What a stage will take, as a trial of it says."""
+
+    seconds: float
+    megabytes: float
+
+
+@dataclass(frozen=True)
 class Artifacts:
     """Where the stages of a study are, and which of them are done.
 
@@ -30,12 +38,14 @@ class Artifacts:
         keys: the key of every stage.
         shared: where artifacts are, if not in the study's folder.
         mirror: the copies at a URL, where machines share no folder.
+        estimates: what the stages will take, of those that were tried.
     """
 
     output: Path
     keys: Mapping[str, str]
     shared: Path | None = None
     mirror: Mirror | None = None
+    estimates: dict[str, Estimate] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
@@ -106,12 +116,17 @@ class Artifacts:
         return json.loads(max(markers, key=lambda path: path.stat().st_mtime).read_text())
 
     def expected_seconds(self, stage: Stage) -> float | None:
-        """How long the stage will take: as long as last time, else the configuration's guess."""
+        """How long the stage will take: as its trial says, else as last time, else as guessed."""
+        if stage.name in self.estimates:
+            return self.estimates[stage.name].seconds
         guess = None if stage.minutes is None else stage.minutes * 60
         return self.earlier(stage.name).get("seconds", guess)
 
     def expected_megabytes(self, stage: Stage) -> float | None:
-        """How much disk the stage will take: as much as last time, else the configuration's guess."""
+        """How much disk the stage will take: as its trial says, else as last time, else the configuration's
+        guess."""
+        if stage.name in self.estimates:
+            return self.estimates[stage.name].megabytes
         return self.earlier(stage.name).get("megabytes", stage.megabytes)
 
     def log(self, name: str) -> Path:

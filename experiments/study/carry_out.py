@@ -22,7 +22,9 @@ from experiments.study.executors import make
 from experiments.study.keys import Stage, ancestors, descendants, keys
 from experiments.study.mirror import Mirror
 from experiments.study.plan import Plan
-from experiments.study.runner import Runner, clock
+from experiments.study.preflight import preflight, remember, tried
+from experiments.study.runner import Runner
+from experiments.study.views import clock
 from facecrafter.files import make_folder, write_whole
 
 
@@ -48,7 +50,7 @@ def describe(stages: Mapping[str, Stage], artifacts: Artifacts, wanted: set[str]
             continue
         seconds, megabytes = artifacts.expected_seconds(stage), artifacts.expected_megabytes(stage)
         time = "?" if seconds is None else clock(seconds)
-        disk = "?" if megabytes is None else f"{megabytes:,.0f} MB"
+        disk = "?" if megabytes is None else size(megabytes)
         print(f"{name:<44} {'cached' if artifacts.is_done(name) else 'to do':<8} {time:>9} {disk:>10}")
     missing = [name for name in wanted if not artifacts.is_done(name)]
     runner = Runner(stages, artifacts, jobs)
@@ -57,8 +59,13 @@ def describe(stages: Mapping[str, Stage], artifacts: Artifacts, wanted: set[str]
     disk = sum(artifacts.expected_megabytes(stages[name]) or 0 for name in missing)
     print(
         f"{len(missing)} of {len(wanted)} to do: about {clock(runner.seconds_left())} with {jobs} jobs, "
-        f"{disk:,.0f} MB" + (f"; {len(unknown)} of unknown cost not counted" if unknown else "")
+        f"{size(disk)}" + (f"; {len(unknown)} of unknown cost not counted" if unknown else "")
     )
+
+
+def size(megabytes: float) -> str:
+    """Disk space, of which a little is not nothing."""
+    return f"{megabytes:,.0f} MB" if megabytes >= 1 or not megabytes else "<1 MB"
 
 
 def write_plan(plan: Plan, artifacts: Artifacts) -> bool:
@@ -119,6 +126,7 @@ def run(
     dry_run: bool = False,
     executor: str = "local",
     jobs_per_gpu: int = 1,
+    try_first: bool = True,
 ) -> int:
     """Carry out a study; the arguments are those of the command line. Returns its exit code."""
     settings = load(config)
@@ -131,6 +139,13 @@ def run(
     made = Artifacts(output, keys(stages, plan.data.fingerprint), shared, mirror)
     wanted = ancestors(stages, select(stages, only)) if only else set(stages)
     forced = descendants(stages, select(stages, force)) & wanted if force else set()
+    missing = {name for name in wanted if name in forced or not made.is_done(name)}
+    made.estimates.update(tried(made))
+    if try_first and missing - (set() if dry_run else made.estimates.keys()):
+        print(f"preflight: a step of each of {len(missing)} stages is tried on a few pictures", flush=True)
+        made.estimates.update(preflight(plan, missing, jobs, output, jobs_per_gpu))
+        if output.is_dir() or not dry_run:
+            remember(made)
     if dry_run:
         describe(stages, made, wanted, jobs)
         return 0

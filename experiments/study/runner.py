@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -17,10 +15,10 @@ from experiments.study.artifacts import Artifacts
 from experiments.study.executors import make
 from experiments.study.executors.base import Executor, Job, WorkerDied
 from experiments.study.keys import Stage, descendants
+from experiments.study.views import Progress, Running, View, clock, plain_view
 
 TAIL = 25  # lines of a failed stage's log that are shown
 POLL = 0.2  # seconds
-REPORT_EVERY = 60.0  # seconds between two summaries where the output is no terminal
 TRIES = 2  # of a stage whose worker dies
 
 Engine = Callable[[Mapping[str, str], Iterable[str]], Executor]
@@ -35,13 +33,20 @@ class Runner:
         artifacts: where they leave what they make.
         jobs: stages at the same time.
         engine: makes the executor; default: processes on this machine.
+        view: is told what is going on; default: what the output can show.
     """
 
     def __init__(
-        self, stages: Mapping[str, Stage], artifacts: Artifacts, jobs: int, engine: Engine | None = None
+        self,
+        stages: Mapping[str, Stage],
+        artifacts: Artifacts,
+        jobs: int,
+        engine: Engine | None = None,
+        view: View | None = None,
     ) -> None:
         self.stages, self.artifacts, self.jobs = stages, artifacts, jobs
         self.engine: Engine = engine or partial(make, "local", jobs, 1)
+        self.view = view or plain_view()
         self.threads = max(1, _cores() // jobs)
         self.waiting: list[str] = []
         self.undone: set[str] = set()
@@ -68,7 +73,8 @@ class Runner:
         commands = sorted({f"experiments.{self.stages[name].command}" for name in self.waiting})
         self.executor = self.engine(environment, commands)
         try:
-            self._run_all()
+            with self.view:
+                self._run_all()
         finally:
             self.executor.stop()
         self._conclude()
@@ -80,20 +86,23 @@ class Runner:
             self._start_ready()
             for future in wait(self.running, POLL, FIRST_COMPLETED).done:
                 self._finish(self.running.pop(future), future)
-            if time.monotonic() - shown > (1.0 if sys.stdout.isatty() else REPORT_EVERY) and self.running:
+            if time.monotonic() - shown > self.view.every and self.running:
                 shown = time.monotonic()
-                self._show()
+                self.view.show(self.progress())
 
     def seconds_left(self) -> float:
         """Time until all is done: that of the longest chain, or of the work shared by all jobs."""
         left = {name: self.expected[name] for name in self.waiting}
-        for name in self.running.values():
-            shown = self.artifacts.seconds_left(name)
-            left[name] = max(self.expected[name] - self._seconds(name), 0.0) if shown is None else shown
+        left |= {name: self._left(name) for name in self.running.values()}
         chains: dict[str, float] = {}
         for name, stage in self.stages.items():
             chains[name] = left.get(name, 0.0) + max((chains[other] for other in stage.inputs()), default=0.0)
         return max(max(chains.values(), default=0.0), sum(left.values()) / self.jobs)
+
+    def _left(self, name: str) -> float:
+        """What a running stage still takes: as its own progress bar says, else as expected."""
+        shown = self.artifacts.seconds_left(name)
+        return max(self.expected[name] - self._seconds(name), 0.0) if shown is None else shown
 
     def _chain(self, name: str) -> float:
         """Seconds of work that wait for this stage, itself included."""
@@ -115,7 +124,7 @@ class Runner:
         self.artifacts.write_config(stage)
         job.log.write_bytes(b"")  # that of an earlier try says nothing of this one
         self.started[stage.name] = time.monotonic()
-        self._say(f"start  {stage.name}")
+        self.view.say(f"start  {stage.name}")
         self.running[self._submit(job)] = stage.name
 
     def _submit(self, job: Job) -> Future[int]:
@@ -152,7 +161,7 @@ class Runner:
             self.deaths[name] += 1
             if self.deaths[name] < TRIES:
                 self.waiting.insert(0, name)
-                self._say(f"DIED   {name}: {death}; it is tried once more")
+                self.view.say(f"DIED   {name}: {death}; it is tried once more")
             else:
                 self._fail(name, f"{death}, {TRIES} times")
             return
@@ -162,7 +171,7 @@ class Runner:
         if code == 0:
             self.artifacts.finish(self.stages[name], seconds)
             self.undone.discard(name)
-            self._say(f"done   {name} in {clock(seconds)}")
+            self.view.say(f"done   {name} in {clock(seconds)}")
         else:
             self._fail(name, f"exit code {code}")
 
@@ -170,8 +179,8 @@ class Runner:
         """Say why, and give up what depends on it."""
         self.failed[name] = reason
         log = self.artifacts.log(name)
-        self._say(f"FAILED {name} ({reason}); the end of {log}:")
-        print("\n".join(f"    {line}" for line in _tail(log)), flush=True)
+        self.view.say(f"FAILED {name} ({reason}); the end of {log}:")
+        self.view.say("\n".join(f"    {line}" for line in _tail(log)))
         lost = descendants(self.stages, [name])
         self.not_run |= {other: name for other in self.waiting if other in lost}
         self.waiting = [other for other in self.waiting if other not in lost]
@@ -181,33 +190,26 @@ class Runner:
         for name, reason in self.failed.items():
             log = self.artifacts.log(name)
             last = next((line for line in reversed(_tail(log)) if line.strip()), "its log is empty")
-            self._say(f"failed: {name} ({reason}): {last.strip()}\n  see {log}")
+            self.view.say(f"failed: {name} ({reason}): {last.strip()}\n  see {log}")
             if lost := [other for other, cause in self.not_run.items() if cause == name]:
-                self._say(f"  not run because of it: {', '.join(lost)}")
+                self.view.say(f"  not run because of it: {', '.join(lost)}")
         if self.failed:
             done = self.total - len(self.failed) - len(self.not_run)
-            self._say(f"{done} of {self.total} stages are done and kept; run again to go on")
+            self.view.say(f"{done} of {self.total} stages are done and kept; run again to go on")
 
-    def _show(self) -> None:
-        now = ", ".join(f"{name} ({clock(self._seconds(name))})" for name in self.running.values())
+    def progress(self) -> Progress:
+        """How far all is."""
         names = [*self.waiting, *self.running.values()]
-        done = self.total - len(names) - len(self.failed) - len(self.not_run)
-        guess = "about" if all(self.expected[name] for name in names) else "more than"
-        failed = f"{len(self.failed)} failed; " if self.failed else ""
-        text = f"[{done}/{self.total}] {failed}{guess} {clock(self.seconds_left())} left; running: {now}"
-        if sys.stdout.isatty():
-            columns = os.get_terminal_size().columns
-            print(f"\r\033[K{text[: columns - 1]}", end="", flush=True)
-        else:
-            print(text, flush=True)
-
-    def _say(self, text: str) -> None:
-        print(f"\r\033[K{text}" if sys.stdout.isatty() else text, flush=True)
-
-
-def clock(seconds: float) -> str:
-    """H:MM:SS."""
-    return str(timedelta(seconds=round(seconds)))
+        lost = len(self.failed) + len(self.not_run)
+        return Progress(
+            done=self.total - len(names) - lost,
+            failed=lost,
+            total=self.total,
+            running=[Running(name, self._seconds(name), self._left(name)) for name in self.running.values()],
+            waiting=self.waiting,
+            left=self.seconds_left(),
+            is_least=not all(self.expected[name] for name in names),
+        )
 
 
 def wandb_group(output: Path) -> str:

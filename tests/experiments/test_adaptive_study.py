@@ -239,7 +239,7 @@ def test_a_configuration_extends_another_and_says_only_what_is_new(tmp_path: Pat
 def test_an_adaptive_study_runs_and_shares_its_artifacts(command: Command, tmp_path: Path) -> None:
     """All kinds of stages run, and a study in another folder that shares the artifacts redoes none."""
     line = ("--config", write(adaptive_study(), tmp_path / "tiny.yaml"), "--artifacts", tmp_path / "shared")
-    first = command("study", *line, "--output", tmp_path / "study")
+    first = command("study", "--no-preflight", *line, "--output", tmp_path / "study")
     assert first.returncode == 0, first.stdout + first.stderr
 
     rows = pd.read_csv(tmp_path / "study" / "results.csv")
@@ -256,5 +256,5 @@ def test_an_adaptive_study_runs_and_shares_its_artifacts(command: Command, tmp_p
     folders = [tmp_path / "study" / stage["folder"] for stage in stages]
     assert all((folder / "stage.json").is_file() for folder in folders)
 
-    second = command("study", *line, "--output", tmp_path / "other", "--dry-run")
+    second = command("study", "--no-preflight", *line, "--output", tmp_path / "other", "--dry-run")
     assert "0 of" in second.stdout.splitlines()[-1], second.stdout

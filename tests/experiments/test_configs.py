@@ -117,7 +117,14 @@ def test_every_study_is_planned(
     smaller = small_data[class_name(config["data"])]
     config = overlay(config, {"data": {"init_args": smaller}})
     (tmp_path / name).write_text(yaml.safe_dump(config))
-    line = ["--config", str(tmp_path / name), "--output", str(tmp_path / "study"), "--dry-run"]
+    line = [
+        "--config",
+        str(tmp_path / name),
+        "--output",
+        str(tmp_path / "study"),
+        "--dry-run",
+        "--no-preflight",
+    ]
     assert run(**vars(parse(line))) == 0
     assert re.search(r"^(\d+) of \1 to do", capsys.readouterr().out, re.MULTILINE)
 

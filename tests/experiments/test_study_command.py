@@ -39,7 +39,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str
     monkeypatch.setenv("PYTHONPATH", str(DEFENCES), prepend=os.pathsep)
 
     def run_study(*line: object) -> tuple[int, list[str]]:
-        code = run(**vars(parse([*map(str, line)])))
+        code = run(**vars(parse(["--no-preflight", *map(str, line)])))
         return code, capfd.readouterr().out.splitlines()
 
     return run_study
@@ -57,7 +57,7 @@ def test_a_study_runs_to_its_report_and_a_second_run_redoes_nothing(
     assert not study.exists()
 
     with usual_umask():
-        result = command("study", *line, path=DEFENCES)
+        result = command("study", "--no-preflight", *line, path=DEFENCES)
     assert result.returncode == 0, result.stdout + result.stderr
     assert not open_to_others(study), "faces, features, or networks that know people"
     assert list(cache.glob("*.npy"))

@@ -30,9 +30,8 @@ def test_a_picture_replaced_by_one_of_the_same_size_is_noticed(
     }
     for name, parameter in {"target": "n_outputs", "classifier": "n_identities"}.items():
         del config["fits"][name]["model"]["init_args"][parameter]  # the painted faces'
-    options = parse(
-        ["--config", str(write(config, tmp_path / "c.yaml")), "--output", str(study), "--only", "data"]
-    )
+    line = ["--config", str(write(config, tmp_path / "c.yaml")), "--output", str(study)]
+    options = parse([*line, "--only", "data", "--no-preflight"])
     assert run(**vars(options)) == 0
 
     for picture in faces.rglob("*.png"):

@@ -16,7 +16,7 @@ from experiments.report.document import Block, Code, Folded, Items, Table
 from experiments.report.formats import filled
 from experiments.report.results import Results, without_folders
 from experiments.study.data import DATA_STAGE, SPLITS
-from experiments.study.runner import clock
+from experiments.study.views import clock
 
 TITLE = "How it was run"
 PUBLISHED = True

@@ -1,0 +1,149 @@
+"""A few people of a data set, under the labels of all: what a study is tried out with before it starts."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+
+from datamodules.datasets import FaceDataset
+from datamodules.faces import FaceDataModule, FitRole
+from facecrafter.data.cache import Pictures
+from facecrafter.data.splits import Role, Splits
+from facecrafter.data.table import FaceTable
+
+PEOPLE = 12
+"""At least so many of each kind, where there are: validation holds out some, and judges tell them apart."""
+REPEATS = 8
+"""Batches that an epoch of training has: the sample as often as that takes."""
+
+
+class SampleFaces(FaceDataModule):
+    """Some pictures of `data` in each role, chosen by its splits alone, so that all stages of a study see the
+    same. People keep the numbers that they have among all, so a network that knows too few is found out.
+
+    Args:
+        data: all of the faces.
+        pictures: about so many are taken of each role, where there are that many.
+        cache_dir: as of FaceDataModule.
+    """
+
+    def __init__(self, data: FaceDataModule, pictures: int, cache_dir: str | None = None) -> None:
+        super().__init__(
+            image_size=data.image_size,
+            batch_size=data.batch_size,
+            fit_role=data.fit_role,
+            predict_role=data.predict_role,
+            predict_limit=data.predict_limit,
+            manifest_batch_size=data.manifest_batch_size,
+            public_attribute=data.public_attribute,
+            private_exposure=data.private_exposure,
+            duplicates="drop",
+            seed=data.seed,
+            cache_dir=cache_dir,
+            num_workers=data.num_workers,
+        )
+        self.whole, self.count = data, pictures
+        table, self.whole.splits = data._planned
+        self.whole.attribute_names = table.attribute_names
+
+    def read_table(self) -> FaceTable:
+        return self.whole._planned[0]
+
+    def source(self, splits: Splits) -> list[Any]:
+        return self.whole.source(splits)
+
+    def cache_key(self, splits: Splits) -> list[Any]:
+        return self.whole.cache_key(splits)
+
+    def picture_keys(self, splits: Splits) -> list[str]:
+        return self.whole.picture_keys(splits)
+
+    def pictures(self, splits: Splits) -> Pictures:
+        return self.whole.pictures(splits)
+
+    def fingerprint(self) -> str:
+        """That of all: the sample follows from it."""
+        return self.whole.fingerprint()
+
+    def sizes(self) -> dict[str, int]:
+        return self.whole.sizes()
+
+    def full_size(self, role: Role) -> int:
+        """How many pictures of `role` the sample is taken from."""
+        return len(self.whole._rows(role))
+
+    def full_protected(self) -> int:
+        """How many pictures the study protects."""
+        limit, found = self.whole.predict_limit, self.full_size(self.predict_role)
+        return found if limit is None else min(limit, found)
+
+    def sampled_protected(self) -> int:
+        """How many pictures of the sample are protected."""
+        found = len(self._planned[1].rows(self.predict_role))
+        return found if self.predict_limit is None else min(self.predict_limit, found)
+
+    def training_faces(self, role: FitRole) -> FaceDataset:
+        """Repeated, so that a whole batch can be made of a small sample."""
+        return _repeated(super().training_faces(role), REPEATS * self.batch_size)
+
+    def _check_fit(self) -> None:
+        """That there are enough is checked of all, whose pictures are not decoded."""
+        for role in self._fit_roles:
+            if (found := self.full_size(role)) < self.batch_size:
+                raise ValueError(
+                    f"batch_size {self.batch_size} exceeds the {found} images of {role}: lower it"
+                )
+
+    def _open(self) -> None:
+        super()._open()
+        self.n_private_identities = self.sizes()["n_private_identities"]
+        self.n_public_identities = self.sizes()["n_public_identities"]
+
+    @property
+    def _planned(self) -> tuple[FaceTable, Splits]:  # type: ignore[override]
+        table, splits = self.whole._planned
+        return table, splits.take(self._chosen(splits))
+
+    def _chosen(self, splits: Splits) -> np.ndarray:
+        """Rows of all that are in the sample."""
+        # Some more to train with: who learns from pairs holds a tenth of the people out.
+        more = math.ceil(1.35 * self.count)
+        parts = []
+        for roles in (("private_test", "private_train"), ("public",), ("public_val",)):
+            people = _spread(np.unique(splits.identity[splits.rows(roles[0])].astype(str)), self.count // 4)
+            for role in roles:
+                count = more if role in ("public", "private_train") else self.count
+                parts.append(_of_people(splits, role, people, count))
+        return np.sort(np.concatenate(parts))
+
+    def _number_people(self) -> np.ndarray:
+        """The numbers that the people of the sample have among all."""
+        everyone = self.whole.splits
+        numbers = dict(zip(everyone.identity.astype(str), self.whole._number_people(), strict=True))
+        return np.array([numbers[name] for name in self.splits.identity.astype(str)], dtype=np.int64)
+
+
+def _spread(people: np.ndarray, count: int) -> np.ndarray:
+    """Some of the people, the first and the last among them."""
+    count = min(len(people), max(PEOPLE, count))
+    return people[np.linspace(0, len(people) - 1, count).round().astype(int)]
+
+
+def _of_people(splits: Splits, role: Role, people: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` rows of a role, and one of each of the people: as many of each as there are."""
+    rows = splits.rows(role)
+    names = splits.identity[rows].astype(str)
+    each = max(1, count // len(people))
+    return np.concatenate([rows[names == name][:each] for name in people])
+
+
+def _repeated(faces: FaceDataset, count: int) -> FaceDataset:
+    """`faces` as often as it takes to have at least `count`."""
+    positions = np.resize(np.arange(len(faces)), max(count, len(faces)))
+    found = copy.copy(faces)
+    found.rows, found.identities = faces.rows[positions], faces.identities[positions]
+    found.attributes, found._cached_at = faces.attributes[positions], faces._cached_at[positions]
+    return found

@@ -1,0 +1,56 @@
+"""A sample of a data set has the labels and the people's numbers of all, and few pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from datamodules import SyntheticFaces
+from datamodules.sample import REPEATS, SampleFaces
+
+
+def whole(**init_args: object) -> SyntheticFaces:
+    sizes = {"n_identities": 60, "images_per_identity": 10, "private_identities": 30, "image_size": 32}
+    return SyntheticFaces(**{**sizes, **init_args})  # type: ignore[arg-type]
+
+
+def test_people_keep_their_numbers_and_pictures_their_labels(tmp_path: Path) -> None:
+    """A classifier with an output too few would pass a trial with people who are numbered anew."""
+    data = whole(cache_dir=str(tmp_path / "all"))
+    data.prepare_data()
+    data.setup("fit")
+    sample = SampleFaces(whole(), pictures=16, cache_dir=str(tmp_path / "few"))
+    sample.setup("fit")
+    assert sample.n_private_identities == 30
+    assert sample.attribute_names == data.attribute_names
+    for role in ("public", "public_val", "private_train", "private_test"):
+        mine, all_of_them = sample.faces(role), data.faces(role)
+        assert 0 < len(mine) <= 30
+        assert sample.full_size(role) == len(all_of_them)
+        names = dict(zip(data.splits.image[all_of_them.rows], range(len(all_of_them)), strict=True))
+        places = [names[name] for name in sample.splits.image[mine.rows]]
+        assert torch.equal(mine.identities, all_of_them.identities[places])
+        assert torch.equal(mine.attributes, all_of_them.attributes[places])
+        assert torch.equal(mine.images(range(len(mine))), all_of_them.images(places))
+    private = sample.faces("private_test").identities
+    assert (private.min(), private.max()) == (0, 29), "the ones that are lost first"
+    assert set(private.tolist()) <= set(sample.faces("private_train").identities.tolist())
+
+
+def test_every_stage_sees_the_same_pictures(tmp_path: Path) -> None:
+    """One stage's rows would else be other people's to the next."""
+    first = SampleFaces(whole(fit_role="private_train", batch_size=4), 16, str(tmp_path))
+    second = SampleFaces(whole(predict_role="public", predict_limit=5), 16, str(tmp_path))
+    for sample in (first, second):
+        sample.setup("predict")
+    assert list(first.splits.image) == list(second.splits.image)
+    assert len(second.protected_faces()) == second.sampled_protected() == 5
+
+
+def test_a_whole_batch_can_be_made(tmp_path: Path) -> None:
+    sample = SampleFaces(whole(batch_size=50), 16, str(tmp_path))
+    sample.setup("fit")
+    batches = list(sample.train_dataloader())
+    assert len(batches) == REPEATS
+    assert {len(batch["image"]) for batch in batches} == {50}
