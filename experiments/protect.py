@@ -10,10 +10,15 @@
 An attacker who queries a defence with images of his own reads these features (A1), or averages several
 queries of one image (A3); in the development scenario the cloud trains with them. A run that was killed and
 is started again protects only what is not on disk.
+
+    python -m experiments.protect --images DIR --defence RUN --output F
+
+protects every photograph in a folder, or a single one, without labels or roles: see experiments.photographs.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +27,7 @@ from pytorch_lightning import Trainer
 
 from callbacks import FeatureWriter, IterationLog, TimeLeft
 from datamodules.faces import FaceDataModule
+from experiments.photographs import photographs
 from facecrafter.files import for_owner_alone
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defences.base import Defence
@@ -60,7 +66,14 @@ def run(
 
 @for_owner_alone()
 def main(args: list[str] | None = None) -> None:
-    auto_cli(run, args=args, as_positional=False)
+    given = sys.argv[1:] if args is None else args
+    of_photographs = any(argument.partition("=")[0] == "--images" for argument in given)
+    try:
+        auto_cli(photographs if of_photographs else run, args=args, as_positional=False)
+    except (ValueError, FileNotFoundError) as error:
+        if not of_photographs:
+            raise
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

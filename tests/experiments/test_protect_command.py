@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fake_faces import save_face
 from tiny_study import DATA, TRAINER, model, write
 
 from experiments import fit, protect
+from experiments.photographs import Protector
+from facecrafter.photographs import read
+from facecrafter.randomness import seeded
 from facecrafter.store import TensorStore
+from lightning_modules.artifacts import load_artifact
+from lightning_modules.defences.base import Defence
 
 pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
 
@@ -67,3 +74,43 @@ def test_an_attackers_own_images_are_protected_up_to_his_budget(noise: Path, tmp
 def test_a_folder_that_holds_no_defence_is_refused(noise: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="does not describe a Defence"):
         protected(noise.parent / "target", tmp_path / "wrong")
+
+
+def test_a_folder_of_photographs_needs_no_labels_and_features_know_their_files(
+    noise: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An application has photographs, and no roles: its features are the study's for the same pixels."""
+    pictures, output = tmp_path / "photographs", tmp_path / "out"
+    for number, name in enumerate(["b.png", "a.jpg", "trip/c.png"]):
+        save_face(pictures / name, person=number, number=0, width=48, height=40)
+    (pictures / "notes.txt").write_text("not a picture")
+    line = ["--images", str(pictures), "--defence", str(noise), "--output", str(output)]
+    protect.main([*line, "--batch_size", "2"])
+    assert "the device holds: encoder" in capsys.readouterr().out
+
+    index = list(csv.DictReader((output / "index.csv").open()))
+    assert [row["file"] for row in index] == ["a.jpg", "b.png", "trip/c.png"]
+    assert [row["batch"] for row in index] == ["0", "0", "1"]
+    found = TensorStore.open(output / "features").load("row", "features")
+    assert found["row"].tolist() == [0, 1, 2]
+    defence = load_artifact(noise, Defence)
+    images = read([pictures / row["file"] for row in index], 32)
+    expected = [defence.protect(images[:2], seeded(0, 0, 0)), defence.protect(images[2:], seeded(0, 0, 1))]
+    torch.testing.assert_close(found["features"], torch.cat(expected))
+
+    save_face(pictures / "d.png", person=4, number=0, width=48, height=40)
+    with pytest.raises(SystemExit, match="another"):
+        protect.main([*line, "--batch_size", "2"])
+
+
+def test_one_photograph_is_enough_and_what_is_none_is_named(noise: Path, tmp_path: Path) -> None:
+    save_face(tmp_path / "me.png", person=0, number=0, width=40, height=40)
+    assert Protector(noise)([tmp_path / "me.png"]).shape[0] == 1
+    for name in ("broken.png", "text.jpg"):
+        (tmp_path / name).write_text("no picture")
+    line = ["--images", str(tmp_path), "--defence", str(noise), "--output", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match=r"(?s)2 of 3 pictures.*broken\.png.*text\.jpg"):
+        protect.main(line)
+    assert not (tmp_path / "out" / "features").exists()
+    with pytest.raises(SystemExit, match="no picture in it"):
+        protect.main(["--images", str(noise / "features"), *line[2:]])

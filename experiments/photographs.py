@@ -1,0 +1,169 @@
+"""Photographs in, features out: what an application does with a defence that a run left behind.
+
+protector = Protector("studies/demo/artifacts/crafter.beta=0.5-0123456789ab")
+features = protector(["me.jpg"])  # (1, C, h, w)
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from experiments.machine import device
+from facecrafter.files import write_whole
+from facecrafter.photographs import find, read
+from facecrafter.store import TensorStore
+from lightning_modules.artifacts import CONFIG_FILE, load_artifact
+from lightning_modules.defences.base import Defence
+
+
+class Protector:
+    """A defence, on `device()`, and how it is shown its pictures.
+
+    Args:
+        run: what experiments.fit left behind.
+        crop: side of the centred square that is taken of each picture, 0 for the largest; default: as the
+            run's own data.
+        query: how often the same pictures were protected before.
+
+    Attributes:
+        defence: the module.
+        size: side of its images in pixels.
+    """
+
+    def __init__(self, run: str | Path, crop: int | None = None, query: int = 0) -> None:
+        self.defence = load_artifact(run, Defence).to(device())
+        self.defence.query = query
+        shown = _data(yaml.safe_load(Path(run, CONFIG_FILE).read_text()))
+        self.size: int = shown["image_size"]
+        self.crop: int | None = (shown.get("crop") if crop is None else crop) or None
+
+    def __call__(self, files: Sequence[str | Path], number: int = 0) -> Tensor:
+        """The features (N, C, h, w) of some photographs, which are protected together.
+
+        Args:
+            number: of the batch; each draws other random numbers.
+
+        Raises:
+            FileNotFoundError: one is not there.
+            ValueError: some are no pictures, all of which are named.
+        """
+        images = read(files, self.size, self.crop).to(device())
+        defence = self.defence
+        with torch.no_grad():
+            step = {"image": images, "row": torch.arange(len(images)), "number": number}
+            made = defence.predict_step(step, 0)
+        return made["features"].cpu()  # type: ignore[index]  # there are images
+
+    def parts(self) -> dict[str, float]:
+        """What the device has to hold, in megabytes of weights."""
+        return {name: _megabytes(network) for name, network in _networks(self.defence).items()}
+
+
+def photographs(
+    images: Path,
+    defence: Path,
+    output: Path,
+    batch_size: int = 64,
+    crop: int | None = None,
+    query: int = 0,
+) -> None:
+    """Protect every picture in a folder.
+
+    Args:
+        images: the folder, or one picture.
+        defence: artifact folder of the defence.
+        output: folder that receives the store features/, index.csv (which file is which row) and device.json.
+        batch_size: pictures that are protected together: a defence that compares what it makes with average
+            faces does so for all of them.
+        crop: side of the centred square that is taken of each picture, 0 for the largest; default: as the
+            run's own data.
+        query: how often the same pictures were protected before.
+    """
+    files = find(images)
+    root = images if images.is_dir() else images.parent
+    names = [file.relative_to(root).as_posix() for file in files]
+    protector = Protector(defence, crop, query)
+    batches = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
+    features, meta = output / "features", _meta(protector, names, len(batches))
+    store, done = None, set[int]()  # the shape of a feature is known when the first is made
+    if (features / "meta.json").is_file():
+        shown = TensorStore.open(features).meta
+        store = TensorStore.create(features, {**meta, "shape": shown["shape"], "dtype": shown["dtype"]})
+        done = store.numbers()
+    write_index(output / "index.csv", names, batch_size)
+    began, count = time.monotonic(), 0
+    for number in tqdm(sorted(set(range(len(batches))) - done), desc="protecting", unit="batch"):
+        found = protector(batches[number], number)
+        kind = {"shape": list(found.shape[1:]), "dtype": str(found.dtype).removeprefix("torch.")}
+        store = store or TensorStore.create(features, meta | kind)
+        first = number * batch_size
+        store.write(number, row=torch.arange(first, first + len(found)), features=found)
+        count += len(found)
+    each = (time.monotonic() - began) / max(1, count)
+    tell(output / "device.json", protector, count, each)
+
+
+def tell(path: Path, protector: Protector, count: int, each: float) -> None:
+    """Write and print what the device holds, and how long an image took."""
+    parts = {name: round(size, 1) for name, size in protector.parts().items()}
+    write_whole(path, json.dumps({"megabytes": parts, "seconds_per_image": round(each, 3)}, indent=2))
+    held = ", ".join(f"{name} {size} MB" for name, size in parts.items())
+    print(f"{count} pictures, {each:.2f} s each; the device holds: {held}")
+
+
+def write_index(path: Path, names: Sequence[str], batch_size: int) -> None:
+    """Which file of the folder is which row of which batch."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(("file", "row", "batch"))
+    writer.writerows((name, row, row // batch_size) for row, name in enumerate(names))
+    write_whole(path, file.getvalue())
+
+
+def _meta(protector: Protector, names: Sequence[str], batches: int) -> dict[str, Any]:
+    """Describes the store; features of another folder or defence do not go into it."""
+    return {
+        "kind": "features",
+        "batches": batches,
+        "files": hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest(),
+        "query": protector.defence.query,
+        "crop": protector.crop,
+        **protector.defence.meta(),
+    }
+
+
+def _data(config: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the face data that a run was fitted with."""
+    arguments: dict[str, Any] = config["data"]["init_args"]
+    while "image_size" not in arguments:
+        arguments = arguments["data"]["init_args"]
+    return arguments
+
+
+def _networks(defence: Defence) -> dict[str, nn.Module]:
+    """Encoder, what a defence crafts with, and what it misleads; not the head, which is the cloud's."""
+    found: dict[str, nn.Module] = {"encoder": defence.encoder}
+    crafting = getattr(defence, "crafting", None)
+    generator = getattr(getattr(crafting, "model", crafting), "generator", None)
+    if isinstance(generator, nn.Module):
+        found["generator"] = generator
+    for number, network in enumerate(getattr(defence, "surrogates", ())):
+        if isinstance(network, nn.Module):
+            found[f"surrogate {number}"] = network
+    return found
+
+
+def _megabytes(network: nn.Module) -> float:
+    return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()) / 1e6

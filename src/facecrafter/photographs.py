@@ -1,0 +1,94 @@
+"""Photographs as they come, without labels, and what leaves the device in their place.
+
+images = read(["me.jpg"], size=64)
+features = protect(images, encoder, generator, beta=0.5)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from facecrafter.crafter.crafting import FeatureCrafting
+from facecrafter.crafter.inversion import AttackerModel
+from facecrafter.data.decode import decode
+from facecrafter.data.folders import folders_in, pictures_in
+from facecrafter.data.refusals import Refusals
+from facecrafter.randomness import seeded
+
+
+def find(folder: str | Path) -> list[Path]:
+    """All pictures at or below a folder, by name; or the one picture that is named.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name.
+        ValueError: there is no picture in the folder, or it may not be read.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such picture or folder")
+    found = sorted(_below(folder, seen=frozenset()))
+    if not found:
+        raise ValueError(f"{folder}: no picture in it or below; a picture ends in .jpg, .png or the like")
+    return found
+
+
+def _below(folder: Path, seen: frozenset[Path]) -> Iterator[Path]:
+    here = folder.resolve()
+    if here in seen:  # a link to a folder above
+        return
+    yield from (folder / name for name in pictures_in(folder).names)
+    for name in folders_in(folder):
+        yield from _below(folder / name, seen | {here})
+
+
+def read(files: Sequence[str | Path], size: int, crop: int | None = None) -> Tensor:
+    """Images (N, 3, size, size) in [0, 1]: the centred square of `crop` pixels of each file, or the largest.
+
+    Raises:
+        FileNotFoundError: one is not there.
+        ValueError: some are no pictures; every one of them is named.
+    """
+    pixels, refused = [], Refusals()
+    for file in files:
+        try:
+            pixels.append(decode(Path(file), size, crop)[0])
+        except ValueError as error:
+            refused.add(str(error))
+    refused.check(f"{{}} of {len(files)} pictures cannot be used")
+    return torch.from_numpy(np.stack(pixels)).float() / 255
+
+
+def protect(
+    images: Tensor,
+    encoder: nn.Module,
+    generator: nn.Module,
+    iterations: int = 40,
+    seed: int = 0,
+    **crafting: Any,
+) -> Tensor:
+    """Crafter's features of images, crafted together: one is enough.
+
+    Args:
+        images: (N, 3, H, H) in [0, 1], on the networks' device.
+        encoder: images -> features (N, C, h, w).
+        generator: latents (N, d) -> images in [0, 1]: what average faces look like.
+        iterations: of the while loop.
+        seed: of everything random.
+        crafting: settings of `FeatureCrafting`, such as `beta`.
+
+    Returns:
+        (N, C, h, w), what leaves the device.
+    """
+    loop = FeatureCrafting(AttackerModel(encoder, generator, "auto"), images.shape[-1], **crafting)
+    state = loop.start(images, seeded(seed))
+    while state.iteration < iterations:
+        loop.step(state)
+    return loop.released(state)

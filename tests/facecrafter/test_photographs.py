@@ -1,0 +1,49 @@
+"""Photographs in, features out, in the library alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from fake_faces import save_face
+from torch import Tensor, nn
+
+from facecrafter.photographs import find, protect, read
+
+
+class Generator(nn.Sequential):
+    """Latents (N, 4) -> images (N, 3, 32, 32)."""
+
+    latent_dim = 4
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(4, 3 * 32 * 32), nn.Sigmoid(), nn.Unflatten(1, (3, 32, 32)))
+
+
+def networks() -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.ReLU()), Generator()
+
+
+def test_one_image_is_crafted_alone_and_the_same_each_time() -> None:
+    """No other people's images are needed on a device."""
+    encoder, generator = (network.eval().requires_grad_(False) for network in networks())
+    images = torch.rand(1, 3, 32, 32)
+    first, second = (protect(images, encoder, generator, iterations=3, beta=0.5) for _ in range(2))
+    raw: Tensor = encoder(images)
+    assert first.shape == raw.shape
+    assert torch.equal(first, second)
+    assert not torch.equal(first, raw)
+    assert torch.isfinite(first).all()
+
+
+def test_pictures_are_found_below_a_folder_once_and_litter_is_none(tmp_path: Path) -> None:
+    for name in ("b.png", "deep/er/a.jpg", ".hidden/c.png"):
+        save_face(tmp_path / name, person=0, number=0, width=40, height=40)
+    (tmp_path / "deep" / "up").symlink_to(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in find(tmp_path)] == ["b.png", "deep/er/a.jpg"]
+    assert find(tmp_path / "b.png") == [tmp_path / "b.png"]
+    assert read(find(tmp_path), 8).shape == (2, 3, 8, 8)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        find(tmp_path / "nowhere")
