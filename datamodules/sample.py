@@ -111,12 +111,11 @@ class SampleFaces(FaceDataModule):
         """Rows of all that are in the sample."""
         # Some more to train with: who learns from pairs holds a tenth of the people out.
         more = math.ceil(1.35 * self.count)
-        parts = []
-        for roles in (("private_test", "private_train"), ("public",), ("public_val",)):
-            people = _spread(np.unique(splits.identity[splits.rows(roles[0])].astype(str)), self.count // 4)
-            for role in roles:
-                count = more if role in ("public", "private_train") else self.count
-                parts.append(_of_people(splits, role, people, count))
+        known = _people(splits, "private_train")  # all of them: a judge tells everybody apart
+        parts = [_of_people(splits, "private_train", known, more)]
+        for role, count in (("private_test", self.count), ("public", more), ("public_val", self.count)):
+            people = _spread(_people(splits, role), self.count // 4)
+            parts.append(_of_people(splits, role, people, count))
         return np.sort(np.concatenate(parts))
 
     def _number_people(self) -> np.ndarray:
@@ -124,6 +123,10 @@ class SampleFaces(FaceDataModule):
         everyone = self.whole.splits
         numbers = dict(zip(everyone.identity.astype(str), self.whole._number_people(), strict=True))
         return np.array([numbers[name] for name in self.splits.identity.astype(str)], dtype=np.int64)
+
+
+def _people(splits: Splits, role: Role) -> np.ndarray:
+    return np.unique(splits.identity[splits.rows(role)].astype(str))
 
 
 def _spread(people: np.ndarray, count: int) -> np.ndarray:

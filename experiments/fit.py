@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from callbacks import EpochCheckpoints, FeatureWriter, ImageGrid, IterationLog, 
 from experiments import folder
 from experiments.classes import import_class, plain
 from experiments.machine import device
+from experiments.overview import ALL, answer  # imports what may be named shortly
 from experiments.study.derived import fill_in
 from facecrafter.files import for_owner_alone, make_folder
 from facecrafter.precision import fast_dtype
@@ -205,6 +207,12 @@ def keep_weights(output: Path, model: LightningModule, fingerprint: str) -> None
 
 @for_owner_alone()
 def main(args: list[str] | None = None) -> None:
+    given = sys.argv[1:] if args is None else args
+    if shown := answer(given):
+        print(shown)
+        return
+    if ALL in given:
+        args = ["--help" if argument == ALL else argument for argument in given]
     cli = FitCLI(
         run=False,
         args=args,

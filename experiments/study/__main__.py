@@ -56,6 +56,12 @@ def parse(args: list[str] | None) -> argparse.Namespace:
         help="try every kind of stage on a few pictures, and list the stages with what they will cost",
     )
     parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="show stages, time left and the privacy-utility curve so far, live; lines where there is no "
+        "terminal",
+    )
+    parser.add_argument(
         "--no-preflight",
         dest="try_first",
         action="store_false",

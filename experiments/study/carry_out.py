@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -19,12 +20,14 @@ from experiments.study.artifacts import Artifacts
 from experiments.study.config import load
 from experiments.study.data import SPLITS, refuse_other_pictures
 from experiments.study.executors import make
+from experiments.study.frontier import Point, points
 from experiments.study.keys import Stage, ancestors, descendants, keys
 from experiments.study.mirror import Mirror
 from experiments.study.plan import Plan
 from experiments.study.preflight import preflight, remember, tried
 from experiments.study.runner import Runner
 from experiments.study.views import clock
+from experiments.study.watch import Watch
 from facecrafter.files import make_folder, write_whole
 
 
@@ -104,6 +107,15 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def live_view(plan: Plan, made: Artifacts) -> Watch:
+    """The view that draws the curve of what is measured."""
+
+    def curve() -> list[Point]:
+        return points({made.folder(name): labels for name, labels in plan.labels.items()})
+
+    return Watch(curve)
+
+
 def publish_splits(artifacts: Artifacts) -> None:
     """Put splits.csv, which links photographs to people, beside the report, for its owner's eyes only."""
     write_whole(artifacts.output / SPLITS, (artifacts.folder("data") / SPLITS).read_bytes())
@@ -127,6 +139,7 @@ def run(
     executor: str = "local",
     jobs_per_gpu: int = 1,
     try_first: bool = True,
+    watch: bool = False,
 ) -> int:
     """Carry out a study; the arguments are those of the command line. Returns its exit code."""
     settings = load(config)
@@ -142,8 +155,10 @@ def run(
     missing = {name for name in wanted if name in forced or not made.is_done(name)}
     made.estimates.update(tried(made))
     if try_first and missing - (set() if dry_run else made.estimates.keys()):
-        print(f"preflight: a step of each of {len(missing)} stages is tried on a few pictures", flush=True)
+        print(f"preflight: {len(missing)} stages are tried on a few pictures", flush=True)
+        began = time.monotonic()
         made.estimates.update(preflight(plan, missing, jobs, output, jobs_per_gpu))
+        print(f"preflight: all of them work; it took {clock(time.monotonic() - began)}", flush=True)
         if output.is_dir() or not dry_run:
             remember(made)
     if dry_run:
@@ -160,7 +175,8 @@ def run(
         changed = write_plan(plan, made)
         missing = [name for name in stages if name in wanted and not made.is_done(name)]
         engine = partial(make, executor, jobs, jobs_per_gpu)
-        complete = Runner(stages, made, jobs, engine).run(missing)
+        view = live_view(plan, made) if watch and sys.stdout.isatty() else None
+        complete = Runner(stages, made, jobs, engine, view).run(missing)
         if made.is_done("data"):
             publish_splits(made)
         code = 0 if complete else 1

@@ -20,6 +20,8 @@ from experiments.study.views import Progress, Running, View, clock, plain_view
 TAIL = 25  # lines of a failed stage's log that are shown
 POLL = 0.2  # seconds
 TRIES = 2  # of a stage whose worker dies
+SETTLED = 20.0  # seconds after which a progress bar knows how long its stage will take
+MOST = 4.0  # times that stages are believed to take longer, or shorter, than expected
 
 Engine = Callable[[Mapping[str, str], Iterable[str]], Executor]
 """From the jobs' environment and the modules they run to who runs them."""
@@ -53,6 +55,7 @@ class Runner:
         self.running: dict[Future[int], str] = {}
         self.started: dict[str, float] = {}
         self.deaths: Counter[str] = Counter()
+        self._compared = (0.0, 0.0)  # seconds that finished stages were expected to take, and took
         self.failed: dict[str, str] = {}  # why
         self.not_run: dict[str, str] = {}  # the stage that failed before it
         self.expected = {name: artifacts.expected_seconds(stage) or 0.0 for name, stage in stages.items()}
@@ -92,12 +95,22 @@ class Runner:
 
     def seconds_left(self) -> float:
         """Time until all is done: that of the longest chain, or of the work shared by all jobs."""
-        left = {name: self.expected[name] for name in self.waiting}
+        left = {name: self.expected[name] * self._pace() for name in self.waiting}
         left |= {name: self._left(name) for name in self.running.values()}
         chains: dict[str, float] = {}
         for name, stage in self.stages.items():
             chains[name] = left.get(name, 0.0) + max((chains[other] for other in stage.inputs()), default=0.0)
         return max(max(chains.values(), default=0.0), sum(left.values()) / self.jobs)
+
+    def _pace(self) -> float:
+        """How much longer than expected stages have taken so far: others work on the machine too."""
+        expected, taken = self._compared
+        for name in self.running.values():
+            shown = self.artifacts.seconds_left(name)
+            if shown is not None and self.expected[name] and self._seconds(name) > SETTLED:
+                expected += self.expected[name]
+                taken += self._seconds(name) + shown
+        return min(MOST, max(1 / MOST, taken / expected)) if expected else 1.0
 
     def _left(self, name: str) -> float:
         """What a running stage still takes: as its own progress bar says, else as expected."""
@@ -170,6 +183,8 @@ class Runner:
             return
         if code == 0:
             self.artifacts.finish(self.stages[name], seconds)
+            if expected := self.expected[name]:
+                self._compared = (self._compared[0] + expected, self._compared[1] + seconds)
             self.undone.discard(name)
             self.view.say(f"done   {name} in {clock(seconds)}")
         else:

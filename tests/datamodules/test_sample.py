@@ -35,7 +35,7 @@ def test_people_keep_their_numbers_and_pictures_their_labels(tmp_path: Path) -> 
         assert torch.equal(mine.images(range(len(mine))), all_of_them.images(places))
     private = sample.faces("private_test").identities
     assert (private.min(), private.max()) == (0, 29), "the ones that are lost first"
-    assert set(private.tolist()) <= set(sample.faces("private_train").identities.tolist())
+    assert len(sample.faces("private_train").identities.unique()) == 30, "a judge knows everybody"
 
 
 def test_every_stage_sees_the_same_pictures(tmp_path: Path) -> None:
