@@ -139,8 +139,10 @@ def _of_people(splits: Splits, role: Role, people: np.ndarray, count: int) -> np
     """At most `count` rows of a role, and one of each of the people: as many of each as there are."""
     rows = splits.rows(role)
     names = splits.identity[rows].astype(str)
-    each = max(1, count // len(people))
-    return np.concatenate([rows[names == name][:each] for name in people])
+    order = np.argsort(names, kind="stable")
+    first, last = (np.searchsorted(names[order], people, side) for side in ("left", "right"))
+    last = np.minimum(last, first + max(1, count // len(people)))
+    return np.concatenate([rows[order[a:b]] for a, b in zip(first, last, strict=True)])
 
 
 def _repeated(faces: FaceDataset, count: int) -> FaceDataset:
