@@ -207,7 +207,10 @@ class FaceDataModule(pl.LightningDataModule):
             lambda rows: iter(self.pictures(planned.take(rows))),
         )
         cache = open_cache(self.cache_dir, name, wanted)
-        hashed = planned.with_hashes(cache.sha256)
+        return self._without_copies(planned.with_hashes(cache.sha256), cache)
+
+    def _without_copies(self, hashed: Splits, cache: ImageCache) -> tuple[Splits, ImageCache, np.ndarray]:
+        """The splits in which no picture plays two roles, the cache, and for each row its place in it."""
         if self.duplicates == "error":
             refuse_copies(hashed, cache.digests)
             return hashed, cache, np.arange(len(hashed))

@@ -10,7 +10,7 @@ import numpy as np
 
 from datamodules.datasets import FaceDataset
 from datamodules.faces import FaceDataModule, FitRole
-from facecrafter.data.cache import Pictures
+from facecrafter.data.cache import ImageCache, Pictures
 from facecrafter.data.splits import Role, Splits
 from facecrafter.data.table import FaceTable
 
@@ -40,7 +40,6 @@ class SampleFaces(FaceDataModule):
             manifest_batch_size=data.manifest_batch_size,
             public_attribute=data.public_attribute,
             private_exposure=data.private_exposure,
-            duplicates="drop",
             seed=data.seed,
             cache_dir=cache_dir,
             num_workers=data.num_workers,
@@ -96,6 +95,10 @@ class SampleFaces(FaceDataModule):
                 raise ValueError(
                     f"batch_size {self.batch_size} exceeds the {found} images of {role}: lower it"
                 )
+
+    def _without_copies(self, hashed: Splits, cache: ImageCache) -> tuple[Splits, ImageCache, np.ndarray]:
+        """Copies are looked for among all, when all are decoded."""
+        return hashed, cache, np.arange(len(hashed))
 
     def _open(self) -> None:
         super()._open()
