@@ -152,12 +152,12 @@ def run(
     made = Artifacts(output, keys(stages, plan.data.fingerprint), shared, mirror)
     wanted = ancestors(stages, select(stages, only)) if only else set(stages)
     forced = descendants(stages, select(stages, force)) & wanted if force else set()
-    missing = {name for name in wanted if name in forced or not made.is_done(name)}
+    undone = {name for name in wanted if name in forced or not made.is_done(name)}
     made.estimates.update(tried(made))
-    if try_first and missing - (set() if dry_run else made.estimates.keys()):
-        print(f"preflight: {len(missing)} stages are tried on a few pictures", flush=True)
+    if try_first and undone - (set() if dry_run else made.estimates.keys()):
+        print(f"preflight: {len(undone)} stages are tried on a few pictures", flush=True)
         began = time.monotonic()
-        made.estimates.update(preflight(plan, missing, jobs, output, jobs_per_gpu))
+        made.estimates.update(preflight(plan, undone, jobs, output, jobs_per_gpu))
         print(f"preflight: all of them work; it took {clock(time.monotonic() - began)}", flush=True)
         if output.is_dir() or not dry_run:
             remember(made)

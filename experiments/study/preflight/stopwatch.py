@@ -51,7 +51,7 @@ class Stopwatch(Callback):
             share = sample.full_protected() / len(sample.protected_faces())
             self.full["batches"] = share * len(data.train) // sample.batch_size
 
-    def on_train_batch_start(
+    def on_train_batch_start(  # type: ignore[override]  # Lightning reads what it returns
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> int | None:
         done = self.train[trainer.current_epoch]
