@@ -11,6 +11,7 @@ from pytorch_lightning import LightningModule
 from torch import nn
 
 from facecrafter.nets.folding import fold_batchnorm
+from facecrafter.nets.weights import check_finite
 from facecrafter.store import encoder_hash
 from lightning_modules.checkpoints import LAST, WEIGHTS, load_checkpoint, load_weights
 
@@ -46,6 +47,7 @@ def load_artifact(path: str | Path, expected: type[T]) -> T:
         state = load_checkpoint(checkpoint)["state_dict"] if is_whole else load_weights(checkpoint)
         try:
             module.load_state_dict(state)
+            check_finite(state, checkpoint)
         except RuntimeError as error:
             raise ValueError(
                 f"{checkpoint} does not fit the module that {config_file} describes: {error}"

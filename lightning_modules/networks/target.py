@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -14,6 +13,7 @@ from torch.nn import functional as F
 from facecrafter.metrics.utility import MeanAUC
 from facecrafter.nets.augmentation import flip_and_shift
 from facecrafter.nets.target import ARCHITECTURES, SplitNetwork
+from facecrafter.nets.weights import load_into, read_state_dict
 from lightning_modules.checks import fitted_data
 from lightning_modules.training import draw_apart, one_cycle
 
@@ -56,7 +56,7 @@ class TargetNetwork(LightningModule):
         split = _split(arch, n_outputs, encoder, head)
         self.encoder, self.head = split.encoder, split.head
         if weights is not None:
-            load_weights(self, weights)
+            load_into(self, read_state_dict(weights), weights)
         self.to(memory_format=torch.channels_last)
         self.n_outputs = n_outputs
         self.loss = loss
@@ -116,22 +116,6 @@ class TargetNetwork(LightningModule):
         if self.loss == "attributes":
             return F.binary_cross_entropy_with_logits(logits, batch["attributes"])
         return F.cross_entropy(logits, batch["identity" if self.loss == "identities" else "attributes"])
-
-
-def load_weights(module: nn.Module, path: str) -> None:
-    """Loads a state dict, or a checkpoint's, into `module`; every name and shape must agree.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it does not fit.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no weights at {path}")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    try:
-        module.load_state_dict(state.get("state_dict", state))
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit this network: {error}") from error
 
 
 def _split(arch: str, n_outputs: int, encoder: nn.Module | None, head: nn.Module | None) -> SplitNetwork:

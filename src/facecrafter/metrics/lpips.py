@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import lpips
-import torch
 from torch import Tensor, nn
 
 from facecrafter.metrics.image_metric import ImageMetric
+from facecrafter.nets.weights import check_finite, read_state_dict
 
 
 class Lpips(nn.Module, ImageMetric):
@@ -36,10 +36,6 @@ class Lpips(nn.Module, ImageMetric):
 
     def __init__(self, backbone_weights: str | Path) -> None:
         super().__init__()
-        if not Path(backbone_weights).is_file():
-            raise FileNotFoundError(
-                f"no AlexNet weights at {backbone_weights}; name the file or leave LPIPS out"
-            )
         self.distance = calibrated()
         _load_backbone(self.distance.net, Path(backbone_weights))
         self.eval().requires_grad_(False)
@@ -58,18 +54,14 @@ def calibrated() -> nn.Module:
     """
     distance: nn.Module = lpips.LPIPS(net="alex", pretrained=False, pnet_rand=True, verbose=False)
     calibration = Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth"
-    distance.load_state_dict(_load(calibration), strict=False)
+    distance.load_state_dict(read_state_dict(calibration), strict=False)
     return distance
-
-
-def _load(file: Path) -> dict[str, Tensor]:
-    weights: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    return weights
 
 
 def _load_backbone(backbone: nn.Module, file: Path) -> None:
     """lpips cuts AlexNet's layers into slices but keeps their numbers: features.3 is slice2.3."""
-    weights = _load(file)
+    weights = read_state_dict(file, "AlexNet weights")
+    check_finite(weights, file)
     names = {name: re.sub(r"^slice\d+", "features", name) for name in backbone.state_dict()}
     if absent := sorted(set(names.values()) - weights.keys()):
         raise ValueError(f"{file} is not a state dict of torchvision's AlexNet: it lacks {absent[0]}")

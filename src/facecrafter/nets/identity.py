@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
 from facecrafter.nets.target import Normalise
+from facecrafter.nets.weights import load_into, read_state_dict
 
 _FACE_SIZE = 112
 # Output channels, stride and expansion of every bottleneck (Chen et al. 2018, Table 1).
@@ -56,16 +56,10 @@ def load_mobilefacenet(weights: str | Path) -> MobileFaceNet:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it does not hold this network's parameters.
+        ValueError: if it does not hold this network's parameters, or holds NaN.
     """
-    path = Path(weights)
-    if not path.is_file():
-        raise FileNotFoundError(f"no MobileFaceNet weights at {path}; name the state dict's file")
     net = MobileFaceNet()
-    try:
-        net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is not a state dict of MobileFaceNet: {error}") from error
+    load_into(net, read_state_dict(weights, "MobileFaceNet weights"), weights)
     return net.eval().requires_grad_(False)
 
 

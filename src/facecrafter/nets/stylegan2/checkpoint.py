@@ -8,15 +8,14 @@ file that is read here with
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from facecrafter.nets.stylegan2.generator import StyleGenerator
+from facecrafter.nets.weights import check_finite, read_state_dict
 
 # A file from elsewhere must not fill the memory. Configuration F at 1024 x 1024 has 120 MB.
 _MOST_BYTES = 2**30
@@ -41,37 +40,15 @@ def load_stylegan2(checkpoint: str | Path, image_size: int | None = None) -> Sty
             `image_size` is larger than the network's.
     """
     path = Path(checkpoint)
-    state = _without_filters(_read(path), path)
+    state = read_state_dict(path, f"StyleGAN2 weights ({_REMEDY})", _MOST_BYTES)
+    state = _without_filters(state, path)
     generator = StyleGenerator(**_sizes(state, path), image_size=image_size)
     try:
         generator.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"{path} is no state dict of a StyleGAN2 generator: {error}; {_REMEDY}") from error
-    for name, value in generator.state_dict().items():
-        if not value.isfinite().all():
-            raise ValueError(f"{path}: {name} holds numbers that are not finite")
+    check_finite(state, path)
     return generator.eval().requires_grad_(False)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise FileNotFoundError(f"no StyleGAN2 checkpoint at {path}; name the file of its state dict")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} was not written by torch.save; {_REMEDY}")
-    with zipfile.ZipFile(path) as archive:
-        size = sum(entry.file_size for entry in archive.infolist())
-    if size > _MOST_BYTES:
-        raise ValueError(f"{path} holds {size:,} bytes, more than any StyleGAN2 ({_MOST_BYTES:,}); {_REMEDY}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} does not hold tensors alone: {error}; {_REMEDY}") from error
-    if not isinstance(state, dict):
-        raise ValueError(f"{path} holds a {type(state).__name__}, not a state dict; {_REMEDY}")
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
-            raise ValueError(f"{path}: {name} is a {type(value).__name__}, not a tensor; {_REMEDY}")
-    return state
 
 
 def _without_filters(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
