@@ -16,7 +16,7 @@ from facecrafter.files import write_whole
 
 FILE = "stopwatch.json"
 BUDGET = 2.0
-"""Seconds of training in an epoch after which it ends, if it has two batches."""
+"""Seconds of training in an epoch after which it ends, if it has a few batches; much later if it has two."""
 
 
 def sample_of(data: Any) -> SampleFaces | None:
@@ -55,7 +55,7 @@ class Stopwatch(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> int | None:
         done = self.train[trainer.current_epoch]
-        if len(done) >= 2 and sum(done) > BUDGET:
+        if (len(done) > 4 and sum(done) > BUDGET) or (len(done) > 1 and sum(done) > 4 * BUDGET):
             return -1  # Lightning's way to end an epoch
         self.start = time.monotonic()
         return None
