@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.study.artifacts import Artifacts, Estimate
-from experiments.study.data import DATA_STAGE, made
+from experiments.study.data import made
 from experiments.study.keys import references
 from experiments.study.preflight.stopwatch import FILE, sample_of
 from experiments.study.preflight.trials import Trial
 from facecrafter.store import TensorStore
 
+FEW = 20
+"""Pictures that are decoded to see how long it takes."""
 PER_IMAGE = ("features", "reconstructions")
 """Folders whose size grows with the number of images."""
 
@@ -34,7 +39,12 @@ class Estimates:
 
     def of(self, name: str) -> Estimate:
         """What the stage that was tried under this name will take."""
-        by_command = {"fit": self._fit, "attack": self._attack, "protect": self._protect}
+        by_command = {
+            "fit": self._fit,
+            "attack": self._attack,
+            "protect": self._protect,
+            "study.data": self._decoding,
+        }
         command = self.trials[name].stage.command
         seconds = by_command.get(command, self._in_proportion)(name)
         return Estimate(seconds, self._megabytes(name))
@@ -84,6 +94,18 @@ class Estimates:
         spent = store.load("seconds")["seconds"].sum().item()
         return max(self.seconds[name] - spent, 0.0) + each * trial.work * self._images(name)[0]
 
+    def _decoding(self, name: str) -> float:
+        """What is not cached may be: the data's own trial has had to import everything first."""
+        sample = sample_of(made(self.trials[name].stage.config["data"], name))
+        if sample is None:
+            return self.seconds[name]
+        splits = sample._planned[1]
+        few = splits.take(np.arange(min(FEW, len(splits))))
+        began = time.monotonic()
+        decoded = sum(1 for _ in sample.pictures(few))
+        each = (time.monotonic() - began) / decoded
+        return self._start() + each * len(sample.whole.splits)
+
     def _in_proportion(self, name: str) -> float:
         full, tried = self._images(name)
         start = self._start()
@@ -102,8 +124,6 @@ class Estimates:
         sample = sample_of(made(config["data"], name))
         if sample is None:
             return 1, 1
-        if name == DATA_STAGE:
-            return len(sample.whole.splits), len(sample._planned[1])
         return sample.full_protected(), sample.sampled_protected()
 
     def _megabytes(self, name: str) -> float:
