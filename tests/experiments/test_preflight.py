@@ -14,7 +14,7 @@ from experiments.study.artifacts import Artifacts
 from experiments.study.carry_out import run
 from experiments.study.config import load
 from experiments.study.config import parse as parse_config
-from experiments.study.keys import Stage, keys
+from experiments.study.keys import Stage, ancestors, keys
 from experiments.study.plan import Plan
 from experiments.study.preflight.causes import cause, remedy
 from experiments.study.preflight.estimates import Estimates
@@ -88,9 +88,11 @@ def test_a_trial_says_what_a_study_costs_and_is_not_repeated(
 
 def test_a_defence_is_tried_at_one_of_its_strengths() -> None:
     plan = Plan(load(ROOT / "experiments" / "configs" / "demo.yaml"))
-    same = representatives(plan)
+    same = representatives(plan, plan.stages)
     assert same["crafter.beta=8"] == same["crafter.beta=0.1"] == "crafter.beta=0.1"
     assert same["crafter.beta=8.white_box.measure"] == "crafter.beta=0.1.white_box.measure"
+    some = ancestors(plan.stages, ["crafter.beta=8"])
+    assert representatives(plan, some)["crafter.beta=8"] == "crafter.beta=8", "what was asked for"
     assert same["none.white_box"] == "none.white_box", "another encoder for all that is known"
 
 

@@ -61,9 +61,9 @@ def preflight(
     Raises:
         ValueError: some would fail; it names each, why, and what would help.
     """
-    same = representatives(plan)
-    stages = {name: plan.stages[name] for name in plan.stages}
-    needed = ancestors(stages, {same[name] for name in ancestors(stages, wanted)})
+    stages = plan.stages
+    same = representatives(plan, ancestors(stages, wanted))
+    needed = ancestors(stages, same.values())
     chosen = {name: stages[name] for name in stages if name in needed}
     folder = Path(tempfile.mkdtemp(prefix="facecrafter-preflight-"))
     try:
@@ -72,7 +72,7 @@ def preflight(
         found = _carry_out(trials, folder, jobs, jobs_per_gpu, output)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return {name: found[same[name]] for name in ancestors(stages, wanted)}
+    return {name: found[first] for name, first in same.items()}
 
 
 def _carry_out(

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -70,12 +70,17 @@ def pictures(stages: Mapping[str, Stage]) -> int:
     return max(sizes)
 
 
-def representatives(plan: Plan) -> dict[str, str]:
-    """For each stage the first that runs the same code: of a defence's strengths, one."""
+def representatives(plan: Plan, names: Collection[str]) -> dict[str, str]:
+    """For each of the stages the first of them that runs the same code: of a defence's strengths, one.
+
+    Args:
+        names: of stages, with all that they build on.
+    """
     first: dict[str, str] = {}
     signatures: dict[str, str] = {}
     found = {}
-    for name, stage in plan.stages.items():
+    for name in (name for name in plan.stages if name in names):
+        stage = plan.stages[name]
         config = dict(_without_strength(plan, stage))
         config.pop("labels", None)
         text = json.dumps(substitute(_epochs(config, 0), signatures.__getitem__), sort_keys=True, default=str)
