@@ -33,16 +33,22 @@ class Watch(Status):
         self.curve = curve
         self.live = Live(console=self.console, auto_refresh=False, vertical_overflow="crop")
 
+    def __exit__(self, *_: object) -> None:
+        self.live.update(Group(*self._curve(self.curve())))  # the table would say what is over
+        super().__exit__()
+
     def show(self, progress: Progress) -> None:
         found = self.curve()
-        parts = [self._stages(progress, PLOT if found else 0)]
-        if found:
-            title = "leak of the strongest attack so far (Eval Acc), and what the cloud reads (AUC)"
-            width = min(self.console.width - 4, 90)
-            parts.append(
-                Panel(Text(plot(found, width, PLOT - 2), no_wrap=True), title=title, width=width + 4)
-            )
-        self.live.update(Group(*parts), refresh=True)
+        stages = self._stages(progress, PLOT if found else 0)
+        self.live.update(Group(stages, *self._curve(found)), refresh=True)
+
+    def _curve(self, found: Sequence[Point]) -> list[Panel]:
+        if not found:
+            return []
+        title = "leak of the strongest attack so far (Eval Acc), and what the cloud reads (AUC)"
+        width = min(self.console.width - 4, 90)
+        drawn = Text(plot(found, width, PLOT - 2), no_wrap=True)
+        return [Panel(drawn, title=title, width=width + 4)]
 
     def _stages(self, progress: Progress, below: int) -> Panel:
         table = Table.grid(padding=(0, 2))

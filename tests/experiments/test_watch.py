@@ -59,6 +59,7 @@ def test_the_live_view_shows_stages_time_and_curve() -> None:
     assert "start  [bold]prior[/bold]" in shown, "names are no markup"
     for part in ("3 of 9 stages done, 1 failed; about 1:02:03 left", "0:02:10 left", "decoder", "o [red]"):
         assert part in shown
+    assert "o [red]" in shown[shown.rindex("decoder") :], "the curve stays, the table does not"
 
 
 def test_where_there_is_no_terminal_there_are_lines(capsys) -> None:
