@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,8 +22,8 @@ class EpochCheckpoints(Callback):
         self.epochs = frozenset(epochs)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        last = trainer.max_epochs
-        if beyond := [epoch for epoch in sorted(self.epochs) if last is not None and not 0 <= epoch <= last]:
+        last = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs
+        if beyond := [epoch for epoch in sorted(self.epochs) if not 0 <= epoch <= last]:
             raise ValueError(f"epoch {beyond[0]} is to be kept, but max_epochs is {last}")
         if trainer.current_epoch == 0:
             self._keep(trainer, 0)

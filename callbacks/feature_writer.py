@@ -17,11 +17,12 @@ class FeatureWriter(Callback):
     The module's `predict_step` returns {'number': int, 'row': (N,), 'features': (N, C, h, w)}, or None for a
     batch without images; its `meta()` names the encoder. Stored batches are not protected again.
 
-    Attributes:
+    Args:
         fingerprint: of the fit that protects, noted in the store: another one is refused there.
     """
 
-    fingerprint: str | None = None
+    def __init__(self, fingerprint: str | None = None) -> None:
+        self.fingerprint = fingerprint
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.path = Path(trainer.default_root_dir, "features")

@@ -33,10 +33,11 @@ class ImageGrid(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         due = batch_idx == 0 and trainer.current_epoch % self.every_n_epochs == 0
-        if due and trainer.is_global_zero and hasattr(pl_module, "example_images"):
+        if due and hasattr(pl_module, "example_images"):
             with torch.no_grad():
-                images = pl_module.example_images(batch)
-            self._show(trainer, make_grid(images.float().cpu(), nrow=self.columns))
+                images = pl_module.example_images(batch)  # on every rank: they draw the same random numbers
+            if trainer.is_global_zero:
+                self._show(trainer, make_grid(images.float().cpu(), nrow=self.columns))
 
     def _show(self, trainer: Trainer, sheet: Tensor) -> None:
         path = Path(trainer.default_root_dir, "images", f"epoch-{trainer.current_epoch:05d}.png")

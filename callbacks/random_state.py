@@ -19,31 +19,28 @@ class RandomState(Callback):
     in between or not, and a validation with the one after the last training batch. So it does not matter
     what is drawn in between, which depends on the number of the loader's workers and on resuming.
 
-    These generators are kept, for each rank: torch's own (CPU, and the GPU that is trained on), those of
-    Python and numpy, and every `torch.Generator` that is an attribute of the module.
+    These generators are kept: torch's own (CPU, and the GPU that is trained on), those of Python and numpy,
+    and every `torch.Generator` that is an attribute of the module. They are in one state on all ranks (see
+    `facecrafter.ranks`), so the training may go on with another number of devices.
     """
 
     def __init__(self) -> None:
-        self.ranks: list[State] = []
+        self.ended: State | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"ranks": self.ranks}
+        return {"ended": self.ended}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.ranks = state_dict["ranks"]
+        self.ended = state_dict["ended"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        own = random_state(pl_module)
-        self.ranks = [own]
-        if trainer.world_size > 1:
-            self.ranks = [{}] * trainer.world_size
-            torch.distributed.all_gather_object(self.ranks, own)
+        self.ended = random_state(pl_module)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if batch_idx == 0 and trainer.global_rank < len(self.ranks):
-            start_loader(self.ranks[trainer.global_rank], pl_module)
+        if batch_idx == 0 and self.ended is not None:
+            start_loader(self.ended, pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -63,13 +60,8 @@ def start_loader(state: State, module: LightningModule) -> None:
 
 def random_state(module: LightningModule) -> State:
     """The states of all generators, as tensors and plain numbers."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - a user's module may draw from it
-    state = {
-        "torch": torch.get_rng_state(),
-        "python": random.getstate(),
-        "numpy": (name, keys.tolist(), *rest),
-        "module": {name: rng.get_state() for name, rng in _generators(module).items()},
-    }
+    state = global_state()
+    state["module"] = {name: rng.get_state() for name, rng in _generators(module).items()}
     if module.device.type == "cuda":
         state["cuda"] = torch.cuda.get_rng_state(module.device)
     return state
@@ -77,15 +69,27 @@ def random_state(module: LightningModule) -> State:
 
 def set_random_state(state: State, module: LightningModule) -> None:
     """Take over the states that `random_state` returned."""
-    torch.set_rng_state(state["torch"].cpu())
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])  # noqa: NPY002
+    set_global_state(state)
     generators = _generators(module)
     for name, value in state["module"].items():
         if name in generators:
             generators[name].set_state(value.cpu())
     if "cuda" in state and module.device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"].cpu(), module.device)
+
+
+def global_state() -> State:
+    """The states of the generators that everybody draws from, on the processor."""
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - a user's module may draw from it
+    numpy = (name, keys.tolist(), *rest)
+    return {"torch": torch.get_rng_state(), "python": random.getstate(), "numpy": numpy}
+
+
+def set_global_state(state: State) -> None:
+    """Take over the states that `global_state` returned."""
+    torch.set_rng_state(state["torch"].cpu())
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
 
 
 def _generators(module: LightningModule) -> dict[str, torch.Generator]:

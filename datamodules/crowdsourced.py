@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, Dataset
 from datamodules.datasets import FaceDataset
 from datamodules.faces import FaceDataModule
 from datamodules.protected import PairDataset, StoredFeatures, refuse_others
-from datamodules.shuffling import EpochShuffle
 from facecrafter.store import TensorStore
 
 
@@ -100,11 +99,8 @@ class CrowdsourcedFeatures(pl.LightningDataModule):
             )
 
     def train_dataloader(self) -> DataLoader[Any]:
-        order = EpochShuffle(len(self.train), self.data.seed)
-        return self._loader(self.train, sampler=order, drop_last=True)
+        own = len(self.data.faces("public")) if self.with_public else 0
+        return self.data.training_loader(self.train, self.trainer, first=own)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self._loader(self.data.faces("public_val"))
-
-    def _loader(self, dataset: Any, **options: Any) -> DataLoader[Any]:
-        return self.data._loader(dataset, batch_size=self.data.batch_size, **options)
+        return self.data.validation_loader(self.data.faces("public_val"))

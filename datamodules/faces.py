@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import os
 from abc import abstractmethod
 from copy import copy
@@ -20,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.datasets import FaceDataset, ManifestDataset, uncollated
-from datamodules.shuffling import EpochShuffle
+from datamodules.shuffling import EpochShuffle, all_on_every_rank, shares
 from facecrafter.data.cache import VERSION, ImageCache, Pictures, Wanted, open_cache
 from facecrafter.data.checks import check_identities, drop_copies, read_splits, refuse_copies
 from facecrafter.data.exposure import exposed_rows
@@ -57,7 +56,7 @@ class FaceDataModule(pl.LightningDataModule):
 
     Args:
         image_size: side of the images in pixels.
-        batch_size: images per training batch.
+        batch_size: images per training batch, which several devices share; they have to divide it.
         fit_role: who is trained with; public_val validates the public, nobody the private. Several roles
             take turns, an epoch each; the Trainer's ``reload_dataloaders_every_n_epochs`` must then be 1.
         predict_role: who is protected.
@@ -167,13 +166,11 @@ class FaceDataModule(pl.LightningDataModule):
             raise ValueError(
                 "private_exposure adds to the public images: train with fit_role public, or set it to 0"
             )
-        ranks = self.trainer.world_size if self.trainer else 1
+        shares(self.trainer, self.batch_size)
         for role in self._fit_roles:
-            fitted = math.ceil(len(self.faces(role)) / ranks)
-            if fitted < self.batch_size:
-                share = f" that each of {ranks} processes has" if ranks > 1 else ""
+            if (fitted := len(self.faces(role))) < self.batch_size:
                 raise ValueError(
-                    f"batch_size {self.batch_size} exceeds the {fitted} images of {role}{share}: lower it"
+                    f"batch_size {self.batch_size} exceeds the {fitted} images of {role}: lower it"
                 )
         if len(self._fit_roles) > 1 and self.trainer and self.trainer.reload_dataloaders_every_n_epochs != 1:
             raise ValueError(
@@ -326,14 +323,12 @@ class FaceDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         epoch = self.trainer.current_epoch if self.trainer else 0
         role = self._fit_roles[epoch % len(self._fit_roles)]
-        faces = self.training_faces(role)
-        shuffled = EpochShuffle(len(faces), self.seed)
-        return self._loader(faces, batch_size=self.batch_size, sampler=shuffled, drop_last=True)
+        return self.training_loader(self.training_faces(role), self.trainer)
 
     def val_dataloader(self) -> DataLoader[Any] | list[DataLoader[Any]]:
         if "public" not in self._fit_roles:
             return []
-        return self._loader(self.faces("public_val"), batch_size=self.batch_size)
+        return self.validation_loader(self.faces("public_val"))
 
     def protected_faces(self) -> FaceDataset:
         """The images of ``predict_role`` that are protected: all, or ``predict_limit`` of them."""
@@ -345,6 +340,16 @@ class FaceDataModule(pl.LightningDataModule):
     def predict_dataloader(self) -> DataLoader[Any]:
         faces = self.protected_faces()
         return self._loader(ManifestDataset(faces, self._batched(faces.rows.numpy())), batch_size=None)
+
+    def training_loader(self, dataset: Any, trainer: Any, first: int = 0) -> DataLoader[Any]:
+        """Shuffled batches of `dataset`, or this rank's part of each; see EpochShuffle."""
+        share = shares(trainer, self.batch_size)
+        order = EpochShuffle(len(dataset), self.seed, self.batch_size, **share, first=first)
+        return self._loader(dataset, sampler=order, batch_size=self.batch_size // share["ranks"])
+
+    def validation_loader(self, dataset: Any) -> DataLoader[Any]:
+        """All of `dataset` in its order, on every rank."""
+        return self._loader(dataset, sampler=all_on_every_rank(len(dataset)), batch_size=self.batch_size)
 
     def _loader(self, dataset: Any, **options: Any) -> DataLoader[Any]:
         workers = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}

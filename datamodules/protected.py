@@ -12,9 +12,8 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.datasets import FaceDataset, uncollated
+from datamodules.datasets import FaceDataset
 from datamodules.faces import FaceDataModule
-from datamodules.shuffling import EpochShuffle
 from facecrafter.store import TensorStore
 
 
@@ -141,19 +140,7 @@ class ProtectedPairs(pl.LightningDataModule):
         return torch.isin(identities, people[order[:count]])
 
     def train_dataloader(self) -> DataLoader[Any]:
-        shuffled = EpochShuffle(len(self.train), self.data.seed)
-        return self._loader(self.train, sampler=shuffled, drop_last=True)
+        return self.data.training_loader(self.train, self.trainer)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self._loader(self.val)
-
-    def _loader(self, dataset: PairDataset, **options: Any) -> DataLoader[Any]:
-        workers = self.data.num_workers
-        return DataLoader(
-            dataset,
-            batch_size=self.data.batch_size,
-            collate_fn=uncollated,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            **options,
-        )
+        return self.data.validation_loader(self.val)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -25,8 +26,9 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from experiments import machine
 from experiments.classes import import_class
-from experiments.machine import device
+from experiments.errors import ends_in_sentences
 from facecrafter.attacks import Attack
 from facecrafter.files import for_owner_alone
 from facecrafter.store import TensorStore, encoder_hash
@@ -52,6 +54,7 @@ def run(
     networks: dict[str, Path] | None = None,
     batch_size: int = 64,
     seed: int = 0,
+    device: str = "auto",
 ) -> None:
     """Reconstruct images from features.
 
@@ -63,7 +66,9 @@ def run(
         networks: artifact folder, of a module with ``network``, for each other network of the attack.
         batch_size: at most this many images are attacked at once; it changes memory and time, not results.
         seed: of the random starts.
+        device: auto (the GPU where there is one), cpu, cuda, cuda:1, ...
     """
+    machine.compute_on(device)
     source = TensorStore.open(features)
     encoder = load_artifact(defence, Defence).encoder
     check_encoder(source, encoder_hash(encoder), f"{defence} has", "name the defence that made it")
@@ -189,7 +194,7 @@ def reconstruct_batch(
         rows, features = batch["row"][part], batch["features"][part]
         progress = BatchProgress(bar, bar.n, len(part) / len(batch["row"]))
         before = time.monotonic()
-        result = attack.reconstruct(features.float().to(device()), rng, progress, rows)
+        result = attack.reconstruct(features.float().to(machine.device()), rng, progress, rows)
         images, losses = result.images.cpu(), result.losses.cpu()
         seconds = torch.full((len(rows),), (time.monotonic() - before) / len(rows))
         parts.append({"row": rows, "images": images, "losses": losses, "seconds": seconds})
@@ -197,9 +202,9 @@ def reconstruct_batch(
 
 
 @for_owner_alone()
-def main(args: list[str] | None = None) -> None:
+def main(args: Sequence[str] | None = None) -> None:
     auto_cli(run, args=args, as_positional=False)
 
 
 if __name__ == "__main__":
-    main()
+    ends_in_sentences(main)()

@@ -16,7 +16,7 @@ as `features`, since that is what the user released.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +25,7 @@ from jsonargparse import auto_cli
 from torch import Tensor
 from tqdm import tqdm
 
+from experiments.errors import ends_in_sentences
 from facecrafter.attacks.averaging import average, match, shuffled
 from facecrafter.files import for_owner_alone, write_whole
 from facecrafter.randomness import seeded
@@ -165,9 +166,9 @@ COUNTERMEASURES: dict[str, Callable[[Tensor, torch.Generator], tuple[Tensor, Ten
 
 
 @for_owner_alone()
-def main(args: list[str] | None = None) -> None:
+def main(args: Sequence[str] | None = None) -> None:
     auto_cli(run, args=args, as_positional=False)
 
 
 if __name__ == "__main__":
-    main()
+    ends_in_sentences(main)()

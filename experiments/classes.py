@@ -73,3 +73,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, str | Path) and value and Path(value).is_file():
         return {"sha256": hashlib.sha256(Path(value).read_bytes()).hexdigest()}
     return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def without_folders(config: Any) -> Any:
+    """A configuration with paths cut down to their last part: folders are nobody else's business."""
+    if isinstance(config, dict):
+        return {name: without_folders(value) for name, value in config.items()}
+    if isinstance(config, list):
+        return [without_folders(value) for value in config]
+    is_path = isinstance(config, str) and "/" in config and not config.startswith("${")
+    return Path(config).name if is_path else config

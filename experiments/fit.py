@@ -13,8 +13,8 @@ and protects only what is not on disk. What has another model, data or training 
 from __future__ import annotations
 
 import json
-import os
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,28 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 
-from callbacks import EpochCheckpoints, FeatureWriter, ImageGrid, IterationLog, RandomState, TimeLeft
+from callbacks import (
+    EpochCheckpoints,
+    FeatureWriter,
+    ImageGrid,
+    IterationLog,
+    RandomState,
+    SharedBatch,
+    ShortEpochs,
+    TimeLeft,
+)
 from experiments import folder
 from experiments.classes import import_class, plain
+from experiments.errors import ends_in_sentences, sentence
+from experiments.loggers import LOGGERS, enabled, hyperparameters, prepare_wandb
 from experiments.machine import device
 from experiments.overview import ALL, answer  # imports what may be named shortly
+from experiments.processes import end_with_rank_0
 from experiments.study.derived import fill_in
 from facecrafter.files import for_owner_alone, make_folder
 from facecrafter.precision import fast_dtype
@@ -52,16 +64,6 @@ VERSION = 1
 # A rank with fewer batches waits for the others when it is done: crafting a batch may take hours.
 PATIENCE = timedelta(days=7)
 DDP_STRATEGIES = {"ddp": {}, "ddp_find_unused_parameters_true": {"find_unused_parameters": True}}
-# What W&B would note of a run beside what is logged: paths, host, git, console output.
-PRIVATE = {"WANDB_CONSOLE": "off", "WANDB_DISABLE_GIT": "true", "WANDB__DISABLE_META": "true"}
-LOGGERS = [
-    # The first logger decides where Lightning puts what it logs.
-    {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": ".", "name": "logs"}},
-    {
-        "class_path": "pytorch_lightning.loggers.WandbLogger",
-        "init_args": {"save_dir": ".", "project": "facecrafter", "offline": True, "log_model": False},
-    },
-]
 
 
 class FitParser(LightningArgumentParser):
@@ -73,8 +75,8 @@ class FitParser(LightningArgumentParser):
         if model and data:
             try:
                 fill_in(model, data)
-            except ValueError as error:
-                self.error(str(error))
+            except (ValueError, OSError) as error:
+                self.error(sentence(error))
         super().validate(namespace, *args, **kwargs)
 
 
@@ -104,17 +106,24 @@ class FitCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         output = Path(self.config.output)
         self._take_possession(output)
-        for logger in self.config.trainer.logger or []:
-            logger.init_args.save_dir = str(output)
-        # A resumed run is a new run of the same group.
-        for name, value in {"WANDB_RUN_GROUP": output.name, **PRIVATE}.items():
-            os.environ.setdefault(name, value)
+        for logger in as_list(self.config.trainer.logger):
+            if "save_dir" in getattr(logger, "init_args", {}):  # true and false have none
+                logger.init_args.save_dir = str(output)
+            if "WandbLogger" in getattr(logger, "class_path", ""):
+                prepare_wandb(output)
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-        # The last but for checkpoints: it sees what all others drew.
-        return super()._instantiate_trainer(config, [*callbacks, RandomState()])
+        given = as_list(config["callbacks"])
+        if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in given):
+            given = [*given, TimeLeft()]
+        if config["enable_checkpointing"] is False:
+            callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+        writers = [FeatureWriter(self.fingerprint), IterationLog(), ShortEpochs()]
+        # RandomState last, but for checkpoints: it sees what all others drew.
+        config["callbacks"] = [*given, Fingerprint(self.fingerprint), *callbacks, *writers, SharedBatch()]
+        return super()._instantiate_trainer(config, [RandomState()])
 
     def _take_possession(self, output: Path) -> None:
         """Refuse a folder that belongs to another fit or is in use, before anything is written to it."""
@@ -130,8 +139,8 @@ class FitCLI(LightningCLI):
             if self.config.overwrite:
                 folder.clear(output)
             folder.claim(output, content)
-        except ValueError as error:
-            self.parser.error(str(error))
+        except (ValueError, OSError) as error:
+            self.parser.error(sentence(error))
 
     def _content(self) -> dict[str, Any]:
         """What the fit's numbers depend on."""
@@ -151,18 +160,16 @@ class FitCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build a Trainer. This is called twice, so the configuration's own list of callbacks is copied."""
         configured = self.config_init.trainer
-        callbacks = [*as_list(configured.callbacks), Fingerprint(self.fingerprint)]
         plugins = [*as_list(configured.plugins), WholeCheckpointIO()]
-        for callback in callbacks:
-            if isinstance(callback, FeatureWriter):
-                callback.fingerprint = self.fingerprint
+        if not isinstance(configured.logger, bool | None):
+            kwargs["logger"] = enabled(as_list(configured.logger))
         place = "cpu" if configured.accelerator == "cpu" else device()
         if configured.precision == "bf16-mixed" and fast_dtype("auto", place) is None:
             rank_zero_info("bf16-mixed would be emulated here, ten times slower: training in float32")
             kwargs = {"precision": "32-true"} | kwargs
         if configured.strategy in DDP_STRATEGIES:
             kwargs["strategy"] = DDPStrategy(timeout=PATIENCE, **DDP_STRATEGIES[configured.strategy])
-        return super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
+        return super().instantiate_trainer(plugins=plugins, **kwargs)
 
     @rank_zero_only
     def save_config(self) -> None:
@@ -206,7 +213,8 @@ def keep_weights(output: Path, model: LightningModule, fingerprint: str) -> None
 
 
 @for_owner_alone()
-def main(args: list[str] | None = None) -> None:
+def main(args: Sequence[str] | None = None) -> None:
+    end_with_rank_0()
     given = sys.argv[1:] if args is None else args
     if shown := answer(given):
         print(shown)
@@ -222,9 +230,14 @@ def main(args: list[str] | None = None) -> None:
         auto_configure_optimizers=False,
         save_config_callback=None,
         seed_everything_default=0,
-        trainer_defaults={"logger": LOGGERS, "callbacks": [TimeLeft(), FeatureWriter(), IterationLog()]},
+        trainer_defaults={
+            "devices": 1,  # not all that there are: others may compute there
+            "logger": LOGGERS,
+        },
     )
     cli.save_config()
+    for logger in cli.trainer.loggers:
+        logger.log_hyperparams(hyperparameters(cli.config.as_dict()))
     if is_trained(type(cli.model)):
         learn(cli.trainer, cli.model, cli.datamodule, cli.config.ckpt_path)
         keep_weights(Path(cli.config.output), cli.model, cli.fingerprint)
@@ -235,4 +248,4 @@ def main(args: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    ends_in_sentences(main)()

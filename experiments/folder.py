@@ -127,8 +127,28 @@ def refuse_another(folder: Path, content: Mapping[str, Any]) -> None:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is damaged ({error}): {remedy}") from error
     if known == fingerprint(content) or _goes_on(folder, old, content):
+        _refuse_checkpoint_of_another(folder, content)
         return
     raise ValueError(f"{folder} belongs to another fit ({'; '.join(differences(old, content))}): {remedy}")
+
+
+def _refuse_checkpoint_of_another(folder: Path, content: Mapping[str, Any]) -> None:
+    """See that the checkpoint was written by this fit, or by it with fewer `max_epochs`.
+
+    Raises:
+        ValueError: somebody has put another one there.
+    """
+    if not (folder / LAST).is_file():
+        return
+    found = load_checkpoint(folder / LAST)
+    epochs = (content["trainer"] or {}).get("max_epochs")
+    lower = range(found["epoch"] + 1, epochs) if isinstance(epochs, int) else []
+    shorter = ({**content, "trainer": {**content["trainer"], "max_epochs": number}} for number in lower)
+    if found.get("fingerprint") not in {fingerprint(content), *map(fingerprint, shorter)}:
+        raise ValueError(
+            f"{folder / LAST} was written by another fit than the one that its folder belongs to: bring back "
+            "the folder's own, or train anew with --overwrite"
+        )
 
 
 def _goes_on(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
@@ -187,7 +207,7 @@ def lock(folder: Path) -> TextIO:
     file = (folder / LOCK).open("a+")
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except (BlockingIOError, PermissionError) as error:
         file.seek(0)
         raise ValueError(
             f"{folder} is in use by {file.read().strip() or 'another fit'}: wait for it, or choose another "

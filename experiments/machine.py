@@ -12,8 +12,30 @@ import torch
 PACKAGES = ("facecrafter", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "pot")
 
 
+_chosen = "auto"
+
+
+def compute_on(name: str) -> None:
+    """Choose the `device`: `auto`, `cpu`, `cuda` or, where there are several GPUs, `cuda:1`.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    global _chosen
+    kind, _, number = name.partition(":")
+    gpus = torch.cuda.device_count()
+    if name not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdecimal()):
+        raise ValueError(f"device {name!r} is unknown: name auto, cpu, cuda or cuda:1")
+    if kind == "cuda" and int(number or 0) >= gpus:
+        raise ValueError(f"device {name!r} is asked for, but there are {gpus} GPUs here: name auto or cpu")
+    _chosen = name
+
+
 def device() -> torch.device:
-    """What attacks, measurements and benches compute on: the GPU where there is one."""
+    """What attacks, measurements and benches compute on: unless another is chosen, the GPU where there is
+    one."""
+    if _chosen != "auto":
+        return torch.device(_chosen)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

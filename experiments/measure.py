@@ -35,7 +35,9 @@ from typing import Any
 from jsonargparse import auto_cli
 
 from datamodules.faces import FaceDataModule
+from experiments import machine
 from experiments.attack import check_encoder
+from experiments.errors import ends_in_sentences
 from experiments.evaluation.average_faces import AverageFaces
 from experiments.evaluation.exposure import expose, load_identifier
 from experiments.evaluation.faces import Faces
@@ -51,7 +53,6 @@ from experiments.evaluation.rows import (
     write_table,
 )
 from experiments.evaluation.utility import load_head, read_utility
-from experiments.machine import device
 from facecrafter.files import for_owner_alone
 from facecrafter.metrics import ImageMetric
 from facecrafter.store import TensorStore, encoder_hash
@@ -98,6 +99,7 @@ def run(
     lpips_weights: Path | None = None,
     unseen: list[str] | None = None,
     seed: int = 0,
+    device: str = "auto",
 ) -> None:
     """Measure and write everything into `output`.
 
@@ -118,16 +120,18 @@ def run(
         unseen: attributes of the data that f was not trained for: a probe of them says what the features are
             good for beyond f. The data itself must name those that f knows.
         seed: of the bootstrap, of the prior's samples and of the images that a probe learns from.
+        device: auto (the GPU where there is one), cpu, cuda, cuda:1, ...
     """
+    machine.compute_on(device)
     # Everything named is opened before the data is read, so that what is wrong is said at once.
     check_labels(labels)
     check_request(reconstructions, identifier, oracles)
     likeness = Likeness(metrics or [], lpips_weights)
     columns = describe_columns(likeness.columns)
-    sampled = load_artifact(prior, Prior).to(device()) if prior else None
-    target = load_artifact(defence, Defence).to(device())
-    reader = load_head(head, defence, target.encoder).to(device()) if head else None
-    loaded = {name: _load_oracle(oracle).to(device()) for name, oracle in (oracles or {}).items()}
+    sampled = load_artifact(prior, Prior).to(machine.device()) if prior else None
+    target = load_artifact(defence, Defence).to(machine.device())
+    reader = load_head(head, defence, target.encoder).to(machine.device()) if head else None
+    loaded = {name: _load_oracle(oracle).to(machine.device()) for name, oracle in (oracles or {}).items()}
     protected = TensorStore.open(features)
     check_encoder(protected, encoder_hash(target.encoder), f"{defence} has", "name the defence that made it")
     attacked = open_attack(reconstructions, protected) if reconstructions else None
@@ -211,9 +215,9 @@ def _load_oracle(oracle: TrainedOracle | IdentityOracle) -> IdentityOracle:
 
 
 @for_owner_alone()
-def main(args: list[str] | None = None) -> None:
+def main(args: Sequence[str] | None = None) -> None:
     auto_cli(run, args=args, as_positional=False)
 
 
 if __name__ == "__main__":
-    main()
+    ends_in_sentences(main)()

@@ -19,6 +19,7 @@ protects every photograph in a folder, or a single one, without labels or roles:
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ from pytorch_lightning import Trainer
 
 from callbacks import FeatureWriter, IterationLog, TimeLeft
 from datamodules.faces import FaceDataModule
+from experiments.errors import ends_in_sentences
 from experiments.photographs import photographs
+from experiments.processes import end_with_rank_0
 from facecrafter.files import for_owner_alone
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defences.base import Defence
@@ -54,10 +57,12 @@ def run(
     """
     module = load_artifact(defence, Defence)
     module.query = query
+    trainer = {"devices": 1} | (trainer or {})
+    bar = [TimeLeft()] if trainer.get("enable_progress_bar") is not False else []
     protector = Trainer(
-        **(trainer or {}),
+        **trainer,
         default_root_dir=output,
-        callbacks=[TimeLeft(), FeatureWriter(), IterationLog()],
+        callbacks=[*bar, FeatureWriter(), IterationLog()],
         logger=False,
         inference_mode=False,  # Crafter differentiates while it predicts
     )
@@ -65,16 +70,12 @@ def run(
 
 
 @for_owner_alone()
-def main(args: list[str] | None = None) -> None:
+def main(args: Sequence[str] | None = None) -> None:
+    end_with_rank_0()
     given = sys.argv[1:] if args is None else args
     of_photographs = any(argument.partition("=")[0] == "--images" for argument in given)
-    try:
-        auto_cli(photographs if of_photographs else run, args=args, as_positional=False)
-    except (ValueError, FileNotFoundError) as error:
-        if not of_photographs:
-            raise
-        sys.exit(f"error: {error}")
+    auto_cli(photographs if of_photographs else run, args=args, as_positional=False)
 
 
 if __name__ == "__main__":
-    main()
+    ends_in_sentences(main)()

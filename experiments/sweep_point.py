@@ -23,6 +23,7 @@ import pandas as pd
 import wandb
 import yaml
 
+from experiments.errors import ends_in_sentences
 from experiments.report.sections.question import AFFORDABLE
 from experiments.study import carry_out
 from experiments.study.config import StudyConfig, load
@@ -107,6 +108,7 @@ def run(options: argparse.Namespace, changes: dict[str, Any]) -> None:
 
 
 @for_owner_alone()
+@ends_in_sentences
 def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -116,10 +118,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="the folder that all points share")
     options, rest = parser.parse_known_args(args)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the study's stages are ended too
-    try:
-        run(options, settings(rest))
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    run(options, settings(rest))
 
 
 if __name__ == "__main__":

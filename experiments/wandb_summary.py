@@ -21,7 +21,9 @@ import pandas as pd
 import wandb
 import yaml
 
-from experiments.report.results import POINT, stage_of, without_folders
+from experiments.classes import without_folders
+from experiments.errors import ends_in_sentences
+from experiments.report.results import POINT, stage_of
 from experiments.report.statistics.worst_case import candidates
 from experiments.study.runner import wandb_group
 from facecrafter.files import for_owner_alone
@@ -146,6 +148,7 @@ def send(study: Path, project: str, online: bool) -> None:
 
 
 @for_owner_alone()
+@ends_in_sentences
 def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -158,8 +161,6 @@ def main(args: Sequence[str] | None = None) -> None:
     options = parser.parse_args(args)
     try:
         send(options.study, options.project, options.online)
-    except FileNotFoundError as error:
-        sys.exit(f"error: {error}")
     except wandb.Error as error:
         sys.exit(f"error: {error} (without --online the runs stay here)")
     if not options.online:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -76,12 +77,11 @@ class WholeCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
     ) -> None:
-        path = Path(path)
+        path, content = Path(path), io.BytesIO()
+        torch.save(checkpoint, content)  # not to the file: of a full disk it would say nothing intelligible
         with written_whole(path) as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            file.seek(0)
-            _announce(path, hashlib.file_digest(file, "sha256").hexdigest())
+            file.write(content.getbuffer())
+            _announce(path, hashlib.sha256(content.getbuffer()).hexdigest())
         _settle(path)
 
     def load_checkpoint(

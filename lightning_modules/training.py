@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from facecrafter.randomness import seed_of
 
 
 class SeededBatches(LightningModule):
-    """What is random in a training step follows from the run's seed, the rank, the epoch and the batch.
+    """What is random in a training step follows from the run's seed, the epoch and the batch.
 
     So it does not matter who else drew before: the other players, sheets of images, a validation. That a
     resumed run draws what the unbroken one would have drawn, `callbacks.RandomState` sees to for all modules.
@@ -26,26 +27,7 @@ class SeededBatches(LightningModule):
         self._run_seed = torch.initial_seed()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        torch.manual_seed(seed_of(self._run_seed, self.global_rank, self.current_epoch, batch_idx))
-
-
-def of_all_ranks(module: LightningModule, value: Any) -> list[Any]:
-    """What each rank calls this with, in order of ranks; every rank has to."""
-    values = [value] * module.trainer.world_size
-    if len(values) > 1:
-        torch.distributed.all_gather_object(values, value)
-    return values
-
-
-def draw_apart(module: LightningModule) -> None:
-    """Gives every rank but the first random numbers of its own, as long as `module` is fitted.
-
-    The ranks share the run's seed. Left alone, all would vary their own images in the same way and draw the
-    same latents: a batch on two ranks would be less random than the same batch on one. The first rank, and
-    so a run without DDP, keeps its numbers.
-    """
-    if module.global_rank > 0:
-        torch.manual_seed(torch.initial_seed() + module.global_rank)
+        torch.manual_seed(seed_of(self._run_seed, 0, self.current_epoch, batch_idx))
 
 
 def descend(module: LightningModule, loss: Tensor, optimizer: Optimizer) -> None:
@@ -59,9 +41,17 @@ def one_cycle(module: LightningModule, optimizer: Optimizer) -> dict[str, Any]:
     """What `configure_optimizers` returns for one cycle over all steps of the fit (Smith and Topin 2019).
 
     The optimizer's learning rate is the peak.
+
+    Raises:
+        ValueError: nobody knows how many steps there will be.
     """
-    steps = int(module.trainer.estimated_stepping_batches)
-    schedule = OneCycleLR(optimizer, optimizer.defaults["lr"], steps)
+    steps = module.trainer.estimated_stepping_batches
+    if math.isinf(steps):
+        raise ValueError(
+            f"{type(module).__name__} lays its learning rate out over the whole training: set max_epochs or "
+            "max_steps, beside max_time if there is one"
+        )
+    schedule = OneCycleLR(optimizer, optimizer.defaults["lr"], int(steps))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

@@ -47,9 +47,12 @@ def ranks_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def command() -> Command:
     """Runs `python -m experiments.NAME ARGUMENTS` from the checkout, in a process of its own."""
 
-    def run(name: str, *arguments: object, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        name: str, *arguments: object, path: Path | None = None, **variables: object
+    ) -> subprocess.CompletedProcess[str]:
         folders = [os.environ["PYTHONPATH"], *([str(path)] if path else [])]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
+        environment |= {name: str(value) for name, value in variables.items()}
         line = [sys.executable, "-m", f"experiments.{name}", *map(str, arguments)]
         return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200)
 

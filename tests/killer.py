@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -22,3 +24,14 @@ class Killer(Callback):
             if self.hard:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise SystemExit("killed")
+
+
+class Sleeper(Callback):
+    """Notes the process of each rank in the run's folder, and then trains no more."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        note = Path(trainer.default_root_dir, f"rank{trainer.global_rank}.pid")
+        note.write_text(str(os.getpid()))
+        time.sleep(600)

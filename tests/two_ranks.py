@@ -1,8 +1,9 @@
-"""Several fits on two gloo ranks, in one pair of processes: importing Lightning takes longer than they do.
+"""Several fits, on as many ranks as they ask for, in one set of processes: importing takes the most time.
 
     python two_ranks.py CONFIG OUTPUT [CONFIG OUTPUT ...]
 
-Lightning starts the second rank by running this line again, as it does for `python -m experiments.fit`.
+Lightning starts the second rank by running this line again, as it does for `python -m experiments.fit`. All
+is computed in float64, where what a training makes of rounding errors is too little to be seen.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from facecrafter.store import content_hash
+from lightning_modules.artifacts import Frozen
 
 
 class Witness(Callback):
-    """Writes `rank<r>.json` into the run's folder: what a rank was given, drew, lost and ended with."""
+    """Writes `rank<r>.json` into the run's folder: which images a rank was given, and what it ended with."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for value in vars(pl_module).values():  # the Trainer's precision is that of the module's own networks
+            if isinstance(value, Frozen):
+                value.on(pl_module.device).double()
+        torch.set_default_dtype(torch.float64)  # Lightning does so for the steps, but not for what is shown
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.epochs: list[list[int]] = []  # the rows of each
-        self.losses: list[float] = []
-        self.draws = torch.rand(3, generator=torch.default_generator.clone_state()).tolist()
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.epochs.append([])
+        self.batches: list[list[int]] = []  # the rows of each
 
     def on_train_batch_end(
         self,
@@ -38,17 +41,13 @@ class Witness(Callback):
         batch: dict[str, Tensor],
         batch_idx: int,
     ) -> None:
-        self.epochs[-1] += batch["row"].tolist()
-        self.losses += [
-            value.item() for name, value in trainer.callback_metrics.items() if name == "train/loss"
-        ]
+        self.batches.append(batch["row"].tolist())
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        torch.set_default_dtype(torch.float32)
         metrics = trainer.callback_metrics.items()
         report = {
-            "epochs": self.epochs,
-            "losses": self.losses,
-            "draws": self.draws,
+            "batches": self.batches,
             "weights": content_hash(dict(pl_module.named_parameters())),
             "validation": {name: value.item() for name, value in metrics if name.startswith("val/")},
         }
@@ -56,14 +55,20 @@ class Witness(Callback):
 
 
 class Head(nn.Sequential):
-    """Logits of 17 attributes without batch norm, whose statistics would tell two ranks from one."""
+    """Logits of 17 attributes."""
 
     def __init__(self) -> None:
         super().__init__(nn.Flatten(), nn.Linear(4 * 8 * 8, 17))
 
 
 if __name__ == "__main__":
-    from experiments import fit
+    from toy_rivals import toy_tail
 
+    from experiments import fit
+    from lightning_modules.defences import tiprdc
+
+    tiprdc.resnet18_tail = toy_tail
+    # Modules ask for float32 where bfloat16 would do.
+    Tensor.float = lambda x: x if x.dtype == torch.float64 else x.to(torch.float32)  # type: ignore
     for config, output in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
         fit.main(["--config", config, "--output", output])

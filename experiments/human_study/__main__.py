@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from experiments.errors import ends_in_sentences
 from experiments.human_study.answers import Key, read_answers
 from experiments.human_study.poll import OPTIONS, draw, page
 from experiments.report.formats import percent
@@ -161,17 +161,15 @@ def parse(args: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(args)
 
 
+@ends_in_sentences
 def main(args: Sequence[str] | None = None) -> None:
     options = parse(args)
-    try:
-        if options.command == "score":
-            print(score(options.key, options.answers))
-            return
-        point = {name: getattr(options, name) for name in POINT}
-        path = make(options.study, point, options.output, options.questions, options.seed, options.faces)
-        print(f"the key, for you alone: {options.output / 'private' / 'key.json'}\n{path}")
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
-        sys.exit(f"error: {error}")
+    if options.command == "score":
+        print(score(options.key, options.answers))
+        return
+    point = {name: getattr(options, name) for name in POINT}
+    path = make(options.study, point, options.output, options.questions, options.seed, options.faces)
+    print(f"the key, for you alone: {options.output / 'private' / 'key.json'}\n{path}")
 
 
 if __name__ == "__main__":

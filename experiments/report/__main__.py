@@ -8,16 +8,18 @@ The page of a study on real people shows no face unless --faces says so; what --
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
+from experiments.errors import ends_in_sentences
 from experiments.report.build import build
 from experiments.report.results import LICENSED
 
 
-def main(args: list[str] | None = None) -> None:
+@ends_in_sentences
+def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.report",
         description=__doc__,
@@ -39,11 +41,8 @@ def main(args: list[str] | None = None) -> None:
         help="studies that differ in their seed alone",
     )
     options = parser.parse_args(args)
-    try:
-        allowed = yaml.safe_load((options.study / "study.yaml").read_text())["data"]["class_path"] in LICENSED
-        print(build(options.study, options.faces or allowed, options.publish, options.other_seeds))
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    allowed = yaml.safe_load((options.study / "study.yaml").read_text())["data"]["class_path"] in LICENSED
+    print(build(options.study, options.faces or allowed, options.publish, options.other_seeds))
 
 
 if __name__ == "__main__":

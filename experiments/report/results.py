@@ -155,13 +155,3 @@ def trial(labels: dict[str, Any]) -> str:
 def stage_of(line: pd.Series | dict[str, str]) -> str:
     """The stage that made a defence at one strength: 'crafter.beta=1'."""
     return ".".join(filter(None, (line[name] for name in POINT)))
-
-
-def without_folders(config: Any) -> Any:
-    """A configuration with paths cut down to their last part: folders are nobody else's business."""
-    if isinstance(config, dict):
-        return {name: without_folders(value) for name, value in config.items()}
-    if isinstance(config, list):
-        return [without_folders(value) for value in config]
-    is_path = isinstance(config, str) and "/" in config and not config.startswith("${")
-    return Path(config).name if is_path else config

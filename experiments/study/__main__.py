@@ -12,14 +12,16 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.errors import ends_in_sentences
 from experiments.study.carry_out import run
 from experiments.study.executors import NAMES
 from facecrafter.files import for_owner_alone
 
 
-def parse(args: list[str] | None) -> argparse.Namespace:
+def parse(args: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.study",
         description=__doc__,
@@ -71,13 +73,11 @@ def parse(args: list[str] | None) -> argparse.Namespace:
 
 
 @for_owner_alone()
-def main(args: list[str] | None = None) -> None:
+@ends_in_sentences
+def main(args: Sequence[str] | None = None) -> None:
     options = parse(args)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stages are ended too
-    try:
-        sys.exit(run(**vars(options)))
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    sys.exit(run(**vars(options)))
 
 
 if __name__ == "__main__":

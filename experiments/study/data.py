@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import yaml
 from pytorch_lightning import LightningDataModule
 
 from experiments.classes import complete, import_class
+from experiments.errors import ends_in_sentences
 from facecrafter.files import for_owner_alone
 
 SPLITS = "splits.csv"
@@ -126,7 +127,7 @@ def class_of(config: Any, where: str) -> type:
 
 
 @for_owner_alone()
-def main(args: list[str] | None = None) -> None:
+def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -136,4 +137,4 @@ def main(args: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    ends_in_sentences(main)()

@@ -36,6 +36,7 @@ NO_NUMBER = {
         "log_every_n_steps": "what is noted",
         "enable_progress_bar": "what is shown",
         "enable_model_summary": "what is shown",
+        "enable_checkpointing": "what a killed run goes on from",
         "profiler": "what is noted of the time",
         "default_root_dir": "where things are written",
     },
@@ -44,7 +45,8 @@ NO_NUMBER = {
         "cache_dir": "where pictures are kept that were decoded before",
         "num_workers": "who reads them",
     },
-    "attack": {"batch_size": "images at a time: memory and time"},
+    "attack": {"batch_size": "images at a time: memory and time", "device": "where"},
+    "measure": {"device": "where"},
 }
 """What changes no number, and why: entries of a Trainer's section, of a class's arguments, of a command's
 configuration. All else is in the key."""

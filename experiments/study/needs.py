@@ -17,14 +17,19 @@ GPU = {"gpu", "cuda"}
 
 def of_trainer(trainer: Mapping[str, Any], cost: Cost) -> Needs:
     """What a run of this Trainer needs: a process for each device that it asks for, with its GPU if any."""
-    accelerator, devices = trainer.get("accelerator", "auto"), _devices(trainer.get("devices", "auto"))
+    accelerator, devices = trainer.get("accelerator", "auto"), _devices(trainer.get("devices", 1))
     on_gpu = accelerator in GPU or (accelerator == "auto" and device().type == "cuda")
     return Needs(cost.cpus or devices, devices if on_gpu else 0, cost.memory)
 
 
-def of_command(cost: Cost) -> Needs:
-    """What an attack or a measurement needs, which computes on one GPU where there is one."""
-    return Needs(cost.cpus or 1, int(device().type == "cuda"), cost.memory)
+def of_command(place: str, cost: Cost) -> Needs:
+    """What an attack or a measurement needs that computes on the device `place`."""
+    return Needs(cost.cpus or 1, int(place != "cpu" and device().type == "cuda"), cost.memory)
+
+
+def place_of(trainer: Mapping[str, Any]) -> str:
+    """Where a study attacks and measures whose fits have this Trainer: on one of its kind of device."""
+    return "cpu" if trainer.get("accelerator") == "cpu" else "auto"
 
 
 def _devices(asked: int | str | list[int]) -> int:

@@ -165,6 +165,12 @@ def _check_trainer(trainer: Mapping[str, Any], where: str) -> None:
     known = inspect.signature(Trainer).parameters
     if unknown := sorted(set(trainer) - set(known)):
         raise ValueError(f"{where}.trainer: no such argument {unknown[0]!r}; the Trainer has {sorted(known)}")
+    for name in ("fast_dev_run", "limit_predict_batches"):
+        if trainer.get(name):
+            raise ValueError(
+                f"{where}.trainer: {name} would protect some images, but a study attacks all: leave it "
+                "out, and try the fit alone with experiments.fit"
+            )
 
 
 def _points(name: str, defence: DefenceFit) -> Iterator[Point]:

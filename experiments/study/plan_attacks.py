@@ -11,7 +11,7 @@ from experiments.attack import import_attack
 from experiments.classes import complete
 from experiments.study.config import Attack, DefenceFit, StudyConfig
 from experiments.study.keys import Stage, references
-from experiments.study.needs import of_command
+from experiments.study.needs import of_command, place_of
 from experiments.study.precision import in_real_precision
 
 Labels = dict[str, Any]
@@ -63,7 +63,7 @@ def attack_stages(
         networks: the attack's, with references to the stages made for this defence.
         queries: references to what it averages beside the defence's own features.
     """
-    where = f"attacks.{name}"
+    where, place = f"attacks.{name}", place_of(config.trainer)
     found = import_attack(attack.class_path, where)
     arguments = complete(found, attack.init_args, where, given={*networks, "encoder"})
     named = {"class_path": attack.class_path, "init_args": in_real_precision(arguments)}
@@ -83,9 +83,10 @@ def attack_stages(
                 "networks": dict(used),
                 "batch_size": attack.batch_size,
                 "seed": config.seed,
+                "device": place,
             }
             cost = (attack.minutes, attack.megabytes)
-            stage = Stage(".".join(parts), "attack", inputs, (), of_command(attack), *cost)
+            stage = Stage(".".join(parts), "attack", inputs, (), of_command(place, attack), *cost)
             yield [*before, stage], labels
 
 

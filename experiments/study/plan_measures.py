@@ -14,7 +14,7 @@ from experiments.evaluation.rows import describe_columns
 from experiments.study.config import Cost, Identification, StudyConfig
 from experiments.study.data import DATA_STAGE, StudyData, class_of
 from experiments.study.keys import Stage
-from experiments.study.needs import of_command
+from experiments.study.needs import of_command, place_of
 from experiments.study.plan_attacks import Point
 
 
@@ -70,6 +70,7 @@ class Measures:
             "features": f"${{{point.stage}}}/features",
             "labels": labels,
             "seed": self.config.seed,
+            "device": place_of(self.config.trainer),
             **({"head": head} if head else {}),
             **({"unseen": self.config.measure.unseen} if self.config.measure.unseen else {}),
         }
@@ -112,7 +113,7 @@ class Measures:
 
 
 def _stage(name: str, inputs: Mapping[str, Any], cost: Cost) -> Stage:
-    needs = of_command(cost)
+    needs = of_command(inputs["device"], cost)
     return Stage(name, "measure", inputs, (DATA_STAGE,), needs, cost.minutes, cost.megabytes)
 
 

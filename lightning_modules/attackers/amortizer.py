@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facecrafter import ranks
 from facecrafter.nets import amortizer as nets
 from facecrafter.nets.folding import fold_batchnorm
 from facecrafter.nets.target import feature_shape
@@ -48,11 +49,10 @@ class Amortizer(FeatureReader):
         return self.amortizer(features.contiguous(memory_format=torch.channels_last))
 
     def on_fit_start(self) -> None:
-        # Ranks share the global seed: without an rng of its own each would train on the same latents.
-        self._draws = torch.Generator().manual_seed(torch.initial_seed() + self.global_rank)
+        self._draws = torch.Generator().manual_seed(torch.initial_seed())
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        latents = torch.randn(len(batch["image"]), self.latent_dim, generator=self._draws).to(self.device)
+        latents = ranks.randn(len(batch["image"]), self.latent_dim, generator=self._draws).to(self.device)
         with torch.no_grad():
             features = self.phi(latents)
         loss = F.mse_loss(self.phi(self(features)), features)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facecrafter.nets import decoder as nets
+from facecrafter.nets.augmentation import mirror_every_other
 from facecrafter.nets.target import feature_shape
 from lightning_modules.artifacts import FeatureReader, load_artifact
 from lightning_modules.checks import refuse_other_pairs
@@ -107,7 +108,7 @@ class Decoder(FeatureReader):
         if "features" in batch:
             return batch["features"], images
         if mirror:
-            images = torch.cat([images[::2], images[1::2].flip(3)])
+            images = mirror_every_other(images)
         with torch.no_grad():
             return self.encoder.on(self.device)(images), images
 

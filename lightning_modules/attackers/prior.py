@@ -8,13 +8,14 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
+from facecrafter import ranks
 from facecrafter.crafter.inversion import squared_distance
 from facecrafter.losses.wasserstein import earth_mover, gradient_penalty
 from facecrafter.nets.critic import Critic
 from facecrafter.nets.generator import Generator1, Generator2
 from facecrafter.nets.posterior import Posterior, divergence_from_normal, sample
 from lightning_modules.checks import require_unused_parameters
-from lightning_modules.training import descend, draw_apart, moving_average
+from lightning_modules.training import descend, moving_average
 
 GENERATORS = {"G1": Generator1, "G2": Generator2}
 # Of both Adams, as in Crafter's published code.
@@ -100,9 +101,6 @@ class Prior(LightningModule):
             torch.optim.Adam(self.critic.parameters(), self.learning_rate, BETAS, fused=True),
         ]
 
-    def on_fit_start(self) -> None:
-        draw_apart(self)
-
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         faces = batch["image"].contiguous(memory_format=torch.channels_last)
         generator_optimizer, critic_optimizer = self.optimizers()
@@ -123,7 +121,6 @@ class Prior(LightningModule):
         distance = earth_mover(self.critic, faces, fakes)
         loss = -distance
         if batch_idx % self.penalty_every == 0:
-            # torch's global state, which `draw_apart` has set apart on every rank.
             penalty = gradient_penalty(self.critic, faces, fakes, torch.default_generator)
             loss = loss + self.penalty_every * self.penalty * penalty
             self.log("train/gradient_penalty", penalty)
@@ -169,4 +166,4 @@ class Prior(LightningModule):
             return self.network(self._latents(len(batch["image"])))
 
     def _latents(self, count: int) -> Tensor:
-        return torch.randn(count, self.latent_dim, device=self.device)
+        return ranks.randn(count, self.latent_dim, device=self.device)

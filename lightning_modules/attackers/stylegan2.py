@@ -6,11 +6,13 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
+from facecrafter import ranks
 from facecrafter.losses.nonsaturating import discriminator_loss, generator_loss, path_lengths, r1_penalty
+from facecrafter.nets.augmentation import mirror_every_other
 from facecrafter.nets.stylegan2.checkpoint import load_stylegan2
 from facecrafter.nets.stylegan2.discriminator import StyleDiscriminator
 from facecrafter.nets.stylegan2.generator import StyleGenerator
-from lightning_modules.checks import require_unused_parameters
+from lightning_modules.checks import fitted_data, require_unused_parameters
 from lightning_modules.training import SeededBatches, descend, moving_average
 
 BETAS = (0.0, 0.99)
@@ -78,6 +80,12 @@ class StyleGan2(SeededBatches):
 
     def setup(self, stage: str) -> None:
         require_unused_parameters(self)
+        data, devices = fitted_data(self, stage), self.trainer.world_size
+        if data is not None and devices > 1 and data.batch_size % (2 * devices):
+            raise ValueError(
+                f"path lengths are taken of half a batch, in which each of {devices} devices has a part: set "
+                f"batch_size to a multiple of {2 * devices}, not {data.batch_size}"
+            )
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return [
@@ -88,7 +96,7 @@ class StyleGan2(SeededBatches):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         images = batch["image"]
         # StyleGAN2's networks speak of images in [−1, 1], the data's are in [0, 1].
-        faces = torch.cat([images[::2], images[1::2].flip(3)]) * 2 - 1
+        faces = mirror_every_other(images) * 2 - 1
         fakes = self.fakes(len(faces))  # of both steps: one forward pass less
         generator_optimizer, discriminator_optimizer = self.optimizers()
         self.discriminator.requires_grad_(False)
@@ -127,15 +135,16 @@ class StyleGan2(SeededBatches):
         ws = self._styles(count)
         lengths = path_lengths(self.generator.synthesis(ws, random_noise=True), ws)
         # Detached: the mean is a target that G moves towards, not a term to be lowered.
-        self.path_mean.lerp_(lengths.detach().mean(), 1 - LENGTH_AVERAGING)
+        self.path_mean.lerp_(ranks.mean(lengths.detach().mean()), 1 - LENGTH_AVERAGING)
         self.log("train/path_length", self.path_mean)
         return (lengths - self.path_mean).square().mean()
 
     def _styles(self, count: int) -> Tensor:
         """Styles of random latents for every layer (count, n_styles, d), mixed with `style_mixing`."""
         mapping, synthesis = self.generator.mapping, self.generator.synthesis
-        w, other = mapping(torch.randn(2 * count, mapping.latent_dim, device=self.device)).chunk(2)
-        mapping.w_avg.lerp_(w.detach().mean(dim=0), 1 - STYLE_AVERAGING)
+        latents = ranks.randn(2, count, mapping.latent_dim, dim=1, device=self.device)
+        w, other = mapping(latents.flatten(0, 1)).chunk(2)
+        mapping.w_avg.lerp_(ranks.mean(w.detach().mean(dim=0)), 1 - STYLE_AVERAGING)
         ws = self.generator.per_layer(w)
         if torch.rand(()) >= self.style_mixing:
             return ws
@@ -157,7 +166,7 @@ class StyleGan2(SeededBatches):
     def example_images(self, batch: dict[str, Tensor]) -> Tensor:
         """Random faces of the averaged generator (N, 3, H, W): synthetic, so free to be shown."""
         latent_dim = self.generator.mapping.latent_dim
-        return self.network(torch.randn(len(batch["image"]), latent_dim, device=self.device))
+        return self.network(ranks.randn(len(batch["image"]), latent_dim, device=self.device))
 
 
 class PretrainedStyleGan2(LightningModule):

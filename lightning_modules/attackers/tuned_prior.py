@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from facecrafter import ranks
 from facecrafter.attacks import random_latents
 from facecrafter.crafter.inversion import AttackerModel, invert, squared_distance
 from facecrafter.precision import Precision
 from lightning_modules.artifacts import FeatureReader, load_artifact
 from lightning_modules.attackers.prior import Prior
 from lightning_modules.checks import refuse_other_pairs
-from lightning_modules.training import of_all_ranks
 
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
 """What is tried where no learning rate is given, on held-out pairs of the attacker's own images."""
@@ -88,19 +88,18 @@ class TunedPrior(FeatureReader):
         self._invert_through_current()  # validation may come before the first epoch
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the rate that was chosen, and the best responses of each rank unless only weights are saved."""
+        """Add the rate that was chosen, and the best responses unless only weights are saved."""
         checkpoint["learning_rate"] = self.learning_rate
         if "optimizer_states" in checkpoint:
-            own = {row: latent.cpu().clone() for row, latent in self._latents.items()}
-            checkpoint["best_responses"] = of_all_ranks(self, own)
+            checkpoint["best_responses"] = [
+                {row: latent.cpu().clone() for row, latent in self._latents.items()}
+            ]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the rate, since a resumed run has no prior left to try rates on, and the best responses."""
         self.learning_rate = checkpoint.get("learning_rate", self.learning_rate)
-        ranks = checkpoint.get("best_responses", [])
-        if self.global_rank < len(ranks):
-            found = ranks[self.global_rank]
-            self._latents = {row: latent.to(self.device) for row, latent in found.items()}
+        parts = checkpoint.get("best_responses", [])
+        self._latents = {row: latent.to(self.device) for part in parts for row, latent in part.items()}
 
     def on_train_epoch_start(self) -> None:
         self.generator.eval()
@@ -136,7 +135,9 @@ class TunedPrior(FeatureReader):
         before = deepcopy(self.generator.state_dict())
         data = self.trainer.datamodule
         trained, held_out = map(self._some, (data.train_dataloader(), data.val_dataloader()))
-        distances = {rate: self._after_trial(rate, trained, held_out, before) for rate in RATES}
+        trained = [{name: ranks.gathered(value) for name, value in batch.items()} for batch in trained]
+        with ranks.alone():  # DDP shares gradients of `training_step` alone
+            distances = {rate: self._after_trial(rate, trained, held_out, before) for rate in RATES}
         return min(distances, key=distances.__getitem__)
 
     def _some(self, loader: Iterable[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
@@ -192,7 +193,8 @@ class TunedPrior(FeatureReader):
         for part, iterations in ((known, self.refinements), (~known, self.iterations)):
             if part.any():
                 starts[part] = invert(self._phi, features[part], starts[part], iterations, self.steps).z
-        self._latents.update(zip(rows.tolist(), starts, strict=True))
+        # Another rank may have these images in the next epoch.
+        self._latents.update(zip(ranks.gathered(rows).tolist(), ranks.gathered(starts), strict=True))
         return starts
 
     def _start(self, row: int) -> Tensor:
@@ -200,4 +202,4 @@ class TunedPrior(FeatureReader):
         if row in self._latents:
             return self._latents[row]
         drawn = random_latents(torch.tensor([row]), 1, self._phi.latent_dim, self._seed)[0, 0]
-        return drawn.to(self.device, torch.float32)
+        return drawn.to(next(self.generator.parameters()))

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from facecrafter.nets.augmentation import blur_and_noise, change_colours, flip_and_shift
 from facecrafter.nets.identity import IdentityNet, load_mobilefacenet
 from lightning_modules.checks import fitted_data, refuse_other_people
-from lightning_modules.training import draw_apart, one_cycle
+from lightning_modules.training import one_cycle
 
 
 class IdentityOracle(LightningModule):
@@ -73,9 +73,6 @@ class IdentityClassifier(IdentityOracle):
     def check_people(self, data: Any) -> None:
         """Refuses data of other people than this classifier is made for."""
         refuse_other_people(data, "private_train", self.n_identities, "this oracle learns private people")
-
-    def on_fit_start(self) -> None:
-        draw_apart(self)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         images = flip_and_shift(batch["image"], shift=0.08, zoom=0.1)

@@ -15,7 +15,7 @@ from facecrafter.nets.augmentation import flip_and_shift
 from facecrafter.nets.target import ARCHITECTURES, SplitNetwork
 from facecrafter.nets.weights import load_into, read_state_dict
 from lightning_modules.checks import fitted_data
-from lightning_modules.training import draw_apart, one_cycle
+from lightning_modules.training import one_cycle
 
 Loss = Literal["attributes", "classes", "identities"]
 
@@ -86,9 +86,6 @@ class TargetNetwork(LightningModule):
             raise ValueError(
                 f"the data has {labels} {kind} but n_outputs={self.n_outputs}; set n_outputs={labels}"
             )
-
-    def on_fit_start(self) -> None:
-        draw_apart(self)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         images = batch["image"]

@@ -51,16 +51,20 @@ def written_whole(path: str | Path, mode: int = OWNER_ONLY) -> Iterator[BinaryIO
     """
     path = Path(path)
     make_folder(path.parent)
-    with NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", suffix=".tmp", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            os.fchmod(file.fileno(), mode)
-            yield file  # type: ignore[misc]  # typeshed's wrapper is a BinaryIO in all but name
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    try:
+        with NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", suffix=".tmp", delete=False) as file:
+            temporary = Path(file.name)
+            try:
+                os.fchmod(file.fileno(), mode)
+                yield file  # type: ignore[misc]  # typeshed's wrapper is a BinaryIO in all but name
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+    except OSError as error:  # closing writes once more what did not fit
+        error.filename = error.filename or str(path)
+        raise
     temporary.replace(path)
     _synchronise(path.parent)
 

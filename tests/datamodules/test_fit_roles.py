@@ -24,8 +24,10 @@ def faces(cache: Path, **changes) -> SyntheticFaces:
     return module
 
 
-def trainer(epoch: int, reload: int = 1, ranks: int = 1) -> SimpleNamespace:
-    return SimpleNamespace(world_size=ranks, current_epoch=epoch, reload_dataloaders_every_n_epochs=reload)
+def trainer(epoch: int, reload: int = 1, ranks: int = 1, rank: int = 0) -> SimpleNamespace:
+    return SimpleNamespace(
+        world_size=ranks, global_rank=rank, current_epoch=epoch, reload_dataloaders_every_n_epochs=reload
+    )
 
 
 def rows(module: SyntheticFaces, epoch: int) -> list[int]:
@@ -64,7 +66,7 @@ def test_the_order_follows_from_seed_and_epoch_alone() -> None:
     """A resumed run must not meet other images than the unbroken one, whatever was drawn before."""
 
     def order(seed: int, epoch: int) -> list[int]:
-        shuffle = EpochShuffle(50, seed)
+        shuffle = EpochShuffle(50, seed, batch_size=10)
         shuffle.set_epoch(epoch)
         torch.rand(epoch + 1)
         return list(shuffle)
@@ -92,9 +94,33 @@ def test_an_attribute_that_the_data_lacks_is_named(cache: Path) -> None:
         faces(cache, public_attribute="wings").setup("fit")
 
 
-def test_every_rank_must_fill_a_batch(cache: Path) -> None:
-    """Otherwise each would drop its only batch, and the fit would end without having trained."""
-    module = faces(cache, fit_role="private_train", batch_size=12)
-    module.trainer = trainer(0, ranks=2)
-    with pytest.raises(ValueError, match="8 images of private_train that each of 2 processes has"):
+def test_ranks_share_the_batches_of_one(cache: Path) -> None:
+    """The batch is what the configuration says: two devices must not train with twice as many images."""
+    module = faces(cache, batch_size=6)
+    module.trainer = trainer(0)
+    module.setup("fit")
+    alone = [batch["row"].tolist() for batch in module.train_dataloader()]
+    parts = []
+    for rank in range(3):
+        module.trainer = trainer(0, ranks=3, rank=rank)
+        parts.append([batch["row"].tolist() for batch in module.train_dataloader()])
+    assert [first + second + third for first, second, third in zip(*parts, strict=True)] == alone
+    assert {len(batch) for batch in parts[0]} == {2}
+
+
+def test_ranks_that_cannot_share_evenly_are_refused(cache: Path) -> None:
+    module = faces(cache, batch_size=10)
+    module.trainer = trainer(0, ranks=4)
+    with pytest.raises(ValueError, match=r"4 devices .* batch_size 10 .* set devices to one of 1, 2, 5, 10"):
         module.setup("fit")
+
+
+def test_some_positions_stand_first_in_every_batch_of_all_ranks() -> None:
+    """As one process orders a batch, so do several: else random numbers would meet other images."""
+    alone = list(EpochShuffle(40, 0, 8, first=20))
+    for start in range(0, 40, 8):
+        kinds = [place >= 20 for place in alone[start : start + 8]]
+        assert kinds == sorted(kinds)
+    halves = [list(EpochShuffle(40, 0, 8, rank, 2, first=20)) for rank in (0, 1)]
+    joined = [halves[rank][at : at + 4] for at in range(0, 20, 4) for rank in (0, 1)]
+    assert [place for part in joined for place in part] == alone

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from every_module import CASES, config, fit_inputs
 from pytorch_lightning import LightningModule
 from tiny_study import DATA, TRAINER, model, write
+from toy_rivals import toy_tail
 
 from experiments import fit
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.checkpoints import load_checkpoint
+from lightning_modules.defences import tiprdc
 
 pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
 
@@ -38,6 +41,11 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(tmp_path_factory.mktemp("target"))
 
 
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit_inputs(tmp_path_factory.mktemp("inputs"))
+
+
 @pytest.mark.parametrize(
     ("option", "named"),
     [
@@ -58,6 +66,52 @@ def test_another_fit_is_refused_before_a_byte_is_written(
     assert named in message
     assert "--overwrite" in message
     assert contents(target) == before
+
+
+def test_the_checkpoint_of_another_fit_is_refused(
+    target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Copied into the folder, it would be gone on from, under the configuration of this one."""
+    output = run(tmp_path, "--data.init_args.seed=5")
+    for name in ("last.ckpt", "last.ckpt.sha256"):
+        (output / name).write_bytes((target / name).read_bytes())
+    before = contents(output)
+    with pytest.raises(SystemExit):
+        run(tmp_path, "--data.init_args.seed=5")
+    assert "last.ckpt was written by another fit" in " ".join(capsys.readouterr().err.split())
+    assert contents(output) == before
+
+
+def test_a_longer_training_goes_on_from_its_own_shorter_one(tmp_path: Path) -> None:
+    """Also when it is stopped before its first epoch is saved: the checkpoint then is the shorter one's."""
+    prior = model("Prior", image_size=32, latent_dim=8, width=4, critic_width=4)
+    output = run(tmp_path, module=prior)
+    shorter = {name: (output / name).read_bytes() for name in ("last.ckpt", "last.ckpt.sha256")}
+    run(tmp_path, "--trainer.max_epochs=2", module=prior)
+    for name, content in shorter.items():
+        (output / name).write_bytes(content)
+    run(tmp_path, "--trainer.max_epochs=3", module=prior)
+    assert load_checkpoint(output / "last.ckpt")["epoch"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_every_module_goes_on_for_longer_or_refuses(
+    name: str, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A schedule laid out over the shorter training would end before the longer one does."""
+    monkeypatch.setattr(tiprdc, "resnet18_tail", toy_tail)
+    output = str(tmp_path / "run")
+    for epochs in (1, 2):
+        line = config(tmp_path / f"{epochs}.yaml", inputs, CASES[name], max_epochs=epochs)
+        before = contents(Path(output))
+        try:
+            fit.main(["--config", str(line), "--output", output])
+        except SystemExit:
+            assert epochs == 2
+            assert contents(Path(output)) == before, "refused, but touched"
+            return
+    assert load_checkpoint(Path(output, "last.ckpt"))["epoch"] == 1
 
 
 def test_overwriting_begins_anew(tmp_path: Path, target: Path) -> None:

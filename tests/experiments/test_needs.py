@@ -36,7 +36,7 @@ def test_a_fit_asks_for_the_devices_of_its_trainer(
 def test_where_there_is_no_gpu_none_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(needs, "device", lambda: torch.device("cpu"))
     assert needs.of_trainer({"accelerator": "auto"}, Cost()).gpus == 0
-    assert needs.of_command(Cost()).gpus == 0
+    assert needs.of_command("auto", Cost()).gpus == 0
     assert needs.of_trainer({"accelerator": "gpu"}, Cost()).gpus == 1, (
         "the machine that computes may have one"
     )

@@ -43,7 +43,7 @@ def protected(noise: Path, output: Path, query: int = 0, **data: Any) -> dict[st
         "data": {**DATA, "init_args": DATA["init_args"] | data},
         "query": query,
         "output": str(output),
-        "trainer": {"accelerator": "cpu"},
+        "trainer": {"accelerator": "cpu", "enable_progress_bar": False},
     }
     protect.main(["--config", str(write(config, output.with_suffix(".yaml")))])
     return TensorStore.open(output / "features").load("row", "features")
@@ -99,7 +99,7 @@ def test_a_folder_of_photographs_needs_no_labels_and_features_know_their_files(
     torch.testing.assert_close(found["features"], torch.cat(expected))
 
     save_face(pictures / "d.png", person=4, number=0, width=48, height=40)
-    with pytest.raises(SystemExit, match="another"):
+    with pytest.raises(ValueError, match="another"):
         protect.main([*line, "--batch_size", "2"])
 
 
@@ -109,8 +109,8 @@ def test_one_photograph_is_enough_and_what_is_none_is_named(noise: Path, tmp_pat
     for name in ("broken.png", "text.jpg"):
         (tmp_path / name).write_text("no picture")
     line = ["--images", str(tmp_path), "--defence", str(noise), "--output", str(tmp_path / "out")]
-    with pytest.raises(SystemExit, match=r"(?s)2 of 3 pictures.*broken\.png.*text\.jpg"):
+    with pytest.raises(ValueError, match=r"(?s)2 of 3 pictures.*broken\.png.*text\.jpg"):
         protect.main(line)
     assert not (tmp_path / "out" / "features").exists()
-    with pytest.raises(SystemExit, match="no picture in it"):
+    with pytest.raises(ValueError, match="no picture in it"):
         protect.main(["--images", str(noise / "features"), *line[2:]])

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from made_up_study import ATTACKS, AUC, DISCO_AUC, ORACLES, write_rich_study, write_study
 
+from experiments.classes import without_folders
 from experiments.report.analysis import Analysis
 from experiments.report.build import build
-from experiments.report.results import gather, without_folders
+from experiments.report.results import gather
 from experiments.report.sections import question, seeds
 
 

@@ -117,6 +117,10 @@ def no_such_class(config: dict[str, Any]) -> None:
     config["fits"]["target"]["model"] = model("Targets")
 
 
+def trial(config: dict[str, Any]) -> None:
+    config["trainer"] = {**config["trainer"], "fast_dev_run": True}
+
+
 def trainer_typo(config: dict[str, Any]) -> None:
     config["trainer"] = {"max_epoch": 1}
 
@@ -143,6 +147,7 @@ def no_metric(config: dict[str, Any]) -> None:
         (wrong_argument, "sigmma"),
         (no_such_class, "fits.target.model: cannot import 'lightning_modules.Targets'"),
         (trainer_typo, "no such argument 'max_epoch'"),
+        (trial, "fast_dev_run would protect some images"),
         (metric_typo, "measure.metrics[0]: MeanError refuses its arguments"),
         (no_attack, "attacks.black_box: 'trained_mask.TrainedMask' is no attack"),
         (no_metric, "TrainedMask is no metric"),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wandb
 import yaml
-from conftest import ROOT
+from conftest import ROOT, Command
 from pytorch_lightning.loggers import WandbLogger
 from tiny_study import DATA, TRAINER, model, write
+from wandb.proto.wandb_internal_pb2 import Record
 
 from experiments import fit
 
@@ -64,7 +67,9 @@ def test_training_logs_numbers_and_keeps_faces_here(recorded: Run, tmp_path: Pat
     assert {"train/emd", "val/emd", "epoch", "trainer/global_step"} <= names
     assert numbers_only(recorded)
     assert list((output / "images").iterdir())
-    assert not recorded.configured, "the configuration names folders of private pictures"
+    (told,) = recorded.configured
+    assert told["model"]["init_args"]["learning_rate"] == 4e-4, "a run is found by what it was trained with"
+    assert str(tmp_path) not in str(told), "the configuration names folders of private pictures"
 
 
 def test_images_are_uploaded_when_asked_for(
@@ -92,3 +97,47 @@ def test_protecting_logs_iterations_without_saying_whose(recorded: Run, tmp_path
     assert "protect/privacy_loss" in names
     assert all(name.startswith("protect/") for name in names)
     assert not any(word in name for name in names for word in ("row", "identity", "image"))
+
+
+def test_what_is_kept_offline_stays_in_the_folder_of_the_run(command: Command, tmp_path: Path) -> None:
+    """Its numbers, what it was trained with, and the losses of epochs that are shorter than 50 batches."""
+    content = {"trainer": {**TRAINER}, "model": model("TargetNetwork", n_outputs=17), "data": DATA}
+    del content["trainer"]["logger"]
+    line, output, home = write(content, tmp_path / "c.yaml"), tmp_path / "run", tmp_path / "home"
+    home.mkdir()
+    (home / "tmp").mkdir()
+    result = command("fit", "--config", line, "--output", output, HOME=home, TMPDIR=home / "tmp")
+    assert result.returncode == 0, result.stderr
+    assert [path for path in home.rglob("*wandb*") if path.is_file()] == []
+    (file,) = output.glob("wandb/offline-run-*/*.wandb")
+    records = list(records_of(file))
+    logged = {item.nested_key[0] or item.key for record in records for item in record.history.item}
+    assert {"train/loss", "val/loss"} <= logged
+    told = " ".join(item.value_json for record in records for item in record.config.update)
+    assert '"learning_rate":0.002' in told.replace(" ", "")
+    assert str(tmp_path) not in told
+
+
+def test_disabled_is_disabled(command: Command, tmp_path: Path) -> None:
+    content = {"trainer": {**TRAINER}, "model": model("TargetNetwork", n_outputs=17), "data": DATA}
+    del content["trainer"]["logger"]
+    line, output = write(content, tmp_path / "c.yaml"), tmp_path / "run"
+    result = command("fit", "--config", line, "--output", output, WANDB_MODE="disabled")
+    assert result.returncode == 0, result.stderr
+    assert not list(output.rglob("*.wandb"))
+
+
+def records_of(file: Path) -> Iterator[Any]:
+    """The records of a run that was kept offline: LevelDB's log format, of 32 KiB blocks, behind 7 bytes."""
+    content, record, place = file.read_bytes(), b"", 7
+    while place < len(content):
+        left = 2**15 - place % 2**15
+        if left < 7:
+            place += left  # padding
+            continue
+        _, length, kind = struct.unpack("<IHB", content[place : place + 7])
+        record += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield Record.FromString(record)
+            record = b""

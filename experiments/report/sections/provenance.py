@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from experiments.classes import without_folders
 from experiments.machine import made_with
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Code, Folded, Items, Table
 from experiments.report.formats import filled
-from experiments.report.results import Results, without_folders
+from experiments.report.results import Results
 from experiments.study.data import DATA_STAGE, SPLITS
 from experiments.study.views import clock
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from facecrafter import ranks
+
 Task = Literal["attributes", "classes"]
 DistanceForm = Literal["published", "per_image"]
 
@@ -55,5 +57,5 @@ def published_distance(images: Tensor, reconstructions: Tensor) -> Tensor:
     height, width = images.shape[2:]
     deviation = images.new_tensor(IMAGENET_STD)[:, None, None]
     # The means of the normalisation cancel in the difference. A norm over N images grows with √N.
-    norm: Tensor = torch.linalg.vector_norm((images - reconstructions) / deviation)
-    return norm * math.sqrt(PUBLISHED_BATCH / len(images)) / (height * width)
+    norm = ranks.norm((images - reconstructions) / deviation)
+    return norm * math.sqrt(PUBLISHED_BATCH / (len(images) * ranks.current().ranks)) / (height * width)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional as F
 
+from facecrafter import ranks
+
 Statistics = Callable[[Tensor, Tensor, Tensor], Tensor]
 """T: images (N, 3, H, W), features (N, C, h, w) and labels (N,) -> (N,)."""
 
@@ -23,10 +25,11 @@ def jensen_shannon_information(
     Raises:
         ValueError: a batch of one has no other image.
     """
-    if len(images) < 2:
+    whole = ranks.gathered(images)
+    if len(whole) < 2:
         raise ValueError("mutual information is estimated on batches of at least two images")
     joint = statistics(images, features, labels)
     # u stays with its feature: only the image is exchanged, as the product p(x)·p(z, u) says.
-    independent = statistics(images.roll(-1, dims=0), features, labels)
+    independent = statistics(ranks.own(whole.roll(-1, dims=0)), features, labels)
     # log σ(T) and log(1 − σ(T')): T is the logit of a classifier that tells joint pairs from exchanged ones.
     return -F.softplus(-joint).mean() - F.softplus(independent).mean()

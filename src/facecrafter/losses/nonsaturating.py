@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from facecrafter import ranks
+
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     """−log σ(real) − log(1 − σ(fake)), each averaged: logits (N,), (M,) -> scalar."""
@@ -44,7 +46,7 @@ def path_lengths(images: Tensor, ws: Tensor) -> Tensor:
         ws: (N, layers, d), requiring a gradient.
     """
     height, width = images.shape[2:]
-    directions = torch.randn_like(images) / (height * width) ** 0.5
+    directions = ranks.randn_like(images) / (height * width) ** 0.5
     # Jᵀy as the gradient of ⟨G(w), y⟩: J itself is never formed.
     (pulled,) = torch.autograd.grad((images * directions).sum(), ws, create_graph=True)
     return pulled.square().sum(dim=2).mean(dim=1).sqrt()

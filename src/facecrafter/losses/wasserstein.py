@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from facecrafter import ranks
+
 
 def earth_mover(critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """mean D(real) − mean D(fake): the distance between the two distributions as the critic sees it (Eq. 1).
@@ -25,7 +27,7 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, rng: torch.G
 
     Differentiable in the critic's weights. real and fake must hold the same number of images.
     """
-    share = torch.rand(len(real), 1, 1, 1, generator=rng, device=rng.device).to(real)
+    share = ranks.rand(len(real), 1, 1, 1, generator=rng, device=rng.device).to(real)
     between = (share * real + (1 - share) * fake).detach().requires_grad_()
     # The gradient of the sum holds each image's own ∇D, as no score depends on another image.
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)

@@ -5,9 +5,9 @@ Larsen et al. 2016 (VAE/GAN).
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
+from facecrafter import ranks
 from facecrafter.nets.generator import IMAGE_CHANNELS, halvings
 
 _LOG_VARIANCE_RANGE = (-8.0, 4.0)  # beyond it exp() swamps every other term of the loss
@@ -43,4 +43,4 @@ def divergence_from_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 def sample(mean: Tensor, log_variance: Tensor) -> Tensor:
     """One draw of z (N, d), differentiable in both moments."""
-    return mean + torch.randn_like(mean) * (log_variance / 2).exp()
+    return mean + ranks.randn_like(mean) * (log_variance / 2).exp()

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from facecrafter import ranks
 from facecrafter.nets.generator import IMAGE_CHANNELS
 from facecrafter.nets.stylegan2.generator import channels_at, resolutions
 from facecrafter.nets.stylegan2.layers import ScaledConv, ScaledLinear
@@ -68,10 +69,11 @@ def with_deviation(x: Tensor) -> Tensor:
     published code. Its value is the mean over channels and pixels of their standard deviations (Karras et
     al. 2018, section 3): fakes that are all alike are easily told.
     """
-    n = len(x)
+    whole = ranks.gathered(x)
+    n = len(whole)
     group = next(size for size in range(min(_GROUP, n), 0, -1) if n % size == 0)
-    apart = x.to(torch.promote_types(x.dtype, torch.float32)).reshape(group, -1, *x.shape[1:])
+    apart = whole.to(torch.promote_types(x.dtype, torch.float32)).reshape(group, -1, *x.shape[1:])
     variance = (apart - apart.mean(dim=0)).square().mean(dim=0)  # several times as fast as `var`
     deviation = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3))
-    maps = deviation.repeat(group)[:, None, None, None].expand(-1, 1, *x.shape[2:])
+    maps = ranks.own(deviation.repeat(group))[:, None, None, None].expand(-1, 1, *x.shape[2:])
     return torch.cat([x, maps.to(x.dtype)], dim=1)

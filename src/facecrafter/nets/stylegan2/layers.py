@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facecrafter import ranks
+
 _GAIN = math.sqrt(2)  # keeps the variance of a normal activation behind a leaky ReLU
 _SLOPE = 0.2
 _TAPS = (1 / 8, 3 / 8, 3 / 8, 1 / 8)  # of the low-pass filter, along each axis
@@ -152,7 +154,7 @@ class StyledConv(nn.Module):
             maps = self.smooth(maps)
         noise = self.noise_const
         if random_noise:
-            noise = torch.randn(len(maps), 1, *noise.shape, device=noise.device, dtype=noise.dtype)
+            noise = ranks.randn(len(maps), 1, *noise.shape, device=noise.device, dtype=noise.dtype)
         noise = (_GAIN * self.noise_strength * noise).to(maps.dtype)
         return leaky_relu(maps + noise + (_GAIN * self.bias).to(maps.dtype)[:, None, None])
 

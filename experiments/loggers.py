@@ -1,0 +1,57 @@
+"""What a fit's loggers are told, and where Weights & Biases keeps what it writes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import Logger, WandbLogger
+
+from experiments.classes import without_folders
+from facecrafter.files import make_folder
+
+LOGGERS = [
+    # The first logger decides where Lightning puts what it logs.
+    {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": ".", "name": "logs"}},
+    {
+        "class_path": "pytorch_lightning.loggers.WandbLogger",
+        "init_args": {"save_dir": ".", "project": "facecrafter", "offline": True, "log_model": False},
+    },
+]
+# What W&B would note of a run beside what is logged: paths, host, git, console output.
+PRIVATE = {"WANDB_CONSOLE": "off", "WANDB_DISABLE_GIT": "true", "WANDB__DISABLE_META": "true"}
+# Else they are in ~/.cache and ~/.local/share. Its settings, which are the user's, stay where they are.
+FOLDERS = {"WANDB_CACHE_DIR": "cache", "WANDB_DATA_DIR": "data", "WANDB_ARTIFACT_DIR": "artifacts"}
+
+
+def prepare_wandb(output: Path) -> None:
+    """Tell Weights & Biases, which reads the environment, where to write and what not to note."""
+    folder = make_folder(output.absolute() / "wandb")
+    places = {name: str(folder / part) for name, part in FOLDERS.items()}
+    # A resumed run is a new run of the same group.
+    for name, value in {"WANDB_RUN_GROUP": output.name, **places, **PRIVATE}.items():
+        os.environ.setdefault(name, value)
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        import wandb.sdk  # noqa: F401  # it makes its temporary folders when it is imported
+    finally:
+        tempfile.tempdir = before
+
+
+def enabled(loggers: list[Logger]) -> list[Logger]:
+    """Those that shall log: Lightning's logger for W&B, told to stay offline, forgets WANDB_MODE=disabled."""
+    disabled = os.environ.get("WANDB_MODE") == "disabled"
+    return [logger for logger in loggers if not (disabled and isinstance(logger, WandbLogger))]
+
+
+def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run is found by and compared with others: all of it but where files are, which is private."""
+    sections = {name: config[name] for name in ("model", "data", "trainer")}
+    trainer = {name: value for name, value in sections["trainer"].items() if value is not None}
+    for name in ("logger", "callbacks", "default_root_dir", "plugins"):
+        trainer.pop(name, None)
+    found: dict[str, Any] = without_folders(sections | {"trainer": trainer})
+    return {"seed": config["seed_everything"], **found}

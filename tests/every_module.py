@@ -1,0 +1,108 @@
+"""Every module that is trained, in its smallest form, with what it builds on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tiny_study import DATA, TRAINER, model, write
+
+from experiments import fit
+from experiments.study.keys import substitute
+
+ENCODER = {
+    "class_path": "torch.nn.Conv2d",
+    "init_args": {"in_channels": 3, "out_channels": 4, "kernel_size": 4, "stride": 4},
+}
+TARGET = {"n_outputs": 17, "encoder": ENCODER, "head": {"class_path": "two_ranks.Head"}}
+PRIOR = {"image_size": 32, "latent_dim": 8, "width": 4, "critic_width": 4, "critic_steps": 2}
+DECODER = {"encoder": "${target}", "image_size": 32, "width": 4, "blocks": 1}
+PRIVATE = {"fit_role": "private_train", "batch_size": 8}
+TURNS = {"fit_role": ["public", "private_train"], "batch_size": 8}
+PAIRS = {
+    "class_path": "datamodules.ProtectedPairs",
+    "init_args": {"features": "${protected}/features", "val_fraction": 0.3},
+}
+CROWD = {"class_path": "datamodules.CrowdsourcedFeatures", "init_args": {"features": "${crowd}/features"}}
+NOISE = model("GaussianNoise", target="${target}", sigma=0.5)
+
+INPUTS: dict[str, dict[str, Any]] = {
+    "target": {"model": model("TargetNetwork", **TARGET)},
+    "prior": {"model": model("Prior", **PRIOR)},
+    "decoder": {"model": model("Decoder", **DECODER)},
+    "protected": {"model": NOISE, "data": {"predict_role": "public"}},
+    "resnet": {"model": model("TargetNetwork", n_outputs=17)},
+    "crowd": {"model": model("GaussianNoise", target="${resnet}"), "data": {"predict_role": "private_train"}},
+}
+CASES: dict[str, dict[str, Any]] = {
+    "TargetNetwork": INPUTS["target"],
+    "Prior": {"model": model("Prior", **PRIOR, reconstruction=1.0), "data": {"batch_size": 6}},
+    "Decoder": INPUTS["decoder"],
+    "Decoder-A1": {"model": model("Decoder", **DECODER, start="${decoder}"), "wrapped": PAIRS},
+    "AdversarialDecoder": {"model": model("AdversarialDecoder", **DECODER, critic_width=4)},
+    "Amortizer": {"model": model("Amortizer", encoder="${target}", prior="${prior}")},
+    "TunedPrior": {
+        "model": model(
+            "TunedPrior",
+            encoder="${target}",
+            prior="${prior}",
+            iterations=4,
+            refinements=1,
+            steps=2,
+            precision="32",
+        ),
+        "wrapped": PAIRS,
+    },
+    "IdentityClassifier": {"model": model("IdentityClassifier", n_identities=4), "data": PRIVATE},
+    "SurrogateClassifier": {"model": model("SurrogateClassifier", n_identities=8)},
+    "FeatureIdentifier": {
+        "model": model("FeatureIdentifier", encoder="${target}", n_identities=4),
+        "data": PRIVATE,
+    },
+    "HeadTraining": {
+        "model": model("HeadTraining", encoder="${resnet}", n_outputs=17),
+        "wrapped": CROWD,
+        "data": {"batch_size": 8},
+    },
+    "StyleGan2": {
+        "model": model(
+            "StyleGan2", image_size=32, latent_dim=8, channel_base=128, channel_max=8, path_every=2
+        )
+    },
+    "AdversarialLearning": {
+        "model": model("AdversarialLearning", target="${target}", decoder="${decoder}"),
+        "data": TURNS,
+        "trainer": {"reload_dataloaders_every_n_epochs": 1},
+    },
+    "Disco": {
+        "model": model("Disco", target="${target}", image_size=32, width=4, blocks=1),
+        "data": PRIVATE,
+    },
+    "Tiprdc": {
+        "model": model("Tiprdc", target="${target}", n_identities=4, image_size=32, pretraining=1),
+        "data": PRIVATE,
+    },
+}
+
+
+def config(path: Path, inputs: Path, case: dict[str, Any], **trainer: Any) -> Path:
+    """The configuration of a case; what it builds on lies in the folder `inputs`."""
+    faces = {**DATA, "init_args": DATA["init_args"] | {"batch_size": 12} | case.get("data", {})}
+    data = faces
+    if wrapped := case.get("wrapped"):
+        data = {**wrapped, "init_args": {"data": faces, **wrapped["init_args"]}}
+    content = {
+        "trainer": TRAINER | case.get("trainer", {}) | trainer,
+        "model": case["model"],
+        "data": data,
+        "threads": 1,
+    }
+    return write(substitute(content, lambda name: str(inputs / name)), path)
+
+
+def fit_inputs(folder: Path) -> Path:
+    """Fit what the cases build on into `folder`, which is returned."""
+    for name, case in INPUTS.items():
+        line = config(folder / f"{name}.yaml", folder, case)
+        fit.main(["--config", str(line), "--output", str(folder / name)])
+    return folder

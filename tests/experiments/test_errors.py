@@ -1,0 +1,143 @@
+"""What cannot be done ends in one sentence that says what would help; `--debug` shows where it happened."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command
+from every_module import INPUTS, config
+
+from experiments import average, errors, fit
+from facecrafter import files
+from lightning_modules.checkpoints import load_checkpoint
+
+pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
+
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("number", "path", "expected"),
+    [
+        (
+            errno.ENOSPC,
+            "/runs/a/last.ckpt",
+            "/runs/a/last.ckpt: No space left on device; make room there",
+        ),
+        (
+            errno.EROFS,
+            "/runs/a",
+            "Read-only file system; make it writable, or choose another --output",
+        ),
+        (errno.EACCES, "CACHE/x.npy", "name another folder in FACECRAFTER_CACHE"),
+        (errno.ENOENT, "/runs/b", "No such file"),
+    ],
+)
+def test_an_error_of_the_file_system_says_what_helps(number: int, path: str, expected: str) -> None:
+    path = path.replace("CACHE", os.environ["FACECRAFTER_CACHE"])
+    assert expected in errors.sentence(OSError(number, os.strerror(number), path))
+
+
+def test_the_sentence_is_all_there_is(command: Command, tmp_path: Path) -> None:
+    """Nobody reads a sentence that stands under fifty lines of code."""
+    line = config(tmp_path / "c.yaml", tmp_path, INPUTS["target"])
+    missing = "--data={class_path: datamodules.LFW, init_args: {root: nowhere, image_size: 32}}"
+    for name, arguments in {
+        "fit": ["--config", line, "--output", tmp_path / "run", missing],
+        "average": [f"--features=[{tmp_path}, {tmp_path}]", "--output", tmp_path / "mean"],
+    }.items():
+        result = command(name, *arguments, path=TESTS)
+        assert result.returncode != 0
+        assert "Traceback" not in result.stderr, result.stderr
+        assert "error: " in result.stderr
+        assert str(tmp_path) in result.stderr or "nowhere" in result.stderr
+
+
+def test_a_cache_that_cannot_be_made_is_named(command: Command, tmp_path: Path) -> None:
+    line = config(tmp_path / "c.yaml", tmp_path, INPUTS["target"])
+    arguments = ["--config", line, "--output", tmp_path / "run"]
+    result = command("fit", *arguments, path=TESTS, FACECRAFTER_CACHE="/proc/cache")
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr, result.stderr
+    message = " ".join(result.stderr.split())
+    assert "/proc/cache: cannot keep the decoded pictures" in message
+    assert "name another folder as cache_dir or in FACECRAFTER_CACHE" in message
+
+
+def test_what_does_not_fit_on_a_disk_is_named(tmp_path: Path) -> None:
+    """The system's own error says neither which file nor whose; what was there stays."""
+    files.write_whole(tmp_path / "a", b"before")
+    _, hard = before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised:
+            files.write_whole(tmp_path / "a", bytes(5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"{tmp_path / 'a'}: File too large; make room there" in errors.sentence(raised.value)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"a": b"before"}
+
+
+def test_debugging_shows_where(tmp_path: Path) -> None:
+    arguments = [f"--features=[{tmp_path}, {tmp_path}]", "--output", str(tmp_path / "mean")]
+    command = errors.ends_in_sentences(average.main)
+    with pytest.raises(SystemExit, match=f"no store at {tmp_path}.*--debug"):
+        command(arguments)
+    with pytest.raises(FileNotFoundError):
+        command(["--debug", *arguments])
+
+
+@pytest.fixture
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """`{"room": bytes}` that `facecrafter.files` may still write."""
+    disk: dict[str, Any] = {"room": 10**12}
+    plain = files.NamedTemporaryFile
+
+    def limited(*args: Any, **options: Any) -> Any:
+        file = plain(*args, **options)
+        write = file.file.write
+
+        def checked(content: Any) -> int:
+            disk["room"] -= len(content)
+            if disk["room"] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            written: int = write(content)
+            return written
+
+        file.write = checked
+        return file
+
+    monkeypatch.setattr(files, "NamedTemporaryFile", limited)
+    return disk
+
+
+def test_a_full_disk_costs_nothing_that_was_computed(
+    tmp_path: Path, small_disk: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The epoch before is still there, whole, and the run goes on from it when there is room again."""
+    line = config(tmp_path / "c.yaml", tmp_path, INPUTS["target"], max_epochs=2)
+    output = tmp_path / "run"
+    whole = fit.WholeCheckpointIO.save_checkpoint
+    saved: list[int] = []
+
+    def second_fails(self: Any, checkpoint: dict[str, Any], *args: Any, **options: Any) -> None:
+        saved.append(checkpoint["epoch"])
+        small_disk["room"] = 10**12 if checkpoint["epoch"] == 0 else 1000
+        whole(self, checkpoint, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit.WholeCheckpointIO, "save_checkpoint", second_fails)
+        with pytest.raises(SystemExit, match=r"last\.ckpt: No space left on device; make room"):
+            errors.ends_in_sentences(fit.main)(["--config", str(line), "--output", str(output)])
+    assert saved == [0, 1]
+    assert load_checkpoint(output / "last.ckpt")["epoch"] == 0
+    assert not list(output.glob("*.tmp"))
+    small_disk["room"] = 10**12
+    fit.main(["--config", str(line), "--output", str(output)])
+    assert load_checkpoint(output / "last.ckpt")["epoch"] == 1

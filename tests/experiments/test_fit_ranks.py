@@ -1,0 +1,96 @@
+"""Every network that is trained, on two gloo ranks: the weights of one process by the same configuration."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from every_module import CASES, config, fit_inputs
+from torch import Tensor
+
+pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
+
+TESTS = Path(__file__).parents[1]
+QUICK = ["TargetNetwork", "Prior"]
+SLOW = [name for name in CASES if name not in QUICK]
+WITNESS = {"callbacks": [{"class_path": "two_ranks.Witness"}], "max_epochs": 2, "precision": "64-true"}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the cases build on."""
+    return fit_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+def fitted(inputs: Path, names: list[str], ranks: int) -> Path:
+    """A folder with these cases, each trained by `ranks` processes."""
+    folder = inputs / f"{names[0]}-{ranks}"
+    strategy = {1: "auto", 2: "ddp_find_unused_parameters_true"}[ranks]
+    line: list[Path] = []
+    folder.mkdir()
+    for name in names:
+        trainer = WITNESS | {"devices": ranks, "strategy": strategy}
+        line += [config(folder / f"{name}.yaml", inputs, CASES[name], **trainer), folder / name]
+    command = [sys.executable, TESTS / "two_ranks.py", *line]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-5000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def quick(inputs: Path) -> tuple[Path, Path]:
+    """Folders of the cases that are always tried, by one process and by two."""
+    return fitted(inputs, QUICK, 1), fitted(inputs, QUICK, 2)
+
+
+@pytest.fixture(scope="module")
+def slow(inputs: Path) -> tuple[Path, Path]:
+    """The same of all others."""
+    return fitted(inputs, SLOW, 1), fitted(inputs, SLOW, 2)
+
+
+def report(folder: Path, rank: int) -> dict[str, Any]:
+    """What the witness of a rank wrote down."""
+    found: dict[str, Any] = json.loads((folder / f"rank{rank}.json").read_text())
+    return found
+
+
+def checkpoint(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = torch.load(folder / "last.ckpt", weights_only=True)
+    return found
+
+
+def assert_one_result(one: Path, two: Path) -> None:
+    """Two ranks had the batches of one process between them, and ended with its weights and figures.
+
+    Most weights agree to 1e-14. A bias before an instance norm has no effect and so no gradient: Adam makes
+    steps of up to 1e-3 times the rounding error over 1e-8 of it.
+    """
+    alone, first, second = report(one, 0), report(two, 0), report(two, 1)
+    assert first["weights"] == second["weights"]
+    assert len(first["batches"]) == len(alone["batches"])
+    halves = zip(first["batches"], second["batches"], strict=True)
+    assert [own + other for own, other in halves] == alone["batches"] != []
+    assert first["validation"] == pytest.approx(alone["validation"], rel=1e-6)
+    expected, found = checkpoint(one), checkpoint(two)
+    assert found["global_step"] == expected["global_step"]
+    for name, value in expected["state_dict"].items():
+        if isinstance(value, Tensor):
+            torch.testing.assert_close(found["state_dict"][name], value, rtol=1e-6, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_two_ranks_train_what_one_trains(name: str, quick: tuple[Path, Path]) -> None:
+    """Otherwise a second device would change a study's figures under the same key."""
+    assert_one_result(quick[0] / name, quick[1] / name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_two_ranks_train_what_one_trains_everywhere(name: str, slow: tuple[Path, Path]) -> None:
+    assert_one_result(slow[0] / name, slow[1] / name)
