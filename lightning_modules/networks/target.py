@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from facecrafter.metrics.utility import MeanAUC
 from facecrafter.nets.augmentation import flip_and_shift
-from facecrafter.nets.target import ARCHITECTURES, SplitNetwork
+from facecrafter.nets.split import split_network
+from facecrafter.nets.target import SplitNetwork
+from facecrafter.nets.tracing import out_of_place
 from facecrafter.nets.weights import load_into, read_state_dict
 from lightning_modules.checks import fitted_data
 from lightning_modules.training import one_cycle
@@ -25,7 +27,9 @@ class TargetNetwork(LightningModule):
 
     Args:
         n_outputs: of the head; as many as the data has attributes (identities for the loss `identities`).
-        arch: resnet18, vgg16 or resnet50, split as in the paper.
+        arch: resnet18, vgg16 or resnet50, split as in the paper; or any other network, see docs/encoders.md.
+        split: the layer behind which any other network is cut.
+        arch_args: what any other network is made with.
         loss: `attributes`, binary cross-entropy of each; `classes`, cross-entropy over attributes of which
             each image has one; `identities`, cross-entropy over public identities, for an encoder that
             knows no attribute.
@@ -51,9 +55,11 @@ class TargetNetwork(LightningModule):
         encoder: nn.Module | None = None,
         head: nn.Module | None = None,
         weights: str | None = None,
+        split: str | None = None,
+        arch_args: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        split = _split(arch, n_outputs, encoder, head)
+        split = _split(arch, n_outputs, encoder, head, split, arch_args)
         self.encoder, self.head = split.encoder, split.head
         if weights is not None:
             load_into(self, read_state_dict(weights), weights)
@@ -115,13 +121,16 @@ class TargetNetwork(LightningModule):
         return F.cross_entropy(logits, batch["identity" if self.loss == "identities" else "attributes"])
 
 
-def _split(arch: str, n_outputs: int, encoder: nn.Module | None, head: nn.Module | None) -> SplitNetwork:
+def _split(
+    arch: str,
+    n_outputs: int,
+    encoder: nn.Module | None,
+    head: nn.Module | None,
+    split: str | None,
+    arch_args: dict[str, Any] | None,
+) -> SplitNetwork:
     if encoder is not None and head is not None:
-        return SplitNetwork(encoder, head)
+        return SplitNetwork(out_of_place(encoder), head)
     if encoder is not None or head is not None:
         raise ValueError("an encoder of your own needs a head of your own, and the other way round")
-    if arch not in ARCHITECTURES:
-        raise ValueError(
-            f"arch={arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}, or name your own encoder"
-        )
-    return ARCHITECTURES[arch](n_outputs)
+    return split_network(arch, n_outputs, split, arch_args)

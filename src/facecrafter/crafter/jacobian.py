@@ -4,7 +4,7 @@ For a network φ and a point x, `Linearizer(φ)(x)` returns φ(x) and the two li
 One forward pass fixes what is not linear (ReLU masks, pooling winners, slopes of the sigmoid); each product
 after it costs about one forward pass, where a double backward costs several and keeps its graph.
 
-A new layer type is one more `@_rule.register` function.
+A new layer type is one more `@jacobian_rule(Type)` function, here or in a package of your own.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import singledispatch
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torchvision.models.convnext import LayerNorm2d
 from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.ops import StochasticDepth
 
+from facecrafter.crafter.graph import as_graph, linearize_graph, through_autograd
 from facecrafter.nets.pruner import TEMPERATURE, Pruner
 from facecrafter.nets.target import Normalise
+from facecrafter.nets.tracing import WHOLE
 
 Product = Callable[[Tensor], Tensor]
 
@@ -60,6 +64,7 @@ class Linearizer:
         )
         self._cast: dict[tuple[int, torch.device], Tensor] = {}
         self._warned: set[type] = set()
+        self._graphs: dict[int, fx.GraphModule | None] = {}
 
     def __call__(self, x: Tensor) -> Result:
         """x (N, ...) -> φ(x) and its derivative, whose products take and return the precision of x."""
@@ -78,30 +83,65 @@ class Linearizer:
         key = (id(weight), weight.device)  # the network may be moved after its first use
         return self._cast.setdefault(key, weight.detach().to(self.dtype))
 
+    def graph_of(self, layer: nn.Module, x: Tensor) -> fx.GraphModule | None:
+        """`layer` as a graph of its parts, recorded at its first use; None if it has to stay whole."""
+        if id(layer) not in self._graphs:
+            self._graphs[id(layer)] = as_graph(layer, x)
+        return self._graphs[id(layer)]
+
     def warn_once(self, layer: nn.Module) -> None:
         if type(layer) not in self._warned:
             self._warned.add(type(layer))
             warnings.warn(
                 f"{type(layer).__name__} has no Jacobian rule: its products go through autograd, which is "
-                "slower. Register one in facecrafter/crafter/jacobian.py.",
+                "slower. Register one with facecrafter.crafter.jacobian.jacobian_rule.",
                 stacklevel=2,
             )
 
 
-@singledispatch
 def _rule(layer: nn.Module, x: Tensor, to: Linearizer) -> Result:
-    """A layer without a rule of its own: autograd, in the precision of the forward pass."""
+    """The output of a layer and its derivative, by its own rule or without one."""
+    # A subclass with a forward of its own is another map: it must not inherit the rule of its parent.
+    known = next((kind for kind in type(layer).__mro__ if kind in _RULES), None)
+    own = known is not None and type(layer).forward is known.forward
+    if known is None or not own or layer._forward_hooks or layer._forward_pre_hooks:
+        return _no_rule(layer, x, to)
+    return _RULES[known](layer, x, to)
+
+
+Rule = Callable[[Any, Tensor, "Linearizer"], Result]
+_RULES: dict[type[nn.Module], Rule] = {}
+
+
+def jacobian_rule(*kinds: type[nn.Module]) -> Callable[[Rule], Rule]:
+    """Registers a rule for layers of the types `kinds`, yours or any that has none.
+
+    A rule takes a frozen layer in eval mode, its input x (N, ...) and the `Linearizer`, and returns the
+    layer's output and a `Linearization`, whose products take and give tensors of type `Linearizer.dtype`.
+    """
+
+    def register(rule: Rule) -> Rule:
+        for kind in kinds:
+            _RULES[kind] = rule
+            if kind is not nn.Sequential:  # a chain is looked into: a split may lie inside
+                WHOLE.add(kind)
+        return rule
+
+    return register
+
+
+def _no_rule(layer: nn.Module, x: Tensor, to: Linearizer) -> Result:
+    """A layer without a rule of its own: its parts, if torch.fx can record it; else autograd."""
+    graph = to.graph_of(layer, x)
+    if graph is not None:
+        y, jvp, vjp = linearize_graph(graph, x, lambda part, at: _rule(part, at, to), to.dtype)
+        return y, Linearization(jvp, vjp)
     to.warn_once(layer)
-    y, pull = torch.func.vjp(layer, x)[:2]
-
-    def jvp(v: Tensor) -> Tensor:
-        tangent: Tensor = torch.func.jvp(layer, (x,), (v.to(x.dtype),))[1]
-        return tangent.to(to.dtype)
-
-    return y, Linearization(jvp, lambda u: pull(u.to(y.dtype))[0].to(to.dtype))
+    y, forward, backward = through_autograd(layer, [x], to.dtype)
+    return y, Linearization(forward, lambda u: backward(u)[0])
 
 
-@_rule.register
+@jacobian_rule(nn.Sequential)
 def _(layer: nn.Sequential, x: Tensor, to: Linearizer) -> Result:
     return _chain(list(layer), x, to)
 
@@ -116,16 +156,16 @@ def _chain(layers: list[nn.Module], x: Tensor, to: Linearizer) -> Result:
     return x, derivative
 
 
-@_rule.register
+@jacobian_rule(nn.Linear)
 def _(layer: nn.Linear, x: Tensor, to: Linearizer) -> Result:
     weight = to.cast(layer.weight)
     return layer(x), Linearization(lambda v: v @ weight.T, lambda u: u @ weight)
 
 
-@_rule.register
+@jacobian_rule(nn.Conv2d)
 def _(layer: nn.Conv2d, x: Tensor, to: Linearizer) -> Result:
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-        return _rule.dispatch(nn.Module)(layer, x, to)
+        return _no_rule(layer, x, to)
     weight, size, groups = to.cast(layer.weight), x.shape[-2:], layer.groups
     stride, padding, dilation = layer.stride, layer.padding, layer.dilation
     # What the forward pass drops at the border when the stride does not divide the size.
@@ -140,7 +180,7 @@ def _(layer: nn.Conv2d, x: Tensor, to: Linearizer) -> Result:
     )
 
 
-@_rule.register
+@jacobian_rule(nn.ConvTranspose2d)
 def _(layer: nn.ConvTranspose2d, x: Tensor, to: Linearizer) -> Result:
     weight, groups = to.cast(layer.weight), layer.groups
     stride, padding, dilation, extra = layer.stride, layer.padding, layer.dilation, layer.output_padding
@@ -152,10 +192,10 @@ def _(layer: nn.ConvTranspose2d, x: Tensor, to: Linearizer) -> Result:
     )
 
 
-@_rule.register(nn.BatchNorm2d)
+@jacobian_rule(nn.BatchNorm2d)
 def _(layer: nn.BatchNorm2d, x: Tensor, to: Linearizer) -> Result:
     if layer.running_var is None:
-        return _rule.dispatch(nn.Module)(layer, x, to)
+        return _no_rule(layer, x, to)
     # In eval mode the statistics are constants: an affine map per channel, whose shift has no derivative.
     slope = (layer.running_var + layer.eps).rsqrt()
     if layer.affine:
@@ -163,23 +203,23 @@ def _(layer: nn.BatchNorm2d, x: Tensor, to: Linearizer) -> Result:
     return layer(x), _scaling(slope.view(-1, 1, 1).to(to.dtype))
 
 
-@_rule.register
+@jacobian_rule(Normalise)
 def _(layer: Normalise, x: Tensor, to: Linearizer) -> Result:
     return layer(x), _scaling((1 / layer.std).to(to.dtype))
 
 
-@_rule.register
+@jacobian_rule(nn.ReLU)
 def _(layer: nn.ReLU, x: Tensor, to: Linearizer) -> Result:
     y = x.relu()
     return y, _scaling(y.to(to.dtype).sign())  # a third of the time of (x > 0).to(dtype)
 
 
-@_rule.register
+@jacobian_rule(nn.LeakyReLU)
 def _(layer: nn.LeakyReLU, x: Tensor, to: Linearizer) -> Result:
     return layer(x), _scaling(torch.where(x > 0, 1.0, layer.negative_slope).to(to.dtype))
 
 
-@_rule.register
+@jacobian_rule(nn.Sigmoid)
 def _(layer: nn.Sigmoid, x: Tensor, to: Linearizer) -> Result:
     y = x.sigmoid()
     return y, _scaling((y * (1 - y)).to(to.dtype))
@@ -189,8 +229,7 @@ def _scaling(slope: Tensor) -> Linearization:
     return Linearization(lambda v: v * slope, lambda u: u * slope)
 
 
-@_rule.register(nn.Unflatten)
-@_rule.register(nn.Flatten)
+@jacobian_rule(nn.Unflatten, nn.Flatten)
 def _(layer: nn.Unflatten | nn.Flatten, x: Tensor, to: Linearizer) -> Result:
     y: Tensor = _channels_last(layer(x))
     return y, Linearization(
@@ -203,7 +242,7 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
-@_rule.register
+@jacobian_rule(nn.MaxPool2d)
 def _(layer: nn.MaxPool2d, x: Tensor, to: Linearizer) -> Result:
     options = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode)
     y, winners = F.max_pool2d(x, *options, return_indices=True)
@@ -225,10 +264,10 @@ def _(layer: nn.MaxPool2d, x: Tensor, to: Linearizer) -> Result:
     )
 
 
-@_rule.register
+@jacobian_rule(nn.AdaptiveAvgPool2d)
 def _(layer: nn.AdaptiveAvgPool2d, x: Tensor, to: Linearizer) -> Result:
     if layer.output_size not in (1, (1, 1)):
-        return _rule.dispatch(nn.Module)(layer, x, to)
+        return _linear_map(layer, x, to)
     height, width = x.shape[-2:]
     return layer(x), Linearization(
         lambda v: v.mean(dim=(2, 3), keepdim=True),
@@ -236,7 +275,67 @@ def _(layer: nn.AdaptiveAvgPool2d, x: Tensor, to: Linearizer) -> Result:
     )
 
 
-@_rule.register
+@jacobian_rule(nn.AvgPool2d, nn.Upsample, nn.ZeroPad2d)
+def _linear_map(layer: nn.Module, x: Tensor, to: Linearizer) -> Result:
+    """A layer that is its own derivative; its transpose is what autograd makes of it."""
+    _, pull = torch.func.vjp(layer, x.to(to.dtype))[:2]
+    return layer(x), Linearization(layer, lambda u: pull(u)[0])
+
+
+@jacobian_rule(
+    *(
+        nn.Hardswish,
+        nn.Hardsigmoid,
+        nn.SiLU,
+        nn.GELU,
+        nn.ReLU6,
+        nn.Hardtanh,
+        nn.Tanh,
+        nn.ELU,
+        nn.Softplus,
+        nn.Mish,
+    )
+)
+def _(layer: nn.Module, x: Tensor, to: Linearizer) -> Result:
+    """A function of each number alone: its slopes, all from one backward pass."""
+    y, pull = torch.func.vjp(layer, x)[:2]
+    return y, _scaling(pull(torch.ones_like(y))[0].to(to.dtype))
+
+
+@jacobian_rule(nn.LayerNorm)
+def _(layer: nn.LayerNorm, x: Tensor, to: Linearizer) -> Result:
+    axes = tuple(range(-len(layer.normalized_shape), 0))
+    variance, mean = torch.var_mean(x, dim=axes, correction=0, keepdim=True)
+    scale = (variance + layer.eps).rsqrt()
+    standard, scale = ((x - mean) * scale).to(to.dtype), scale.to(to.dtype)
+    weight = 1.0 if layer.weight is None else to.cast(layer.weight)
+
+    def standardised(v: Tensor) -> Tensor:
+        # Symmetric: takes out the mean and what points along the standardised input.
+        along = standard * (v * standard).mean(dim=axes, keepdim=True)
+        return scale * (v - v.mean(dim=axes, keepdim=True) - along)
+
+    return layer(x), Linearization(lambda v: weight * standardised(v), lambda u: standardised(weight * u))
+
+
+@jacobian_rule(LayerNorm2d)
+def _(layer: LayerNorm2d, x: Tensor, to: Linearizer) -> Result:
+    plain = nn.LayerNorm(layer.normalized_shape, layer.eps, bias=layer.bias is not None)
+    plain.weight, plain.bias = layer.weight, layer.bias
+    y, at = _rule(plain, x.movedim(1, -1), to)
+    return y.movedim(-1, 1), Linearization(
+        lambda v: at.jvp(v.movedim(1, -1)).movedim(-1, 1), lambda u: at.vjp(u.movedim(1, -1)).movedim(-1, 1)
+    )
+
+
+@jacobian_rule(nn.Dropout, nn.Dropout2d, StochasticDepth, nn.Identity)
+def _(layer: nn.Module, x: Tensor, to: Linearizer) -> Result:
+    if layer.training and not isinstance(layer, nn.Identity):
+        return _no_rule(layer, x, to)
+    return x, Linearization(lambda v: v, lambda u: u)
+
+
+@jacobian_rule(Pruner)
 def _(layer: Pruner, x: Tensor, to: Linearizer) -> Result:
     scores, through_scores = _rule(layer.scores, x, to)
     gates = layer.open(scores)
@@ -259,12 +358,12 @@ def _(layer: Pruner, x: Tensor, to: Linearizer) -> Result:
     return x * gates, Linearization(jvp, vjp)
 
 
-@_rule.register
+@jacobian_rule(BasicBlock)
 def _(block: BasicBlock, x: Tensor, to: Linearizer) -> Result:
     return _residual(block, [block.conv1, block.bn1, block.relu, block.conv2, block.bn2], x, to)
 
 
-@_rule.register
+@jacobian_rule(Bottleneck)
 def _(block: Bottleneck, x: Tensor, to: Linearizer) -> Result:
     first = [block.conv1, block.bn1, block.relu, block.conv2, block.bn2]
     return _residual(block, [*first, block.relu, block.conv3, block.bn3], x, to)

@@ -1,0 +1,284 @@
+"""Any network as an encoder and a head, cut behind the layer that the user names."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torchvision import models
+
+from facecrafter.nets.target import ARCHITECTURES, Normalise, SplitNetwork
+from facecrafter.nets.tracing import functional, out_of_place, traced
+
+_SIZE = torch.ops.aten.sym_size.int
+_SIDES = (32, 64, 112, 128, 224)  # that are tried for what a network takes
+FILES = {".pt2": "torch.export", ".ts": "TorchScript", ".torchscript": "TorchScript", ".onnx": "ONNX"}
+
+
+class ToMap(nn.Module):
+    """Vectors (N, C) or patch tokens (N, h·w, C) as maps (N, C, h, w); maps stay as they are."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        if features.ndim == 2:
+            return features[:, :, None, None]
+        if features.ndim == 3:
+            side = round(features.shape[1] ** 0.5)
+            return features.transpose(1, 2).unflatten(2, (side, side))
+        return features
+
+
+class Scripted(nn.Module):
+    """A program of TorchScript that can be copied, as freezing a network does."""
+
+    def __init__(self, script: nn.Module) -> None:
+        super().__init__()
+        self.script = script
+
+    def forward(self, x: Tensor) -> Tensor:
+        # As it is written: the optimised program hides its operations from forward derivatives.
+        with torch.jit.optimized_execution(False):
+            result: Tensor = self.script(x)
+        return result
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Scripted:
+        held = io.BytesIO()
+        torch.jit.save(self.script, held)
+        held.seek(0)
+        copy = Scripted(torch.jit.load(held))
+        for own, new in zip(self.parameters(), copy.parameters(), strict=True):
+            new.requires_grad_(own.requires_grad)
+        return copy.train(self.training)
+
+
+class FromMap(nn.Module):
+    """What `ToMap` made a map of, as it was: with `ndim` axes."""
+
+    def __init__(self, ndim: int) -> None:
+        super().__init__()
+        self.ndim = ndim
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.ndim == 2:
+            return features.flatten(1)
+        return features.flatten(2).transpose(1, 2) if self.ndim == 3 else features
+
+
+def split_network(
+    arch: str, n_outputs: int, split: str | None = None, arch_args: Mapping[str, Any] | None = None
+) -> SplitNetwork:
+    """The network that `arch` names, cut behind the layer `split`.
+
+    Args:
+        arch: resnet18, vgg16 or resnet50, split as in the paper; `torchvision/NAME`; `timm/NAME`; the import
+            path of what makes a network; or a file of torch.export (.pt2), TorchScript (.ts) or ONNX (.onnx).
+        n_outputs: of the head.
+        split: name of a layer, such as `features.3`; features are its output. A file without one is an
+            encoder as it is, with a new head: average pool and linear map.
+        arch_args: given to what makes the network; `mean` and `std`, three numbers each, are what images
+            are normalised by, otherwise ImageNet's.
+
+    Raises:
+        ValueError: there is no such network or layer, or it cannot be cut there; says what can.
+    """
+    if arch in ARCHITECTURES:
+        if split is not None or arch_args:
+            raise ValueError(
+                f"arch={arch} is split as in the paper; write torchvision/{arch} to split elsewhere"
+            )
+        return ARCHITECTURES[arch](n_outputs)
+    options = dict(arch_args or {})
+    normalise = Normalise(*(options.pop(name) for name in ("mean", "std") if name in options))
+    is_file = Path(arch).suffix in FILES
+    network = _opened(Path(arch)) if is_file else out_of_place(_made(arch, n_outputs, options))
+    if split is None:
+        if not is_file:
+            raise ValueError(f"arch={arch} needs split: the layer behind which it is cut. {_layers(network)}")
+        return _with_new_head(nn.Sequential(normalise, network), n_outputs, arch)
+    encoder, head = _cut(network, split, arch)
+    ndim = _probe(nn.Sequential(normalise, encoder), f"{arch} split behind {split}").ndim
+    made = SplitNetwork(nn.Sequential(normalise, encoder, ToMap()), nn.Sequential(FromMap(ndim), head))
+    logits = made.head(_probe(made.encoder, arch))
+    if logits.shape[1:] != (n_outputs,):
+        raise ValueError(
+            f"{arch} gives outputs of shape {tuple(logits.shape[1:])}, but n_outputs={n_outputs}; export its "
+            "encoder alone and leave out split: a new head is made"
+        )
+    return made
+
+
+def _made(arch: str, n_outputs: int, options: dict[str, Any]) -> nn.Module:
+    library, _, name = arch.partition("/")
+    network: nn.Module
+    if library == "torchvision" and name in models.list_models(module=models):
+        network = models.get_model(name, weights=None, num_classes=n_outputs, **options)
+    elif library == "timm":
+        network = _timm().create_model(name, num_classes=n_outputs, **options)
+    elif not name and "." in arch:
+        module, _, attribute = arch.rpartition(".")
+        make: Callable[..., nn.Module] = getattr(importlib.import_module(module), attribute)
+        if "num_classes" in inspect.signature(make).parameters:
+            options = {"num_classes": n_outputs} | options
+        network = make(**options)
+    else:
+        raise ValueError(
+            f"arch={arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}, or write torchvision/NAME, "
+            f"timm/NAME, an import path, a file ({', '.join(FILES)}), or name your own encoder"
+        )
+    return network
+
+
+def _timm() -> Any:
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise ValueError("networks of timm need it installed: pip install 'facecrafter[timm]'") from error
+
+
+def _opened(path: Path) -> nn.Module:
+    if not path.is_file():
+        raise FileNotFoundError(f"no network at {path}")
+    kind = FILES[path.suffix]
+    try:
+        if kind == "TorchScript":
+            return Scripted(torch.jit.load(str(path), map_location="cpu").eval())
+        if kind == "torch.export":
+            return _exported(path)
+    except RuntimeError as error:
+        raise ValueError(f"{path} is no file of {kind}: {str(error).splitlines()[0]}") from error
+    raise ValueError(
+        f"{path}: ONNX is not read: no maintained converter works with this PyTorch; where the network comes "
+        "from, save it with torch.export.save (.pt2) or torch.jit.save (.ts)"
+    )
+
+
+def _exported(path: Path) -> fx.GraphModule:
+    program = torch.export.load(path).run_decompositions({})
+    graph = program.module(check_guards=False)
+    # Without what torch.export forbids: train, eval. Its batch norms stay as they were exported.
+    plain = fx.GraphModule(graph, graph.graph)
+    for node in plain.graph.nodes:
+        if node.op == "call_module" and node.target == "_guards_fn":
+            plain.graph.erase_node(node)
+            break
+    output = next(node for node in plain.graph.nodes if node.op == "output")
+    if isinstance(output.args[0], tuple | list) and len(output.args[0]) == 1:
+        output.args = (output.args[0][0],)
+    plain.graph.set_codegen(fx.CodeGen())  # its own wraps inputs and outputs
+    functional(plain)
+    return plain
+
+
+def _cut(network: nn.Module, split: str, arch: str) -> tuple[nn.Module, nn.Module]:
+    graph = network if isinstance(network, fx.GraphModule) else traced(network)
+    if graph is None:
+        return _cut_chain(network, split, arch)
+    nodes = list(graph.graph.nodes)
+    inside = [node for node in nodes if _belongs(node, split)]
+    if not inside:
+        raise ValueError(f"{arch} has no layer {split!r}. {_layers(network)}")
+    last = inside[-1]
+    before = set(nodes[: nodes.index(last) + 1])
+    crossing = {
+        used for node in nodes if node not in before for used in node.all_input_nodes if used in before
+    }
+    crossing = {node for node in crossing if node.op != "get_attr" and node is not last}
+    batch = {node for node in crossing if node.target is _SIZE and node.args[1] == 0}  # the number of images
+    crossing -= batch
+    if crossing:
+        names = ", ".join(str(node) for node in crossing)
+        raise ValueError(f"{arch} cannot be cut behind {split}: the rest also reads {names}; name a block")
+    first, second = fx.Graph(), fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in nodes[: nodes.index(last) + 1]:
+        copies[node] = first.node_copy(node, lambda n: copies[n])
+    first.output(copies[last])
+    features = second.placeholder("features")
+    copies = {last: features} | {node: second.call_function(_SIZE, (features, 0)) for node in batch}
+    for node in nodes:
+        if node not in before or node.op == "get_attr":
+            copies[node] = second.node_copy(node, lambda n: copies[n])
+    halves = fx.GraphModule(graph, first), fx.GraphModule(graph, second)
+    for half in halves:
+        half.graph.eliminate_dead_code()
+        half.delete_all_unused_submodules()
+        half.recompile()
+    return halves
+
+
+def _belongs(node: fx.Node, split: str) -> bool:
+    if node.op in ("placeholder", "get_attr", "output"):
+        return False
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [entry[0] for entry in stack.values()] + [str(node.name)]
+    if node.op == "call_module":
+        paths.append(str(node.target))
+    return any(path == split or path.startswith(f"{split}.") for path in paths)
+
+
+def _cut_chain(network: nn.Module, split: str, arch: str) -> tuple[nn.Module, nn.Module]:
+    """A network that cannot be recorded, as the row of its parts, if that row gives what it gives."""
+    parts = dict((network.script if isinstance(network, Scripted) else network).named_children())
+    if split not in parts:
+        raise ValueError(f"{arch} can be cut behind one of its parts only: {', '.join(parts)}")
+    place = list(parts).index(split) + 1
+    row = [Scripted(part) if isinstance(part, torch.jit.ScriptModule) else part for part in parts.values()]
+    encoder, head = nn.Sequential(*row[:place]), nn.Sequential(*row[place:])
+    try:
+        whole, chained = _probe(network, arch), _probe(nn.Sequential(encoder, head), arch)
+        same = whole.shape == chained.shape and torch.allclose(whole, chained, atol=1e-5)
+    except ValueError:
+        same = False
+    if not same:
+        raise ValueError(
+            f"{arch} cannot be cut behind {split}: its parts in a row are another network; save its encoder "
+            "alone and leave out split (a new head is made), or save the network by torch.export (.pt2)"
+        )
+    return encoder, head
+
+
+def _with_new_head(encoder: nn.Sequential, n_outputs: int, arch: str) -> SplitNetwork:
+    encoder.append(ToMap())
+    channels = _probe(encoder, arch).shape[1]
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, n_outputs))
+    return SplitNetwork(encoder, head)
+
+
+@torch.no_grad()
+def _probe(network: nn.Module, name: str) -> Tensor:
+    """What a network gives for two grey images of the first size that it takes."""
+    training = network.training
+    network.eval()
+    fault: Exception | None = None
+    try:
+        for side in _SIDES:
+            try:
+                found = network(torch.full((2, 3, side, side), 0.5))
+            except Exception as error:  # a network may raise anything at a size that is not its own
+                fault = error
+                continue
+            return _checked(found, name)
+    finally:
+        network.train(training)
+    raise ValueError(f"{name} takes two images of none of the sizes {_SIDES}: {fault}")
+
+
+def _checked(found: Any, name: str) -> Tensor:
+    if not isinstance(found, Tensor) or found.ndim not in (2, 3, 4):
+        raise ValueError(f"{name} gives no tensor of vectors, tokens or maps: cut it behind another layer")
+    if found.ndim == 3 and round(found.shape[1] ** 0.5) ** 2 != found.shape[1]:
+        raise ValueError(
+            f"{name} gives {found.shape[1]} tokens, which are no square map: some are not of patches; "
+            "use one without (timm: arch_args: {class_token: false, global_pool: avg})"
+        )
+    return found
+
+
+def _layers(network: nn.Module) -> str:
+    names = [name for name, _ in network.named_modules() if name and name.count(".") < 2]
+    return f"Its layers: {', '.join(names[:40])}" if names else ""

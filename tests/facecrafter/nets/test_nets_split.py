@@ -1,0 +1,103 @@
+"""Any network cut behind a layer: together, the halves are the network, and the features are a map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchvision import models
+
+from facecrafter.crafter.inversion import AttackerModel
+from facecrafter.nets.generator import Generator1
+from facecrafter.nets.split import split_network
+from facecrafter.nets.target import Normalise
+
+IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def made(num_classes: int) -> nn.Module:
+    return models.mobilenet_v3_small(num_classes=num_classes)
+
+
+def exported(tmp_path: Path, network: nn.Module) -> str:
+    shapes = ({0: torch.export.Dim("batch")},)
+    program = torch.export.export(network.eval(), (IMAGES,), dynamic_shapes=shapes)
+    torch.export.save(program, tmp_path / "net.pt2")
+    return str(tmp_path / "net.pt2")
+
+
+def crafts(encoder: nn.Module) -> None:
+    """One response with finite derivatives, as every step of Crafter needs."""
+    z = torch.randn(2, 6)
+    at = AttackerModel(encoder.eval(), Generator1(6, 32, width=4).eval())(z)
+    assert at.features.ndim == 4
+    u = torch.randn_like(at.features)
+    v = torch.randn_like(z)
+    forward, backward = (u * at.d_phi.jvp(v)).sum(), (at.d_phi.vjp(u) * v).sum()
+    torch.testing.assert_close(forward, backward, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*Jacobian rule", "ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("arch", "split"),
+    [
+        ("torchvision/mobilenet_v3_small", "features.3"),
+        ("torchvision/mobilenet_v3_small", "avgpool"),
+        ("test_nets_split.made", "features.3"),
+    ],
+)
+def test_the_halves_are_the_network(arch: str, split: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    torch.manual_seed(0)
+    halves = split_network(arch, 5, split)
+    torch.manual_seed(0)
+    whole = made(5).eval()
+    found = halves.head.eval()(halves.encoder.eval()(IMAGES))
+    torch.testing.assert_close(found, whole(Normalise()(IMAGES)))
+    crafts(halves.encoder)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*Jacobian rule")
+def test_an_exported_network_is_cut(tmp_path: Path) -> None:
+    whole = made(5)
+    halves = split_network(exported(tmp_path, whole), 5, "features.3")
+    torch.testing.assert_close(halves.head(halves.encoder(IMAGES)), whole(Normalise()(IMAGES)))
+    crafts(halves.encoder)
+
+
+@pytest.mark.filterwarnings("ignore:.*Jacobian rule", "ignore::DeprecationWarning")
+def test_a_script_is_an_encoder_with_a_new_head(tmp_path: Path) -> None:
+    encoder = made(5).features[:4].eval()
+    torch.jit.script(encoder).save(str(tmp_path / "encoder.ts"))
+    halves = split_network(str(tmp_path / "encoder.ts"), 5)
+    torch.testing.assert_close(halves.encoder.eval()(IMAGES), encoder(Normalise()(IMAGES)))
+    assert halves.head(halves.encoder(IMAGES)).shape == (3, 5)
+    crafts(halves.encoder)
+
+
+@pytest.mark.filterwarnings("ignore:.*Jacobian rule")
+def test_patch_tokens_become_a_map() -> None:
+    pytest.importorskip("timm")
+    options = {"img_size": 32, "patch_size": 8, "class_token": False, "global_pool": "avg", "depth": 2}
+    halves = split_network("timm/vit_tiny_patch16_224", 5, "blocks.0", options)
+    assert halves.encoder(IMAGES).shape == (3, 192, 4, 4)
+    assert halves.head(halves.encoder(IMAGES)).shape == (3, 5)
+    crafts(halves.encoder)
+
+
+@pytest.mark.parametrize(
+    ("arch", "split", "said"),
+    [
+        ("torchvision/mobilenet_v3_small", None, "needs split"),
+        ("torchvision/mobilenet_v3_small", "layer1", "has no layer 'layer1'"),
+        ("torchvision/mobilenet_v3_small", "features.5.block.0", "also reads"),
+        ("no_such_network", "a", "unknown"),
+        ("torchvision/no_such_network", "a", "unknown"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused_with_the_reason(arch: str, split: str | None, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        split_network(arch, 5, split)
