@@ -37,7 +37,7 @@ class Lpips(nn.Module, ImageMetric):
     def __init__(self, backbone_weights: str | Path) -> None:
         super().__init__()
         self.distance = calibrated()
-        _load_backbone(self.distance.net, Path(backbone_weights))
+        _load_backbone(self.distance.get_submodule("net"), Path(backbone_weights))
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor, references: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class ToMap(nn.Module):
             return features[:, :, None, None]
         if features.ndim == 3:
             side = round(features.shape[1] ** 0.5)
-            return features.transpose(1, 2).unflatten(2, (side, side))
+            return features.transpose(1, 2).reshape(len(features), -1, side, side)
         return features
 
 
@@ -42,7 +42,7 @@ class Scripted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # As it is written: the optimised program hides its operations from forward derivatives.
-        with torch.jit.optimized_execution(False):
+        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             result: Tensor = self.script(x)
         return result
 
@@ -50,7 +50,7 @@ class Scripted(nn.Module):
         held = io.BytesIO()
         torch.jit.save(self.script, held)
         held.seek(0)
-        copy = Scripted(torch.jit.load(held))
+        copy = Scripted(torch.jit.load(held))  # type: ignore[no-untyped-call]
         for own, new in zip(self.parameters(), copy.parameters(), strict=True):
             new.requires_grad_(own.requires_grad)
         return copy.train(self.training)
@@ -146,7 +146,8 @@ def _opened(path: Path) -> nn.Module:
     kind = FILES[path.suffix]
     try:
         if kind == "TorchScript":
-            return Scripted(torch.jit.load(str(path), map_location="cpu").eval())
+            script = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+            return Scripted(script.eval())
         if kind == "torch.export":
             return _exported(path)
     except RuntimeError as error:
@@ -169,7 +170,7 @@ def _exported(path: Path) -> fx.GraphModule:
     output = next(node for node in plain.graph.nodes if node.op == "output")
     if isinstance(output.args[0], tuple | list) and len(output.args[0]) == 1:
         output.args = (output.args[0][0],)
-    plain.graph.set_codegen(fx.CodeGen())  # its own wraps inputs and outputs
+    plain.graph.set_codegen(fx.graph.CodeGen())  # its own wraps inputs and outputs
     functional(plain)
     return plain
 
