@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 STAMP := .venv/installed
 
-.PHONY: demo test lint bench lock sbom
+.PHONY: demo test lint bench faults lock sbom
 .DEFAULT_GOAL := test
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
@@ -29,6 +29,10 @@ lint: $(STAMP)
 NAME ?= crafting
 bench: $(STAMP)
 	$(PY) -m experiments.bench $(NAME) --quick
+
+# Hours: kills, flipped bits, damaged files; renews the table of docs/faults.md. make faults FAULTS='--parts flips'
+faults: $(STAMP)
+	PYTHONPATH=src:.:tests $(PY) -m faults --output docs/faults.md $(FAULTS)
 
 # requirements.lock: every version in constraints.txt and every package below it, with the hashes of its files,
 # for all platforms. constraints.txt says which versions; change it first. The install above does not use the lock.

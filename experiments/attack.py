@@ -30,7 +30,7 @@ from experiments import machine
 from experiments.classes import import_class
 from experiments.errors import ends_in_sentences
 from facecrafter.attacks import Attack
-from facecrafter.files import for_owner_alone
+from facecrafter.files import checked_path, for_owner_alone
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import FeatureReader, load_artifact
 from lightning_modules.defences.base import Defence
@@ -68,6 +68,7 @@ def run(
         seed: of the random starts.
         device: auto (the GPU where there is one), cpu, cuda, cuda:1, ...
     """
+    checked_path(output, "the output")
     machine.compute_on(device)
     source = TensorStore.open(features)
     encoder = load_artifact(defence, Defence).encoder

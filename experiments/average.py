@@ -27,9 +27,10 @@ from tqdm import tqdm
 
 from experiments.errors import ends_in_sentences
 from facecrafter.attacks.averaging import average, match, shuffled
-from facecrafter.files import for_owner_alone, write_whole
+from facecrafter.files import checked_path, for_owner_alone, write_whole
 from facecrafter.randomness import seeded
 from facecrafter.store import TensorStore
+from lightning_modules import parsing  # noqa: F401 - it says how jsonargparse reads
 
 VERSION = 1
 """Raised when what this command computes changes: a study then computes it again."""
@@ -56,6 +57,7 @@ def run(
         matching: how the attacker brings the queries into one order.
         seed: of the orders that the user shuffles into.
     """
+    checked_path(output, "the output")
     queries = [TensorStore.open(path) for path in features]
     check_queries(queries, countermeasure)
     meta = {

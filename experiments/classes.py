@@ -6,7 +6,7 @@ import hashlib
 import importlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
@@ -14,12 +14,22 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 MACHINE_ARGUMENTS = {"root", "cache_dir", "num_workers"}
 
 
-def import_class(class_path: str, where: str) -> type:
-    """Import `package.module.Class`.
+T = TypeVar("T")
+
+
+def import_class(class_path: Any, where: str, kind: type[T] = object) -> type[T]:  # type: ignore[assignment]
+    """Import `package.module.Class`, which nothing has been done with yet.
+
+    Args:
+        class_path: as a configuration has it.
+        where: its place there, for errors.
+        kind: what it has to be derived from. The constructor of some other class may do anything.
 
     Raises:
-        ValueError: naming `where` in the configuration the path stands, if it cannot be imported.
+        ValueError: naming `where`, if it cannot be imported, or is no such class.
     """
+    if not isinstance(class_path, str) or not all(part.isidentifier() for part in class_path.split(".")):
+        raise ValueError(f"{where}: {class_path!r} is no import path; write package.module.Class")
     module, _, name = class_path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
@@ -30,6 +40,8 @@ def import_class(class_path: str, where: str) -> type:
         ) from error
     if not isinstance(found, type):
         raise ValueError(f"{where}: {class_path!r} is not a class")
+    if not issubclass(found, kind):
+        raise ValueError(f"{where}: {class_path!r} is no {kind.__name__}; name a class derived from it")
     return found
 
 

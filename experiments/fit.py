@@ -45,7 +45,7 @@ from experiments.machine import device
 from experiments.overview import ALL, answer  # imports what may be named shortly
 from experiments.processes import end_with_rank_0
 from experiments.study.derived import fill_in
-from facecrafter.files import for_owner_alone, make_folder
+from facecrafter.files import checked_path, for_owner_alone, make_folder
 from facecrafter.precision import fast_dtype
 from lightning_modules.artifacts import is_trained
 from lightning_modules.checkpoints import (
@@ -55,6 +55,7 @@ from lightning_modules.checkpoints import (
     WholeCheckpointIO,
     checksum_file,
     save_weights,
+    write_checked,
 )
 from lightning_modules.defences.base import Defence
 
@@ -128,6 +129,9 @@ class FitCLI(LightningCLI):
     def _take_possession(self, output: Path) -> None:
         """Refuse a folder that belongs to another fit or is in use, before anything is written to it."""
         try:
+            checked_path(output, "the output")
+            if (name := self.config.checkpoint.filename or "last") != Path(name).name or ".." in name:
+                raise ValueError(f"checkpoint.filename {name!r} leads out of the output: name a file in it")
             content = self._content()
             self.fingerprint = folder.fingerprint(content)
             if rank_zero_only.rank != 0:
@@ -174,8 +178,7 @@ class FitCLI(LightningCLI):
     @rank_zero_only
     def save_config(self) -> None:
         """Write the resolved configuration, from which the artifact is loaded again."""
-        path = Path(self.config.output, "config.yaml")
-        self.parser.save(self.config, path, overwrite=True, multifile=False)
+        write_checked(Path(self.config.output, "config.yaml"), self.parser.dump(self.config))
 
 
 class Fingerprint(Callback):

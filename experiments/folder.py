@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from pytorch_lightning import LightningDataModule
+from pytorch_lightning import LightningDataModule, LightningModule
 
 from experiments.classes import MACHINE_ARGUMENTS, identity, import_class, plain
+from facecrafter.documents import read_json
 from facecrafter.files import write_whole
 from facecrafter.store import TensorStore
 from lightning_modules.checkpoints import LAST, WEIGHTS, checksum_file, load_checkpoint
@@ -37,11 +38,11 @@ def contents(model: Mapping[str, Any], data: Mapping[str, Any], faces: Lightning
         model, data: sections of the configuration, `class_path` and `init_args` each.
         faces: the datamodule, not yet prepared.
     """
-    found = import_class(data["class_path"], "data")
+    found = import_class(data["class_path"], "data", LightningDataModule)
     arguments = identity(found, _without_paths(data.get("init_args") or {}))
     if hasattr(faces, "fingerprint"):
         arguments["fingerprint"] = faces.fingerprint()
-    module = import_class(model["class_path"], "model")
+    module = import_class(model["class_path"], "model", LightningModule)
     return {"model": identity(module, _without_paths(model.get("init_args") or {})), "data": arguments}
 
 
@@ -122,9 +123,11 @@ def refuse_another(folder: Path, content: Mapping[str, Any]) -> None:
             raise ValueError(f"{folder} holds a fit that does not say what it depends on: {remedy}")
         return
     try:
-        found = json.loads(file.read_text())
+        found = read_json(file, remedy)
         old, known = found["content"], found["fingerprint"]
-    except (ValueError, KeyError, TypeError) as error:
+        if fingerprint(old) != known:
+            raise ValueError("its content has another fingerprint than it says")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is damaged ({error}): {remedy}") from error
     if known == fingerprint(content) or _goes_on(folder, old, content):
         _refuse_checkpoint_of_another(folder, content)
@@ -157,6 +160,8 @@ def _goes_on(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> bo
     Raises:
         ValueError: so it is, but what is there cannot be gone on from.
     """
+    if not (old.get("trainer") and new.get("trainer")):  # who only protects has none
+        return False
     epochs = [content["trainer"].get("max_epochs") for content in (old, new)]
     same = {**old, "trainer": {**old["trainer"], "max_epochs": epochs[1]}}
     if fingerprint(same) != fingerprint(new) or None in epochs or epochs[0] >= epochs[1]:

@@ -53,7 +53,7 @@ from experiments.evaluation.rows import (
     write_table,
 )
 from experiments.evaluation.utility import load_head, read_utility
-from facecrafter.files import for_owner_alone
+from facecrafter.files import checked_path, for_owner_alone
 from facecrafter.metrics import ImageMetric
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact
@@ -122,6 +122,7 @@ def run(
         seed: of the bootstrap, of the prior's samples and of the images that a probe learns from.
         device: auto (the GPU where there is one), cpu, cuda, cuda:1, ...
     """
+    checked_path(output, "the output")
     machine.compute_on(device)
     # Everything named is opened before the data is read, so that what is wrong is said at once.
     check_labels(labels)

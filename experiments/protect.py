@@ -31,7 +31,7 @@ from datamodules.faces import FaceDataModule
 from experiments.errors import ends_in_sentences
 from experiments.photographs import photographs
 from experiments.processes import end_with_rank_0
-from facecrafter.files import for_owner_alone
+from facecrafter.files import checked_path, for_owner_alone
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defences.base import Defence
 
@@ -55,6 +55,7 @@ def run(
         query: how often the same images were protected before.
         trainer: arguments of Lightning's Trainer, such as `accelerator` and `devices`.
     """
+    checked_path(output, "the output")
     module = load_artifact(defence, Defence)
     module.query = query
     trainer = {"devices": 1} | (trainer or {})

@@ -19,10 +19,10 @@ from typing import Any
 
 import pandas as pd
 import wandb
-import yaml
 
 from experiments.classes import without_folders
 from experiments.errors import ends_in_sentences
+from experiments.report.reading import study_config
 from experiments.report.results import POINT, stage_of
 from experiments.report.statistics.worst_case import candidates
 from experiments.study.runner import wandb_group
@@ -129,7 +129,7 @@ def send(study: Path, project: str, online: bool) -> None:
         wandb.Error: nobody is logged in, or W&B cannot be reached.
     """
     tables = read(study)
-    config = without_folders(yaml.safe_load((study / "study.yaml").read_text()))
+    config = without_folders(study_config(study))
     start = partial(
         wandb.init,
         project=project,

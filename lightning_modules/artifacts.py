@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from pytorch_lightning import LightningModule
 from torch import nn
 
+from facecrafter.documents import read_yaml
 from facecrafter.nets.folding import fold_batchnorm
 from facecrafter.nets.weights import check_finite
 from facecrafter.store import encoder_hash
-from lightning_modules.checkpoints import LAST, WEIGHTS, load_checkpoint, load_weights
+from lightning_modules import parsing  # noqa: F401 - it says how jsonargparse reads
+from lightning_modules.checkpoints import LAST, WEIGHTS, load_checkpoint, load_weights, verify
 
 CONFIG_FILE = "config.yaml"
 
@@ -66,11 +67,14 @@ def is_trained(module: type[LightningModule]) -> bool:
 
 
 def _instantiate(config_file: Path, expected: type[T]) -> T:
-    model = yaml.safe_load(config_file.read_text())["model"]
+    verify(config_file)
+    content = read_yaml(config_file, "run the fit again, which writes it")
+    if not isinstance(content, dict) or "model" not in content:
+        raise ValueError(f"{config_file} describes no model; run the fit again, which writes it")
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(expected, "model")
     try:
-        config = parser.parse_object({"model": model})
+        config = parser.parse_object({"model": content["model"]})
     except ArgumentError as error:
         raise ValueError(f"{config_file} does not describe a {expected.__name__}: {error}") from error
     module: T = parser.instantiate(config).model

@@ -43,6 +43,14 @@ def verify(path: Path) -> None:
             )
 
 
+def write_checked(path: Path, content: bytes | str) -> None:
+    """Write a file whole, and its checksum beside it; killed in between, it is there without one."""
+    content = content.encode() if isinstance(content, str) else content
+    checksum_file(path).unlink(missing_ok=True)
+    write_whole(path, content)
+    write_whole(checksum_file(path), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
+
+
 def load_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
     """The content of a checkpoint: tensors and plain values, nothing that runs code.
 
@@ -56,7 +64,7 @@ def load_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     verify(path)
     try:
         content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-    except (RuntimeError, EOFError, KeyError, OSError) as error:
+    except Exception as error:  # of pickle, zip, torch: whatever the bytes led to
         raise ValueError(f"{path} cannot be read ({error}); {_remedy(path)}") from error
     return content
 
@@ -122,10 +130,7 @@ def save_weights(path: Path, state: Mapping[str, Any], fingerprint: str) -> None
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items() if _is(value)}
     extra = {name: value for name, value in state.items() if not _is(value)}
     header = {"extra": json.dumps(extra), "fingerprint": fingerprint}
-    content = save(tensors, header)
-    checksum_file(path).unlink(missing_ok=True)
-    write_whole(path, content)
-    write_whole(checksum_file(path), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n")
+    write_checked(path, save(tensors, header))
 
 
 def load_weights(path: Path) -> dict[str, Any]:

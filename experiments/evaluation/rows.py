@@ -17,6 +17,7 @@ from torch import Tensor
 from experiments.evaluation import average_faces, judge, utility
 from experiments.evaluation.columns import Column
 from experiments.evaluation.faces import Faces
+from facecrafter.cells import neutral
 from facecrafter.files import write_whole
 
 LABELS = (
@@ -84,11 +85,12 @@ def write(
 
 
 def write_table(path: Path, lines: list[dict[str, Any]], columns: Sequence[str] = ()) -> None:
-    """A CSV, with these columns if there is no line; NaN becomes empty."""
+    """A CSV, with these columns if there is no line; NaN becomes empty, and no text a formula."""
     text = io.StringIO(newline="")
-    table = csv.DictWriter(text, lines[0] if lines else columns)
-    table.writeheader()
-    table.writerows(map(_without_nan, lines))
+    names = list(lines[0] if lines else columns)
+    table = csv.writer(text)
+    table.writerow(map(neutral, names))
+    table.writerows([neutral(line[name]) for name in names] for line in map(_without_nan, lines))
     write_whole(path, text.getvalue())
 
 

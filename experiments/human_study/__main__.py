@@ -28,7 +28,7 @@ from experiments.human_study.poll import OPTIONS, draw, page
 from experiments.report.formats import percent
 from experiments.report.results import LICENSED, Results, chosen_images, gather
 from experiments.study.data import prepare
-from facecrafter.files import write_whole
+from facecrafter.files import checked_path, write_whole
 from facecrafter.metrics import Interval, chance_test, clustered_macro_f1, clustered_share, confusion
 from facecrafter.store import TensorStore
 
@@ -46,6 +46,7 @@ def make(
         ValueError: the study has no such point or too few people, or its faces may not be shown.
         FileExistsError: the output holds another poll.
     """
+    checked_path(output, "the output")
     results = gather(study)
     if not (show_faces or results.config["data"]["class_path"] in LICENSED):
         raise ValueError(

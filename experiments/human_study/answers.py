@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 
 from experiments.human_study.poll import OPTIONS
+from facecrafter.data.files import person
+from facecrafter.documents import read_json
 from facecrafter.files import write_whole
 
 SCHEMA = 1
@@ -59,7 +62,13 @@ class Key:
         content = _read_json(path)
         if set(content) != {"schema", "poll", "right", "rows", "labels"} or content.pop("schema") != SCHEMA:
             raise ValueError(f"{path} is no key of a poll; name the key.json that `make` wrote")
-        return cls(**content)
+        key = cls(**content)
+        for name, kind in {"poll": str, "right": list, "rows": list, "labels": dict}.items():
+            if not isinstance(getattr(key, name), kind):
+                raise ValueError(f"{path} is damaged: {name} is no {kind.__name__}; bring back a copy")
+        if not key.right or len(key.rows) != len(key.right) or not all(name in OPTIONS for name in key.right):
+            raise ValueError(f"{path} is damaged: its questions and their right options; bring back a copy")
+        return key
 
 
 def read_answers(paths: Sequence[Path], key: Key) -> Tensor:
@@ -84,14 +93,14 @@ def read_answers(paths: Sequence[Path], key: Key) -> Tensor:
 
 
 def _check(path: Path, content: dict[str, Any], key: Key) -> tuple[str, list[int]]:
-    """The participant's code, whatever its letters' case, and the numbers of the options chosen."""
+    """The participant's code and the numbers of the options chosen."""
     if content.get("schema") != SCHEMA or not isinstance(content.get("answers"), list):
         raise ValueError(f"{path} is no file of answers; name those that the poll's page saved")
     if content.get("poll") != key.poll:
         raise ValueError(f"{path} answers the poll {content.get('poll')!r}, but the key is of {key.poll!r}")
-    participant, answers = str(content.get("participant") or "").strip().casefold(), content["answers"]
+    participant, answers = _code(content.get("participant")), content["answers"]
     if not participant:
-        raise ValueError(f"{path} names no participant")
+        raise ValueError(f"{path} names no participant: their code, as text, is missing")
     if len(answers) != len(key.right):
         raise ValueError(f"{path} has {len(answers)} answers, but the poll has {len(key.right)} questions")
     for number, answer in enumerate(answers, start=1):
@@ -102,13 +111,16 @@ def _check(path: Path, content: dict[str, Any], key: Key) -> tuple[str, list[int
     return participant, [OPTIONS.index(answer) for answer in answers]
 
 
+def _code(given: Any) -> str:
+    """A participant's code in one form for all that look alike: letters' case and what cannot be seen in it
+    (a zero-width space, one accent or two characters) make nobody a second participant."""
+    if not isinstance(given, str):
+        return ""
+    return person(person(unicodedata.normalize("NFKC", given)).casefold())
+
+
 def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # neither JSON nor text
-        raise ValueError(f"{path} cannot be read as JSON: {error}") from error
+    content = read_json(path, "name files as the poll's page and `make` wrote them")
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no JSON object")
     return content

@@ -11,10 +11,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from experiments.errors import ends_in_sentences
 from experiments.report.build import build
+from experiments.report.reading import study_config
 from experiments.report.results import LICENSED
 
 
@@ -41,7 +40,7 @@ def main(args: Sequence[str] | None = None) -> None:
         help="studies that differ in their seed alone",
     )
     options = parser.parse_args(args)
-    allowed = yaml.safe_load((options.study / "study.yaml").read_text())["data"]["class_path"] in LICENSED
+    allowed = study_config(options.study)["data"].get("class_path") in LICENSED
     print(build(options.study, options.faces or allowed, options.publish, options.other_seeds))
 
 

@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pandas as pd
 
 from experiments.report.results import trial
-
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-"""What a text begins with that a spreadsheet would carry out."""
+from facecrafter.cells import neutral
 
 
 def csv_text(table: pd.DataFrame) -> str:
     """The table as CSV. Text that a spreadsheet would take for a formula begins with an apostrophe."""
-    safe = table.rename(columns=_neutral)
+    safe = table.rename(columns=neutral)
     for name in safe.select_dtypes(exclude=["number", "bool"]):
-        cells = [_neutral(cell) for cell in safe[name]]
+        cells = [neutral(cell) for cell in safe[name]]
         safe[name] = pd.Series(
             cells, index=safe.index, dtype=object
         )  # else 1 beside nothing would become 1.0
     return safe.to_csv(index=False)
-
-
-def _neutral(cell: Any) -> Any:
-    is_formula = isinstance(cell, str) and cell.startswith(FORMULAS) and not _is_number(cell)
-    return f"'{cell}" if is_formula else cell
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def filled(table: pd.DataFrame) -> pd.DataFrame:

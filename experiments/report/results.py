@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-import yaml
 from torch import Tensor
 
 from experiments.evaluation.columns import Column
 from experiments.evaluation.likeness import Likeness
 from experiments.evaluation.rows import describe_columns
+from experiments.report.reading import columns, listed, plan, read_table, study_config
+from experiments.study.marker import verified
 from facecrafter.attacks.reconstruction import Reconstruction
 from facecrafter.store import TensorStore
 
@@ -81,7 +81,7 @@ class Results:
             if path.is_file() and labels.get("countermeasure", "none") == "none":
                 point = {column: labels[column] for column in (*POINT, "attack")}
                 names = pd.DataFrame([point | {"epoch": labels.get("epoch")}])
-                tables.append(names.merge(pd.read_csv(path), how="cross"))
+                tables.append(names.merge(read_table(path), how="cross"))
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
@@ -90,12 +90,12 @@ def gather(output: Path) -> Results:
 
     Raises:
         FileNotFoundError: there is no plan, or nothing has been measured yet.
+        ValueError: a file is damaged, naming it and the remedy.
     """
-    if not (output / "plan.json").is_file():
-        raise FileNotFoundError(f"{output} is no study: plan.json is missing; run experiments.study first")
-    config = yaml.safe_load((output / "study.yaml").read_text())
-    stages = json.loads((output / "plan.json").read_text())
+    stages, config = plan(output), study_config(output)
     done = [stage for stage in stages if (output / stage["folder"] / "stage.json").is_file()]
+    for stage in done:
+        verified(output / stage["folder"])
     # What measures has labels for its rows, and leaves results.json and per_image.csv.
     measured = [stage for stage in done if stage["labels"]]
     missing = [stage for stage in stages if stage["labels"] and stage not in done]
@@ -104,7 +104,7 @@ def gather(output: Path) -> Results:
             f"{output}: nothing is measured yet; run experiments.study again without --only"
         )
     files = [output / stage["folder"] / "results.json" for stage in measured]
-    rows = pd.DataFrame([row for file in files for row in json.loads(file.read_text())])
+    rows = pd.DataFrame([row for file in files for row in listed(file)])
     rows = rows.fillna({"strength": "", "adaptive": "none", "countermeasure": "none"})
     found = [_per_image(output, stage) for stage in measured]
     per_image = pd.concat([lines for lines in found if len(lines)] or found, ignore_index=True)
@@ -114,7 +114,8 @@ def gather(output: Path) -> Results:
 def _per_image(output: Path, stage: dict[str, Any]) -> pd.DataFrame:
     """What a stage found on each image; no line where the defence gives nothing away to attack."""
     labels = stage["labels"]
-    lines = pd.read_csv(output / stage["folder"] / "per_image.csv", dtype={"restart": str})
+    path = output / stage["folder"] / "per_image.csv"
+    lines = read_table(path, ("oracle", "restart", "row", "identity"), dtype={"restart": str})
     best = lines[lines["restart"] == "best"].reindex(columns=OUTCOME)
     named = {name: labels[name] for name in (*POINT, "attack")}
     countermeasure = labels.get("countermeasure") or "none"
@@ -124,7 +125,7 @@ def _per_image(output: Path, stage: dict[str, Any]) -> pd.DataFrame:
 def _columns(results: list[Path]) -> tuple[Column, ...]:
     """What the stages say of their figures; of stages that say nothing, what is always measured."""
     files = [path.with_name("columns.json") for path in results]
-    told = [Column(**one) for file in files if file.is_file() for one in json.loads(file.read_text())]
+    told = [column for file in files if file.is_file() for column in columns(file)]
     return tuple({column.name: column for column in told or describe_columns(Likeness().columns)}.values())
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ import yaml
 
 from experiments.machine import made_with
 from experiments.study.keys import Stage, substitute
+from experiments.study.marker import read_marker, verified, write_marker
 from experiments.study.mirror import CONFIG, MARKER, Mirror
 from facecrafter.files import write_whole
 
@@ -66,6 +66,16 @@ class Artifacts:
         if self.mirror:
             self.mirror.pull(self.folder(name))
 
+    def verify(self, names: Iterable[str]) -> None:
+        """See that these stages, if done and here, are what they were then.
+
+        Raises:
+            FileNotFoundError, ValueError: naming the file and the remedy.
+        """
+        for name in names:
+            if (self.folder(name) / MARKER).is_file():
+                verified(self.folder(name))
+
     def discard(self, name: str) -> None:
         """Remove everything the stage left behind; killed meanwhile, nothing of it is taken for the stage."""
         folder = self.folder(name)
@@ -102,7 +112,7 @@ class Artifacts:
             "made_with": made_with(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        write_whole(self.folder(stage.name) / MARKER, json.dumps(marker, indent=2))
+        write_marker(self.folder(stage.name), marker)
         if self.mirror:
             self.mirror.push(self.folder(stage.name))
 
@@ -113,7 +123,7 @@ class Artifacts:
         markers = [path / MARKER for path in folders if (path / MARKER).is_file()]
         if not markers:
             return {}
-        return json.loads(max(markers, key=lambda path: path.stat().st_mtime).read_text())
+        return read_marker(max(markers, key=lambda path: path.stat().st_mtime).parent)
 
     def expected_seconds(self, stage: Stage) -> float | None:
         """How long the stage will take: as its trial says, else as last time, else as guessed."""

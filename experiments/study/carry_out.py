@@ -28,7 +28,8 @@ from experiments.study.preflight import preflight, remember, tried
 from experiments.study.runner import Runner
 from experiments.study.views import clock
 from experiments.study.watch import Watch
-from facecrafter.files import make_folder, write_whole
+from facecrafter.files import checked_path, make_folder, write_whole
+from lightning_modules.checkpoints import write_checked
 
 
 def select(stages: Mapping[str, Stage], pattern: str) -> set[str]:
@@ -87,9 +88,9 @@ def write_plan(plan: Plan, artifacts: Artifacts) -> bool:
         artifacts.output / "study.yaml": yaml.safe_dump(plan.config.resolved(), sort_keys=False),
         artifacts.output / "plan.json": json.dumps(stages, indent=2),
     }
-    changed = any(not path.is_file() or path.read_text() != text for path, text in content.items())
+    changed = any(not path.is_file() or path.read_bytes() != text.encode() for path, text in content.items())
     for path, text in content.items():
-        write_whole(path, text)
+        write_checked(path, text)
     return changed
 
 
@@ -142,6 +143,8 @@ def run(
     watch: bool = False,
 ) -> int:
     """Carry out a study; the arguments are those of the command line. Returns its exit code."""
+    for path in filter(None, (output, artifacts)):
+        checked_path(path, "the folder")
     settings = load(config)
     plan = Plan(settings)
     stages = plan.stages
@@ -166,6 +169,7 @@ def run(
         return 0
     make_folder(output)
     with locked(made.root):
+        made.verify(wanted - forced)
         if made.is_done("data") and "data" not in forced:
             made.fetch("data")
             refuse_other_pictures(settings.data, made.folder("data"))

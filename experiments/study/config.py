@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, field
 from pathlib import Path
@@ -21,12 +23,21 @@ SECTIONS = ("queries", "fits", "oracles", "defences", "attacks", "identification
 """Those that hold entries by name; an entry may be `like` another, and say only what is new."""
 
 
+LONGEST = 60
+"""Letters in a name; several make up that of an artifact's folder."""
+RESERVED = r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?"
+
+
 def _named(form: str, pattern: str) -> AfterValidator:
     """Text that becomes a part of file names, and so may not lead out of a folder."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text) or ".." in text:
             raise PydanticCustomError("form", form)
+        if len(text) > LONGEST or not unicodedata.is_normalized("NFC", text):
+            raise PydanticCustomError("form", f"of at most {LONGEST} letters, accented ones as one character")
+        if re.fullmatch(RESERVED, text, re.IGNORECASE):
+            raise PydanticCustomError("form", "another name: on some file systems this one is a device's")
         return text
 
     return AfterValidator(check)
@@ -34,9 +45,10 @@ def _named(form: str, pattern: str) -> AfterValidator:
 
 def _strength(value: Any) -> Any:
     is_name = isinstance(value, str) and re.fullmatch(r"\w[\w.+-]*", value) and ".." not in value
-    if not is_name and not isinstance(value, bool | int | float):
+    is_number = isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
+    if not (is_name or is_number) or len(str(value)) > LONGEST:
         raise PydanticCustomError(
-            "form", "a number, true or false, or a name of letters, digits, '-', '_' and '.'"
+            "form", "a finite number, true or false, or a short name of letters, digits, '-', '_' and '.'"
         )
     return value
 

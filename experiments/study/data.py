@@ -12,13 +12,14 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import yaml
 from pytorch_lightning import LightningDataModule
 
 from experiments.classes import complete, import_class
 from experiments.errors import ends_in_sentences
+from facecrafter.cells import original
+from facecrafter.documents import read_yaml
 from facecrafter.files import for_owner_alone
 
 SPLITS = "splits.csv"
@@ -27,6 +28,9 @@ DATA_STAGE = "data"
 
 VERSION = 1
 """Raised when what the data stage writes changes: a study then computes all anew."""
+
+
+T = TypeVar("T")
 
 
 class StudyData:
@@ -98,7 +102,7 @@ def refuse_other_pictures(config: Mapping[str, Any], folder: Path) -> None:
     """
     splits = prepare(config).splits
     with (folder / SPLITS).open(newline="") as file:
-        used = {(row["image"], row["sha256"]) for row in csv.DictReader(file)}
+        used = {(original(row["image"]), row["sha256"]) for row in csv.DictReader(file)}
     changed = sorted({image for image, _ in used ^ set(zip(splits.image, splits.sha256, strict=True))})
     if changed:
         raise ValueError(
@@ -109,21 +113,21 @@ def refuse_other_pictures(config: Mapping[str, Any], folder: Path) -> None:
 
 def made(section: Mapping[str, Any], where: str) -> LightningDataModule:
     """The datamodule that a section describes, arguments checked; what it wraps is its `data`."""
-    found = class_of(section, where)
-    if not issubclass(found, LightningDataModule) or not hasattr(found, "fingerprint"):
+    found = class_of(section, where, LightningDataModule)
+    if not hasattr(found, "fingerprint"):
         raise ValueError(f"{where}: {found.__name__} is no face data; derive it from FaceDataModule")
     arguments = dict(section.get("init_args", {}))
     inner = {"data": made(arguments.pop("data"), f"{where}.data")} if "data" in arguments else {}
     return found(**complete(found, arguments, where, inner), **inner)
 
 
-def class_of(config: Any, where: str) -> type:
-    """The class that a section with `class_path` and `init_args` names."""
+def class_of(config: Any, where: str, kind: type[T] = object) -> type[T]:  # type: ignore[assignment]
+    """The class, derived from `kind`, that a section with `class_path` and `init_args` names."""
     if not isinstance(config, Mapping) or "class_path" not in config:
         raise ValueError(f"{where}: expected class_path and init_args, not {config!r}")
     if unknown := sorted(set(config) - {"class_path", "init_args"}):
         raise ValueError(f"{where}: unknown key {unknown[0]!r}; the keys are class_path and init_args")
-    return import_class(config["class_path"], where)
+    return import_class(config["class_path"], where, kind)
 
 
 @for_owner_alone()
@@ -132,7 +136,7 @@ def main(args: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", type=Path, required=True, help="YAML with `data` and `output`")
-    config = yaml.safe_load(parser.parse_args(args).config.read_text())
+    config = read_yaml(parser.parse_args(args).config, "run the study again, which writes it")
     prepare(config["data"]).write_splits(Path(config["output"], SPLITS))
 
 

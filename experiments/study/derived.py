@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
-from pytorch_lightning import LightningDataModule
+from pytorch_lightning import LightningDataModule, LightningModule
 
 from experiments.classes import import_class
 
@@ -73,7 +73,7 @@ def fill_in(model: Namespace, data: Namespace) -> None:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(LightningDataModule, "data")
     faces = parser.instantiate(Namespace(data=data.clone())).data
-    found = import_class(model.class_path, "model")
+    found = import_class(model.class_path, "model", LightningModule)
     # The parser has put the class's defaults in already: such a value was not given.
     defaults = {name: item.default for name, item in inspect.signature(found).parameters.items()}
     init_args = model.get("init_args") or Namespace()

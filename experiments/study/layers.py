@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from facecrafter.documents import read_yaml
+
 
 class Layer(NamedTuple):
     """A file and its content, `extends` taken out."""
@@ -112,10 +114,7 @@ def _collect(path: Path, above: tuple[Path, ...], found: dict[Path, Layer]) -> N
         raise FileNotFoundError(f"{path}: no such study configuration; {reason}")
     if path.resolve() in [other.resolve() for other in above]:
         raise ValueError(" extends ".join(map(str, (*above, path))) + ": a file cannot extend itself")
-    try:
-        content = yaml.load(path.read_text(), Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    content = read_yaml(path, "see experiments/configs/ for examples", Loader)
     if isinstance(content, Mapping) and "extends" in content:
         bases = content["extends"] if isinstance(content["extends"], list) else [content["extends"]]
         if other := [base for base in bases if not isinstance(base, str) or not base]:

@@ -59,6 +59,8 @@ class Mirror:
         if (folder / MARKER).is_file() or not system.exists(source):
             return
         files = {folder / Path(name).relative_to(source): name for name in system.find(source)}
+        if outside := [name for name in files.values() if ".." in Path(name).parts]:
+            raise ValueError(f"{outside[0]!r} at {self.url} leads out of {folder}: remove it there")
         for file in _marker_last(files):
             make_folder(file.parent)
             partial = file.with_name(f"{file.name}.partial")

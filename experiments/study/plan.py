@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from experiments.classes import complete
 from experiments.study.config import DEFENCE, DefenceFit, Fit, StudyConfig
@@ -19,6 +19,11 @@ from experiments.study.needs import of_trainer
 from experiments.study.plan_attacks import Point, attack_stages
 from experiments.study.plan_measures import Measures
 from experiments.study.precision import in_real_precision
+from facecrafter.files import LONGEST_NAME
+from lightning_modules.defences.base import Defence
+
+LONGEST_STAGE = LONGEST_NAME - 40
+"""Bytes in the name of a stage: its folder has a key, and files beside it while it is written, on top."""
 
 
 class Plan:
@@ -45,6 +50,11 @@ class Plan:
         self.stages = ordered(self.found.values())
 
     def _add(self, stage: Stage) -> None:
+        if len(stage.name.encode()) > LONGEST_STAGE:
+            raise ValueError(
+                f"the stage {stage.name[:60]}... has a name of {len(stage.name.encode())} bytes, more than "
+                f"{LONGEST_STAGE}: shorten those of defences, strengths, attacks or queries"
+            )
         if self.found.setdefault(stage.name, stage) != stage:
             raise ValueError(f"two different stages are called {stage.name}: rename what one of them is for")
 
@@ -56,7 +66,9 @@ class Plan:
     # Fits: networks and defences.
 
     def _fit(self, name: str, fit: Fit, where: str) -> Stage:
-        found = class_of(fit.model, f"{where}.model")
+        found = class_of(
+            fit.model, f"{where}.model", Defence if isinstance(fit, DefenceFit) else LightningModule
+        )
         class_path = fit.model["class_path"]
         data = fit.data if isinstance(fit, DefenceFit) else self.data.for_training(fit.data)
         faces = self.data.instance(data, f"{where}.data")

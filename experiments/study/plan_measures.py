@@ -16,6 +16,8 @@ from experiments.study.data import DATA_STAGE, StudyData, class_of
 from experiments.study.keys import Stage
 from experiments.study.needs import of_command, place_of
 from experiments.study.plan_attacks import Point
+from facecrafter.metrics import ImageMetric
+from lightning_modules.networks.oracle import IdentityOracle
 
 
 class Measures:
@@ -84,7 +86,7 @@ class Measures:
             if isinstance(oracle, str):
                 found[name] = {"artifact": oracle}
                 continue
-            arguments = complete(class_of(oracle, where), oracle.get("init_args", {}), where)
+            arguments = complete(class_of(oracle, where, IdentityOracle), oracle.get("init_args", {}), where)
             if "weights" in arguments and _missing_weights(arguments["weights"], where):
                 continue
             found[name] = {"class_path": oracle["class_path"], "init_args": arguments}
@@ -100,7 +102,7 @@ class Measures:
         found = []
         for number, metric in enumerate(self.config.measure.metrics):
             where = f"measure.metrics[{number}]"
-            kind = class_of(metric, where)
+            kind = class_of(metric, where, ImageMetric)
             arguments = complete(kind, metric.get("init_args", {}), where)
             found.append({"class_path": metric["class_path"], "init_args": arguments})
         describe_columns(metric_columns([class_of(metric, "measure.metrics") for metric in found]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,27 @@ from typing import BinaryIO
 
 OWNER_ONLY, OWNER_ONLY_FOLDER, PUBLIC = 0o600, 0o700, 0o644
 """Permissions. Faces, features and networks that know people are private unless somebody publishes them."""
+
+
+LONGEST_NAME = 255
+"""Bytes in the name of a file, on nearly all file systems."""
+
+
+def checked_path(path: str | Path, what: str) -> Path:
+    """A path that something is about to be written to, as somebody gave it.
+
+    Args:
+        what: what it is for, in errors.
+
+    Raises:
+        ValueError: no file system would take it, or it would not show as what it is.
+    """
+    for part in Path(path).parts:
+        if hidden := re.search(r"[\x00-\x1f\x7f]", part):
+            raise ValueError(f"{what} {str(path)[:80]!r} has the control character {hidden[0]!r} in it")
+        if (length := len(os.fsencode(part))) > LONGEST_NAME:
+            raise ValueError(f"{what} {part[:40]!r}... has {length} bytes, {length - LONGEST_NAME} too many")
+    return Path(path)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from facecrafter.documents import read_json
 from facecrafter.files import write_whole
 
 SCHEMA = 1
 PAYLOAD = {"features": "features", "reconstructions": "images"}
+MAX_BATCHES = 1_000_000
+"""As many as there are numbers for files."""
 REQUIRED = ("kind", "shape", "dtype", "encoder", "batches")
 
 
@@ -82,10 +86,9 @@ class TensorStore:
         file = Path(path) / "meta.json"
         if not file.exists():
             raise FileNotFoundError(f"no store at {path}: {file} is missing; run the stage that writes it")
-        try:
-            meta = json.loads(file.read_text())
-        except ValueError as error:
-            raise ValueError(f"{file} is not valid JSON ({error}); delete {path} and run again") from error
+        meta = read_json(file, f"delete {path} and run again")
+        if not isinstance(meta, dict):
+            raise ValueError(f"{file} holds no JSON object; delete {path} and run again")
         _check_meta(Path(path), meta)
         return cls(Path(path), meta)
 
@@ -95,7 +98,8 @@ class TensorStore:
 
     def numbers(self) -> set[int]:
         """The batches on disk."""
-        return {int(file.stem) for file in self.path.glob("[0-9]*.safetensors")}
+        files = self.path.glob("*.safetensors")
+        return {int(file.stem) for file in files if re.fullmatch(r"[0-9]{6}", file.stem)}
 
     def missing(self) -> list[int]:
         """The batches still to be written, in order."""
@@ -201,8 +205,26 @@ def _check_meta(path: Path, meta: Mapping[str, Any]) -> None:
         raise ValueError(f"{path}: the store's meta lacks {absent}")
     if meta.get("schema") != SCHEMA:
         raise ValueError(f"{path} has schema {meta.get('schema')}, this version reads {SCHEMA}; run again")
-    if meta["kind"] not in PAYLOAD:
-        raise ValueError(f"{path}: a store's kind is one of {sorted(PAYLOAD)}, not {meta['kind']!r}")
+    is_dtype = isinstance(getattr(torch, str(meta["dtype"]), None), torch.dtype)
+    fits = {
+        "kind": (meta["kind"] in list(PAYLOAD), f"one of {sorted(PAYLOAD)}"),
+        "shape": (_is_shape(meta["shape"]), "a list of whole numbers"),
+        "dtype": (is_dtype, "the name of a type of torch's"),
+        "encoder": (isinstance(meta["encoder"], str), "a hash"),
+        "batches": (_is_count(meta["batches"], MAX_BATCHES), f"a whole number up to {MAX_BATCHES:,}"),
+    }
+    for name, (is_fine, form) in fits.items():
+        if not is_fine:
+            found = str(meta[name])[:60]
+            raise ValueError(f"{path}: the store's {name} is {found}, not {form}; delete it and run again")
+
+
+def _is_count(value: Any, highest: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= highest
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and len(value) < 10 and all(_is_count(size, 2**31) for size in value)
 
 
 def _check_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,34 @@ def test_every_module_goes_on_for_longer_or_refuses(
             assert contents(Path(output)) == before, "refused, but touched"
             return
     assert load_checkpoint(Path(output, "last.ckpt"))["epoch"] == 1
+
+
+def test_another_strength_of_what_only_protects_is_refused(
+    target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A store would otherwise be half of one strength and half of another."""
+    noise = model("GaussianNoise", target=str(target), sigma=1.0)
+    run(tmp_path, module=noise)
+    with pytest.raises(SystemExit):
+        run(tmp_path, "--model.init_args.sigma=9", module=noise)
+    assert "model.arguments.sigma: 1.0 → 9" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("file", ["config.yaml", "fingerprint.json"])
+def test_a_changed_letter_in_what_describes_a_fit_is_named(
+    target: Path, tmp_path: Path, file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`sigma: 1.0` that has become 3.0 makes another defence of the same artifact."""
+    shutil.copytree(target, tmp_path / "run")
+    path = tmp_path / "run" / file
+    path.write_text(path.read_text().replace("0.002", "0.003"))
+    if file == "config.yaml":
+        with pytest.raises(ValueError, match=r"config\.yaml is damaged"):
+            load_artifact(tmp_path / "run", LightningModule)
+    else:
+        with pytest.raises(SystemExit):
+            run(tmp_path)
+        assert "fingerprint.json is damaged" in " ".join(capsys.readouterr().err.split())
 
 
 def test_overwriting_begins_anew(tmp_path: Path, target: Path) -> None:

@@ -250,6 +250,13 @@ def test_one_participant_has_no_interval(
     assert "no recognition is shown" in out
 
 
+SAME_AS_P1 = (
+    *("p\u200b1", "\ufeffp1", "p1\u00a0", "p\u034f1", "p1\ufe0f"),
+    *("\u3164p1", "\uff501", "p\u20601", "p\U000e00411"),
+)
+"""What the eye takes for 'p1': a second file of answers would count twice."""
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -262,6 +269,8 @@ def test_one_participant_has_no_interval(
         ({"schema": 2}, "is no file of answers"),
         ({"participant": " "}, "names no participant"),
         ({"participant": "P1"}, "are both of participant 'p1'"),
+        *(({"participant": code}, "are both of participant 'p1'") for code in SAME_AS_P1),
+        ({"participant": ["p1"]}, "names no participant"),
     ],
 )
 def test_answers_that_cannot_be_counted_are_named(
@@ -275,7 +284,16 @@ def test_answers_that_cannot_be_counted_are_named(
         score(poll, good, bad)
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe\x00", b"[1, 2]", b'"A"'])
+def test_one_accent_or_two_characters_are_one_participant(poll: Path, key: Key, tmp_path: Path) -> None:
+    files = [save(tmp_path, key, name, ["A"] * 10) for name in ("Zo\u00eb", "zoe\u0308")]
+    with pytest.raises(SystemExit, match="are both of participant"):
+        score(poll, *files)
+
+
+DAMAGED = (b"{", b"\xff\xfe\x00", b"[1, 2]", b'"A"', b"[" * 99_999, b'{"rows": 1e999}')
+
+
+@pytest.mark.parametrize("content", DAMAGED)
 def test_a_damaged_file_is_named(poll: Path, tmp_path: Path, content: bytes) -> None:
     bad = tmp_path / "bad.json"
     bad.write_bytes(content)

@@ -145,7 +145,7 @@ def test_missing_or_damaged_meta_is_said(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no store at"):
         TensorStore.open(tmp_path)
     (tmp_path / "meta.json").write_text("{")
-    with pytest.raises(ValueError, match="not valid JSON"):
+    with pytest.raises(ValueError, match="cannot be read as JSON"):
         TensorStore.open(tmp_path)
     (tmp_path / "meta.json").write_text("{}")
     with pytest.raises(ValueError, match="lacks"):

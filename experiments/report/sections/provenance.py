@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from experiments.report.document import Block, Code, Folded, Items, Table
 from experiments.report.formats import filled
 from experiments.report.results import Results
 from experiments.study.data import DATA_STAGE, SPLITS
+from experiments.study.marker import read_marker
 from experiments.study.views import clock
 
 TITLE = "How it was run"
@@ -54,6 +54,6 @@ def _data_facts(results: Results) -> dict[str, Any]:
 def _run_time(results: Results) -> pd.DataFrame:
     """Every stage: the key that names its numbers, seconds, megabytes, when it was done, and with what."""
     folders = [results.output / stage["folder"] for stage in results.stages]
-    markers = [json.loads((folder / "stage.json").read_text()) for folder in folders]
+    markers = [read_marker(folder) for folder in folders]
     columns = ["stage", "key", "seconds", "megabytes", "finished", "made_with"]
     return pd.DataFrame(markers).reindex(columns=columns).fillna({"made_with": ""})

@@ -11,6 +11,7 @@ from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Figures, Folded, Items, Table, Text
 from experiments.report.formats import decimal, filled, name_of, named, percentage
 from experiments.report.plotting import Figure, drawing, file_name, legend, styles
+from experiments.report.reading import read_table
 from experiments.report.results import POINT, Results, stage_of
 from facecrafter.crafter.health import LARGEST_ERROR, LARGEST_GAP
 
@@ -51,7 +52,7 @@ def _iteration_logs(results: Results) -> pd.DataFrame:
         if stage not in {done["name"] for done in results.stages}:
             continue
         files = sorted(results.folder(stage).glob("logs/iterations-rank*.csv"))
-        tables += [pd.read_csv(file).assign(**point) for file in files]
+        tables += [read_table(file).assign(**point) for file in files]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 

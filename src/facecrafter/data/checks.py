@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facecrafter.cells import original
+
 from .files import header_of, person, rows_of
 from .folders import Names
 from .refusals import Refusals, nearest, quoted
@@ -28,7 +30,8 @@ def read_splits(path: str | Path, table: FaceTable) -> Splits:
     row_of = {image: row for row, image in enumerate(table.image)}
     lines: dict[int, dict[str, str]] = {}
     refusals = Refusals()
-    for where, line in rows_of(Path(path)):
+    for where, raw in rows_of(Path(path)):
+        line = {name: original(cell) for name, cell in raw.items()}
         image = names.find(line["image"])
         if fault := _fault(line, image, table, row_of):
             refusals.add(f"{where}: {fault}")

@@ -14,6 +14,10 @@ from .refusals import listed, nearest, quoted
 MAX_LABEL_BYTES = 256 * 2**20
 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
+"""Characters beside those of category Cf that fonts show nothing for."""
 _SEPARATORS = (",", "\t", ";")
 
 
@@ -47,7 +51,7 @@ def person(name: str) -> str:
     The same accent may be one character or two, a space may be a no-break one, and some characters cannot be
     seen: two rows that read alike are one person.
     """
-    visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    visible = _INVISIBLE.sub("", "".join(letter for letter in name if unicodedata.category(letter) != "Cf"))
     return " ".join(unicodedata.normalize("NFC", visible).split())
 
 

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from facecrafter.cells import neutral
 from facecrafter.files import write_whole
 
 from .table import FaceTable, Text, text
@@ -64,7 +65,8 @@ class Splits:
         file = io.StringIO(newline="")
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows(zip(self.image, self.sha256, self.identity, self.role, strict=True))
+        lines = zip(self.image, self.sha256, self.identity, self.role, strict=True)
+        writer.writerows([neutral(cell) for cell in line] for line in lines)
         write_whole(path, file.getvalue())
 
 

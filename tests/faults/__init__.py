@@ -1,0 +1,1 @@
+"""Faults done to the software on purpose, many of them: `make faults`."""

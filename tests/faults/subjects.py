@@ -1,0 +1,104 @@
+"""What faults are done to: a small study, and single fits of it up to Crafter."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors.torch import load
+from tiny_study import DATA, TRAINER, model, write
+
+from experiments import fit
+from experiments.study.__main__ import main as run_study
+from facecrafter.store import content_hash
+
+ENCODER = {
+    "class_path": "torch.nn.Conv2d",
+    "init_args": {"in_channels": 3, "out_channels": 4, "kernel_size": 4, "stride": 4},
+}
+TARGET = model("TargetNetwork", n_outputs=17, encoder=ENCODER, head={"class_path": "two_ranks.Head"})
+PRIOR = model("Prior", image_size=32, latent_dim=8, width=4, critic_width=4, critic_steps=2)
+SMALL = {"iterations": 2, "inner": {"first": 2, "starts": 1}, "critic": {"steps": 1, "width": 4}}
+TRAINED = TRAINER | {"max_epochs": 3, "enable_progress_bar": False}
+PEOPLE = {**DATA, "init_args": DATA["init_args"] | {"private_identities": 6, "batch_size": 6}}
+TIMES = {"seconds"}
+"""What no two runs have in common: how long they took."""
+
+Numbers = dict[str, str]
+"""A hash of every number that a run left, by what holds it."""
+
+
+def study() -> dict[str, Any]:
+    """Two networks, a judge, two defences, an attack: ten stages."""
+    return {
+        "name": "tiny",
+        "dataset": "synthetic",
+        "network": "toy",
+        "data": PEOPLE,
+        "trainer": TRAINED,
+        "fits": {
+            "target": {"model": TARGET},
+            "decoder": {"model": model("Decoder", encoder="${target}", image_size=32, width=4, blocks=1)},
+            "classifier": {"model": model("IdentityClassifier"), "data": {"fit_role": "private_train"}},
+        },
+        "oracles": {"classifier": "${classifier}"},
+        "defences": {
+            "none": {"model": model("Undefended", target="${target}")},
+            "noise": {
+                "model": model("GaussianNoise", target="${target}"),
+                "strengths": {"sigma": [1.0]},
+            },
+        },
+        "attacks": {
+            "black_box": {
+                "class_path": "facecrafter.attacks.BlackBox",
+                "networks": {"decoder": "${decoder}"},
+            }
+        },
+    }
+
+
+def start_study(folder: Path) -> None:
+    """Run the study into `folder`/study, or go on with it."""
+    config = write(study(), folder / "study.yaml")
+    run_study(["--config", str(config), "--output", str(folder / "study"), "--jobs", "1"])
+
+
+def fits(folder: Path) -> dict[str, Callable[[], None]]:
+    """The target network, the prior and Crafter on top of both, in this order, each a fit into `folder`."""
+    crafter = model("Crafter", target=str(folder / "target"), prior=str(folder / "prior"), **SMALL)
+
+    def starter(name: str, module: dict[str, Any]) -> Callable[[], None]:
+        content = {"trainer": TRAINED, "model": module, "data": PEOPLE, "threads": 1}
+
+        def start() -> None:
+            config = write(content, folder / f"{name}.yaml")
+            fit.main(["--config", str(config), "--output", str(folder / name)])
+
+        return start
+
+    modules = {"target": TARGET, "prior": PRIOR, "crafter": crafter}
+    return {name: starter(name, module) for name, module in modules.items()}
+
+
+def numbers(folder: Path) -> Numbers:
+    """Of everything below `folder`: weights, features, reconstructions, rows of results."""
+    found = {}
+    for path in sorted(folder.rglob("*.safetensors")):
+        tensors = {name: value for name, value in load(path.read_bytes()).items() if name not in TIMES}
+        found[str(path.relative_to(folder))] = content_hash(tensors)
+    for path in sorted(folder.rglob("results.csv")):
+        table = pd.read_csv(path, dtype=str)
+        text = table.drop(columns=[name for name in table if name in TIMES]).to_csv()
+        found[str(path.relative_to(folder))] = hashlib.sha256(text.encode()).hexdigest()
+    for path in sorted(folder.rglob("results.json")):
+        rows = [
+            {name: value for name, value in row.items() if name not in TIMES}
+            for row in json.loads(path.read_text())
+        ]
+        found[str(path.relative_to(folder))] = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    return found

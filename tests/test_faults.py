@@ -1,0 +1,29 @@
+"""A short form of `make faults`, and its table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from faults.__main__ import ROOT, Row, write_rows
+from faults.kills import difference, of_fits
+
+
+def test_a_row_takes_the_place_of_the_earlier_one_of_its_fault(tmp_path: Path) -> None:
+    page = tmp_path / "faults.md"
+    page.write_text((ROOT / "docs" / "faults.md").read_text())
+    write_rows(page, [Row("x", "1 time", "bad"), Row("y", "2 times", "good")])
+    after = page.read_text()
+    write_rows(page, [Row("x", "3 times", "good")])
+    assert page.read_text() == after.replace("| x | 1 time | bad |", "| x | 3 times | good |")
+
+
+def test_numbers_that_differ_are_named() -> None:
+    assert difference({"a": "1", "b": "2"}, {"a": "1", "b": "2"}) == ""
+    assert difference({"a": "1", "b": "2"}, {"a": "9", "c": "2"}) == "3 differ: a, b, c"
+
+
+@pytest.mark.slow
+def test_fits_that_are_killed_end_as_if_nobody_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert set(of_fits(tmp_path, kills=2, seed=0)) == {""}
