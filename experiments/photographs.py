@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from experiments.machine import device
+from facecrafter.documents import read_yaml
 from facecrafter.files import write_whole
 from facecrafter.photographs import find, read
 from facecrafter.store import TensorStore
@@ -45,7 +45,7 @@ class Protector:
     def __init__(self, run: str | Path, crop: int | None = None, query: int = 0) -> None:
         self.defence = load_artifact(run, Defence).to(device())
         self.defence.query = query
-        shown = _data(yaml.safe_load(Path(run, CONFIG_FILE).read_text()))
+        shown = _data(read_yaml(Path(run, CONFIG_FILE), "run the fit again, which writes it"))
         self.size: int = shown["image_size"]
         self.crop: int | None = (shown.get("crop") if crop is None else crop) or None
 

@@ -65,7 +65,7 @@ def study() -> dict[str, Any]:
 def start_study(folder: Path) -> None:
     """Run the study into `folder`/study, or go on with it."""
     config = write(study(), folder / "study.yaml")
-    run_study(["--config", str(config), "--output", str(folder / "study"), "--jobs", "1"])
+    run_study(["--config", str(config), "--output", str(folder / "study"), "--no-preflight", "--jobs", "1"])
 
 
 def fits(folder: Path) -> dict[str, Callable[[], None]]:

@@ -26,6 +26,7 @@ from experiments.study.preflight.estimates import Estimates
 from experiments.study.preflight.trials import Trial, pictures, representatives, trial
 from experiments.study.runner import Runner
 from experiments.study.views import Silent
+from facecrafter.documents import read_json
 from facecrafter.files import make_folder, write_whole
 
 MEMORY = "preflight.json"
@@ -37,7 +38,7 @@ LOGS = "preflight"
 def tried(made: Artifacts) -> dict[str, Estimate]:
     """What earlier trials of stages with these keys have said."""
     file = made.output / MEMORY
-    known = json.loads(file.read_text()) if file.is_file() else {}
+    known = read_json(file, "delete it: it only says what was tried") if file.is_file() else {}
     return {name: Estimate(**known[key]) for name, key in made.keys.items() if key in known}
 
 
