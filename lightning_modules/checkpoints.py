@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,12 @@ def load_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     verify(path)
     try:
         content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:  # of pickle, zip, torch: whatever the bytes led to
+    except pickle.UnpicklingError as error:  # torch's own words would advise to run what is in it
+        raise ValueError(
+            f"{path} is damaged, or holds more than tensors and plain values, of which nothing was run; "
+            f"{_remedy(path)}"
+        ) from error
+    except Exception as error:  # of zip, torch: whatever the bytes led to
         raise ValueError(f"{path} cannot be read ({error}); {_remedy(path)}") from error
     return content
 
