@@ -150,7 +150,7 @@ def no_metric(config: dict[str, Any]) -> None:
         (trial, "fast_dev_run would protect some images"),
         (metric_typo, "measure.metrics[0]: MeanError refuses its arguments"),
         (no_attack, "attacks.black_box: 'trained_mask.TrainedMask' is no attack"),
-        (no_metric, "TrainedMask is no metric"),
+        (no_metric, "is no ImageMetric"),
     ],
 )
 def test_a_mistake_is_named_before_anything_runs(
