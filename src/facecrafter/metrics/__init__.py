@@ -22,7 +22,9 @@ from facecrafter.metrics.lpips import Lpips
 from facecrafter.metrics.pii import Epsilon, EpsilonPoint, epsilon, epsilon_curve, epsilon_null
 from facecrafter.metrics.probe import LinearProbe
 from facecrafter.metrics.proportions import Interval, wilson
+from facecrafter.metrics.same_person import SamePerson
 from facecrafter.metrics.seeds import Spread, over_seeds
+from facecrafter.metrics.unlinkability import Linkability, linkability
 from facecrafter.metrics.utility import MeanAUC, attribute_aucs, mean_auc
 from facecrafter.metrics.verification import person_scores, tar_at_far
 
@@ -33,11 +35,13 @@ __all__ = [
     "ImageSet",
     "Interval",
     "LinearProbe",
+    "Linkability",
     "Lpips",
     "MeanAUC",
     "MsSsim",
     "Neighbours",
     "Psnr",
+    "SamePerson",
     "Spread",
     "Ssim",
     "attribute_aucs",
@@ -53,6 +57,7 @@ __all__ = [
     "feature_similarity",
     "frechet_distance",
     "identified",
+    "linkability",
     "macro_f1",
     "mean_auc",
     "ms_ssim",

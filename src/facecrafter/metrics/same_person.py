@@ -1,0 +1,119 @@
+"""Who is who from a few numbers of each picture, by what people in general have in common with themselves.
+
+What an attacker does who has f's answers, or attributes, and no picture: learn on strangers which numbers
+stay with a person and which change from picture to picture, then compare with known photographs. It is the
+two-covariance model (Brümmer and De Villiers 2010; PLDA of full rank): a person is a point, drawn from a
+Gaussian, and a picture of them that point and Gaussian noise. Where that holds, no other comparison names
+more people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SHRINKAGE = 0.02
+"""Part of the covariance within people that is replaced by its mean on the diagonal: with few strangers a
+direction in which these happen not to vary would decide everything."""
+
+
+@dataclass(frozen=True)
+class SamePerson:
+    """The two covariances, in coordinates in which that within people is one and that between is diagonal.
+
+    Attributes:
+        mean: (A,) over people.
+        axes: (A, A), numbers minus the mean times it are coordinates.
+        spread: (A,) at least 0, the variance between people along each coordinate.
+    """
+
+    mean: Tensor
+    axes: Tensor
+    spread: Tensor
+
+    @classmethod
+    def learn(cls, numbers: Tensor, identities: Tensor) -> SamePerson:
+        """From pictures of strangers.
+
+        Args:
+            numbers: (N, A), of each picture.
+            identities: (N,) int64.
+
+        Raises:
+            ValueError: a number is not finite, or there are not two people of whom one has two pictures.
+        """
+        if not numbers.isfinite().all():
+            raise ValueError("a number is not finite: what made it is broken")
+        _, person, counts = torch.unique(identities, return_inverse=True, return_counts=True)
+        degrees = len(identities) - len(counts)
+        if len(counts) < 2 or degrees < 1:
+            raise ValueError(
+                f"{len(identities)} pictures of {len(counts)} strangers do not tell what stays with a "
+                "person: there must be two people, and two pictures of one of them"
+            )
+        numbers = numbers.double()
+        means = _means(numbers, person, len(counts))
+        apart = numbers - means[person]
+        within = _shrunk(apart.T @ apart / degrees)
+        mean = means.mean(dim=0)
+        centred = means - mean
+        # The mean of n pictures of a person varies by within/n too, which is no difference of people.
+        between = centred.T @ centred / (len(counts) - 1) - within * (1 / counts).mean()
+        scale, directions = torch.linalg.eigh(within)
+        whiten = directions / scale.sqrt()
+        spread, rotation = torch.linalg.eigh(whiten.T @ between @ whiten)
+        return cls(mean, whiten @ rotation, spread.clamp(min=0))
+
+    def coordinates(self, numbers: Tensor) -> Tensor:
+        """(N, A) -> (N, A) float64."""
+        return (numbers.double() - self.mean) @ self.axes
+
+    def scores(self, numbers: Tensor, known: Tensor, identities: Tensor) -> Tensor:
+        """Log-density of each of N pictures, if it is of each of P people with known photographs.
+
+        Args:
+            numbers: (N, A).
+            known: (M, A), of photographs.
+            identities: (M,) int64 in 0..P-1, each at least once.
+
+        Returns:
+            (N, P) float64, up to a constant.
+
+        Raises:
+            ValueError: somebody has no photograph.
+        """
+        people = int(identities.max()) + 1
+        counts = torch.bincount(identities, minlength=people).double()[:, None]
+        if not counts.all():
+            raise ValueError(f"identity {int(counts[:, 0].argmin())} has no known photograph")
+        means = _means(self.coordinates(known), identities, people)
+        # Of n photographs with mean m, a person lies at n·s/(n·s + 1)·m, give or take s/(n·s + 1).
+        weight = counts * self.spread / (counts * self.spread + 1)
+        expected, variance = weight * means, 1 + weight / counts
+        probes = self.coordinates(numbers)
+        distance = torch.stack([((probe - expected).square() / variance).sum(dim=1) for probe in probes])
+        return -(distance + variance.log().sum(dim=1)) / 2
+
+    def likeness(self, numbers: Tensor) -> Tensor:
+        """Log-likelihood ratio of one person to two, of every two of N pictures: (N, A) -> (N, N) float64."""
+        found = self.coordinates(numbers)
+        total = 1 + self.spread
+        # Two of one person have variances s + 1 and covariance s along each coordinate.
+        determinant = total.square() - self.spread.square()
+        own = (found.square() * (1 / total - total / determinant)).sum(dim=1) / 2
+        together = (found * (self.spread / determinant)) @ found.T
+        constant = (total.log() - determinant.log() / 2).sum()
+        return own[:, None] + own + together + constant
+
+
+def _means(values: Tensor, person: Tensor, people: int) -> Tensor:
+    """(P, A), of the rows (N, A) of each person."""
+    sums = values.new_zeros(people, values.shape[1]).index_add_(0, person, values)
+    return sums / torch.bincount(person, minlength=people)[:, None]
+
+
+def _shrunk(covariance: Tensor) -> Tensor:
+    scale = covariance.diagonal().mean().clamp(min=1e-12)
+    return (1 - SHRINKAGE) * covariance + SHRINKAGE * scale * torch.eye(len(covariance)).to(covariance)
