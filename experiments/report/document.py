@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import pandas as pd
 
@@ -20,11 +20,26 @@ class Block:
 
 @dataclass(frozen=True)
 class Text(Block):
-    """A paragraph; `answer` sets it off as what the page is about."""
+    """A paragraph."""
 
     kind = "text"
     text: str
-    answer: bool = False
+
+
+class Fact(NamedTuple):
+    """A line of a card: what is asked, and what is known."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Card(Block):
+    """What the page is about: what to do, and why."""
+
+    kind = "card"
+    headline: str
+    facts: list[Fact]
 
 
 @dataclass(frozen=True)

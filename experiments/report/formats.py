@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from experiments.report import names
 from experiments.report.results import trial
 from facecrafter.cells import neutral
 
@@ -42,9 +43,13 @@ def points_of_change(table: pd.DataFrame) -> list[str]:
 
 
 def name_of(line: pd.Series | dict[str, str]) -> str:
-    """A defence and its strength as people read them."""
-    defence = "undefended" if line["defence"] == "none" else line["defence"]
-    return f"{defence} {line['strength']}".strip()
+    """A defence and its strength as people read them: 'Crafter β = 0.5'."""
+    return f"{names.defence(line['defence'])} {names.strength(line['strength'])}".strip()
+
+
+def attack_of(line: pd.Series | dict[str, Any]) -> str:
+    """An attack, its epoch and the countermeasure against it, as people read them."""
+    return trial({**line, "attack": names.attack(line["attack"])})
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +59,12 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
 
 def trials(table: pd.DataFrame) -> list[str]:
     """What the attack of each line is called."""
-    return [trial(line) for line in table.to_dict("records")]
+    return [attack_of(line) for line in table.to_dict("records")]
+
+
+def judges(oracles: pd.Series) -> pd.Series:
+    """The oracles of a column as people call them."""
+    return oracles.fillna("").map(names.judge)
 
 
 def readable_gains(table: pd.DataFrame) -> pd.DataFrame:
@@ -62,9 +72,9 @@ def readable_gains(table: pd.DataFrame) -> pd.DataFrame:
     return named(table).assign(
         **{
             "adaptive attack": trials(table),
-            "judge": table["oracle"],
+            "judge": judges(table["oracle"]),
             "identified": intervals(table, "eval_acc", percent),
-            "strongest basic attack": table["basic_attack"],
+            "strongest basic attack": table["basic_attack"].map(names.attack),
             "it identified": table["basic_eval_acc"].map(percent),
             "change": points_of_change(table),
             "adapting finds": table["verdict"].replace({"higher": "more", "lower": "less"}),

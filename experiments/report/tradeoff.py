@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from experiments.report import names
 from experiments.report.formats import name_of
 from experiments.report.plotting import (
     GREY,
@@ -115,10 +116,12 @@ def _name_strengths(axes: Axes, points: pd.DataFrame, value: str, style: dict[st
 
 
 def _split_labels(defence: str, strengths: list[str]) -> tuple[str, list[str]]:
-    """A defence's name in the legend, and what its points say: ('crafter, beta', ['0.5', '1'])."""
+    """A defence's name in the legend, and what its points say: ('Crafter, β', ['0.5', '1'])."""
     if defence == "none":
-        return "undefended", strengths
-    names = {strength.partition("=")[0] for strength in strengths}
-    if len(names) == 1 and all(strength.count("=") == 1 for strength in strengths):
-        return f"{defence}, {names.pop()}", [strength.partition("=")[2] for strength in strengths]
-    return defence, strengths
+        return names.defence(defence), strengths
+    settings = {strength.partition("=")[0] for strength in strengths}
+    if len(settings) == 1 and all(strength.count("=") == 1 for strength in strengths):
+        return f"{names.defence(defence)}, {names.strength(settings.pop())}", [
+            strength.partition("=")[2] for strength in strengths
+        ]
+    return names.defence(defence), [names.strength(strength) for strength in strengths]

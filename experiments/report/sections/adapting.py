@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Table, Text
-from experiments.report.formats import name_of, percent, readable_gains
-from experiments.report.results import trial
+from experiments.report.formats import attack_of, name_of, percent, readable_gains
 
 TITLE = "What an attacker gains by adapting"
 GAINS = (
@@ -29,6 +29,8 @@ def doubts(analysis: Analysis) -> Iterator[str]:
     table = analysis.gains
     for line in table[table["verdict"] == "higher"].to_dict("records"):
         yield (
-            f"False security: {trial(line)} identifies {percent(line['eval_acc'])} under {name_of(line)}, "
-            f"the strongest basic attack ({line['basic_attack']}) {percent(line['basic_eval_acc'])}."
+            f"False security: {attack_of(line)} identifies {percent(line['eval_acc'])} "
+            f"under {name_of(line)}; "
+            f"of the basic attacks the {names.attack(line['basic_attack'])} is the strongest, with "
+            f"{percent(line['basic_eval_acc'])}."
         )

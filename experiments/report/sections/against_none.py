@@ -8,7 +8,7 @@ import pandas as pd
 
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Table, Text, folded_if_long
-from experiments.report.formats import intervals, named, p_value, percent, points_of_change, trials
+from experiments.report.formats import intervals, judges, named, p_value, percent, points_of_change, trials
 
 TITLE = "Against undefended, on the same images"
 PAIRED = (
@@ -30,7 +30,7 @@ def _readable(comparison: pd.DataFrame) -> pd.DataFrame:
     return named(comparison).assign(
         **{
             "attack": trials(comparison),
-            "judge": comparison["oracle"],
+            "judge": judges(comparison["oracle"]),
             "images": comparison["n_images"],
             "change in percentage points": points_of_change(comparison),
             "share that is left": intervals(comparison, "left", percent),

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Table, Text
-from experiments.report.formats import filled, intervals, percent, trials
-from experiments.report.results import trial
+from experiments.report.formats import attack_of, filled, intervals, judges, percent, trials
 from experiments.report.statistics.checks import times_chance
 from experiments.report.statistics.paired_tests import Outcomes, together
 from experiments.report.statistics.worst_case import EVAL_ACC, key
@@ -34,10 +34,14 @@ def doubts(analysis: Analysis) -> Iterator[str]:
     table = _ladder(analysis.best, analysis.outcomes)
     weaker = table[table["verdict"] == "lower"].to_dict("records") if len(table) else []
     if weaker:
-        names = dict.fromkeys(
-            f"{trial(line)} ({percent(line['eval_acc'])}, {line['oracle']})" for line in weaker
+        found = dict.fromkeys(
+            f"{attack_of(line)} ({percent(line['eval_acc'])}, {names.judge(line['oracle'])})"
+            for line in weaker
         )
-        yield f"Weaker than white_box where nothing is defended, so not comparable: {', '.join(names)}."
+        yield (
+            f"Weaker than {names.attack('white_box')} where nothing is defended, so not "
+            f"comparable: {', '.join(found)}."
+        )
 
 
 def _ladder(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
@@ -66,7 +70,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
                 "attack": trials(table),
                 "attacker has": table["access"].map({"white": "the encoder", "black": "answers only"}),
                 "adapts": table["adaptive"].replace("none", "no"),
-                "judge": table["oracle"],
+                "judge": judges(table["oracle"]),
                 "identified, undefended": intervals(table, "eval_acc", percent),
                 "times chance (lower bound)": table["times_chance"].map("{:.1f}".format),
                 "against white_box": table["verdict"].replace(VERDICTS),

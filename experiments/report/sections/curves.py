@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Figures, Folded, Text
 from experiments.report.plotting import Figure, drawing, file_name, legend
@@ -48,7 +49,7 @@ def _figures(analysis: Analysis) -> list[Figure]:
 
 def _figure(rows: pd.DataFrame, attack: str, oracle: str, analysis: Analysis) -> Figure:
     path = analysis.figures / f"{file_name(attack, oracle)}.svg"
-    title, first = f"{attack}, judged by {oracle}", rows.iloc[0]
+    title, first = f"{names.attack(attack)}, judged by {names.judge(oracle)}", rows.iloc[0]
     with drawing(path) as axes:
         draw_tradeoff(axes, rows, "eval_acc", first, analysis.best["defence"])
         axes.set(ylabel="images identified", title=title)

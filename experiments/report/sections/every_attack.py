@@ -9,7 +9,7 @@ import pandas as pd
 from experiments.evaluation.columns import Column
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Folded, Items, Table, Text
-from experiments.report.formats import filled, intervals, named
+from experiments.report.formats import filled, intervals, judges, named, trials
 
 TITLE = "Every attack"
 COLUMNS = "What every attack made of every defence, judge by judge. What the columns say:"
@@ -25,7 +25,7 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
 
 def _readable(best: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
     """A line for each attack, defence and judge; what was measured nowhere has no column."""
-    table = named(best).assign(attack=best["trial"], judge=best["oracle"])
+    table = named(best).assign(attack=trials(best), judge=judges(best["oracle"]))
     found = {column.title: _cells(best, column) for column in columns if column.name in best}
     return filled(table.assign(**found))
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.axes import Axes
 
+from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Figures, Folded, Table, Text
-from experiments.report.formats import filled, intervals, named, percent
+from experiments.report.formats import filled, intervals, judges, named, percent
 from experiments.report.plotting import (
     Figure,
     Style,
@@ -45,7 +46,7 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
     """One line per defence, attack and judge, one column per epoch."""
-    lines = named(table).assign(attack=table["attack"], judge=table["oracle"])
+    lines = named(table).assign(attack=table["attack"].map(names.attack), judge=judges(table["oracle"]))
     cells = lines.assign(column=table["epoch"], cell=intervals(table, "eval_acc", percent))
     wide = cells.pivot(index=list(lines.columns), columns="column", values="cell")
     wide.columns = [f"epoch {epoch}" for epoch in wide.columns]
@@ -60,17 +61,21 @@ def _figures(table: pd.DataFrame, judge: str, folder: Path) -> list[Figure]:
         undefended = rows[rows["defence"] == "none"]
         for defence, lines in rows[rows["defence"] != "none"].groupby("defence", sort=False):
             path = folder / f"{file_name('epochs', str(attack), str(defence))}.svg"
-            drawn.append(_figure(lines, undefended, f"{attack} on {defence}, judged by {judge}", path))
+            drawn.append(_figure(lines, undefended, _title(str(attack), str(defence), judge), path))
     return drawn
+
+
+def _title(attack: str, defence: str, judge: str) -> str:
+    return f"{names.attack(attack)} on {names.defence(defence)}, judged by {names.judge(judge)}"
 
 
 def _figure(lines: pd.DataFrame, undefended: pd.DataFrame, title: str, path: Path) -> Figure:
     style = styles(lines["strength"])
     with drawing(path) as axes:
         for strength, group in lines.groupby("strength", sort=False):
-            _line(axes, group, str(strength) or "protected", style[str(strength)])
+            _line(axes, group, names.strength(str(strength)) or "protected", style[str(strength)])
         if len(undefended):
-            _line(axes, undefended, "undefended", style["none"])
+            _line(axes, undefended, names.defence("none"), style["none"])
         chance_line(axes, 1 / lines["n_identities"].iloc[0])
         axes.set(xlabel="epochs of training on protected features", ylabel="images identified", title=title)
         in_percent(axes)

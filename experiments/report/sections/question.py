@@ -1,4 +1,4 @@
-"""The question, and the answer in a few words that are no stronger than the numbers."""
+"""The question, and the answer on one card, no stronger than the numbers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from experiments.report import names
 from experiments.report.analysis import Analysis
-from experiments.report.document import Block, Text
-from experiments.report.formats import name_of, percent
+from experiments.report.document import Block, Card, Fact, Figures, Text
+from experiments.report.formats import name_of
+from experiments.report.plotting import Figure, drawing, legend
 from experiments.report.statistics.checks import Check, believed
-from experiments.report.statistics.paired_tests import Outcomes
+from experiments.report.statistics.paired_tests import NO_DIFFERENCE, Outcomes
 from experiments.report.statistics.ranking import alike, at_points
+from experiments.report.tradeoff import draw_tradeoff, in_words
 
 TITLE = "Question and answer"
 PUBLISHED = True
@@ -23,57 +26,114 @@ SCENARIOS = {
     "deployment": "Deployment: the cloud's finished network reads attributes from protected features.",
     "development": "Development: protected features train the cloud's network, which then reads raw ones.",
 }
+CAPTION = "The worst case of every defence, with 95% intervals. The ideal corner is bottom right."
 AFFORDABLE = 0.05
 """The loss of mean AUC up to which the answer prefers a stronger protection to a cheaper one."""
-NAMED = 4
-"""How many points an answer names before it counts the others."""
+NAMED = 3
+"""How many points a fact names before it counts the others."""
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
     row = analysis.best.iloc[0]
-    yield Text(QUESTION)
-    yield Text(answer(analysis.summary, analysis.protection, analysis.outcomes, analysis.checks), answer=True)
+    yield answer(analysis.summary, analysis.protection, analysis.outcomes, analysis.checks)
+    if analysis.judges:
+        yield Figures([_worst_cases(analysis)])
     yield Text(
-        f"Measured on {row['n_images']} pictures of {row['n_identities']} people; data set {row['dataset']}, "
-        f"network {row['network']}. {SCENARIOS[row['scenario']]}"
+        f"{QUESTION} Measured on {row['n_images']} pictures of {row['n_identities']} people; data set "
+        f"{row['dataset']}, network {row['network']}. {SCENARIOS[row['scenario']]}"
     )
 
 
-def answer(summary: pd.DataFrame, protection: pd.DataFrame, outcomes: Outcomes, checks: list[Check]) -> str:
-    """The study's finding in a few words, no stronger than the numbers.
+def answer(summary: pd.DataFrame, protection: pd.DataFrame, outcomes: Outcomes, checks: list[Check]) -> Card:
+    """What to do, and why, as a study can say it.
 
     One oracle that passes all its checks is enough: a weak one beside it cannot lower the worst case.
     """
     if not checks:
-        return "No attack has been judged yet."
+        return Card("No attack has been judged yet", [])
+    trust = Fact("Can this be believed?", _trust(checks))
     if not believed(checks):
-        failed = sum(not item.passed for item in checks)
-        return (
-            f"The comparison means nothing yet: {failed} of {len(checks)} checks failed, "
-            "so a low share of identified images may only show a weak attack."
-        )
+        return Card("The comparison means nothing yet", [trust])
     undefended = summary[summary["defence"] == "none"].iloc[0]
-    leak = (
-        f"The strongest attack ({undefended['worst_attack']}, judged by {undefended['worst_oracle']}) "
-        f"identifies {_with_interval(undefended)} of the undefended images"
-    )
     lower = _shown_lower(summary, protection)
     if lower.empty:
-        return f"{leak}, and no defence was shown to lower that. {_scope(summary)}"
+        bare = f"{_in_a_hundred(undefended)} have their person named, by the {_attack(undefended)}."
+        facts = [Fact("Without a defence", bare), trust, Fact("Attackers who adapt", _adapting(summary))]
+        return Card("No defence was shown to help", facts)
     affordable = lower[lower["auc"] >= undefended["auc"] - AFFORDABLE]
     chosen = lower if affordable.empty else affordable
     point = chosen.loc[chosen["worst_eval_acc"].idxmin()]
-    found = (
-        f"{leak}; under {name_of(point)} the strongest one ({point['worst_attack']}) identifies "
-        f"{_with_interval(point)}, at a mean AUC of {point['auc']:.3f} instead of {undefended['auc']:.3f}"
+    facts = [
+        Fact("People named in a hundred pictures", _leak(undefended, point)),
+        Fact("What the cloud loses", _cost(undefended, point)),
+        Fact("Can this be believed?", _trust(checks)),
+        Fact("Attackers who adapt", _adapting(summary, point)),
+        Fact("As good, for all this study shows", _equals(point, chosen, outcomes)),
+    ]
+    costly = " if its price may be paid" if affordable.empty else ""
+    return Card(f"Use {name_of(point)}{costly}", facts)
+
+
+def _leak(undefended: pd.Series, point: pd.Series) -> str:
+    return (
+        f"{_in_a_hundred(undefended)} without a defence ({_attack(undefended)}), {_in_a_hundred(point)} with "
+        f"it ({_attack(point)}): the strongest attack of each."
     )
-    costly = f", and no point that costs less than {AFFORDABLE} was shown to help" if affordable.empty else ""
-    return f"{found}{costly}. {_equals(point, chosen, outcomes)}{_scope(summary)}"
 
 
-def _with_interval(line: pd.Series) -> str:
-    low, high = percent(line["worst_eval_acc_lo"]), percent(line["worst_eval_acc_hi"])
-    return f"{percent(line['worst_eval_acc'])} (95% interval {low} to {high})"
+def _in_a_hundred(line: pd.Series) -> str:
+    """'70 (63 to 75)': of a hundred pictures, with the interval."""
+    share, low, high = (100 * line[f"worst_eval_acc{bound}"] for bound in ("", "_lo", "_hi"))
+    digits = 0 if share >= 10 else 1
+    return f"{share:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _attack(line: pd.Series) -> str:
+    return names.attack(line["worst_attack"])
+
+
+def _cost(undefended: pd.Series, point: pd.Series) -> str:
+    lost = undefended["auc"] - point["auc"]
+    return (
+        f"{lost:.3f} of its mean AUC: {point['auc']:.3f} instead of {undefended['auc']:.3f}, where 1 reads "
+        "every attribute and 0.5 is guessing."
+    )
+
+
+def _trust(checks: list[Check]) -> str:
+    """Yes or no, and who says so; a judge who fails beside one who passes is a note."""
+    good = believed(checks)
+    failed = [item for item in checks if not item.passed]
+    if not good:
+        return (
+            f"No: {len(failed)} of {len(checks)} checks failed, so a low share of named pictures may only "
+            "show a weak attack."
+        )
+    passed = " and ".join(names.judge(name) for name in sorted(good))
+    left_out = sorted({names.judge(item.oracle) for item in failed})
+    return f"Yes, judged by {passed}." + (f" {' and '.join(left_out)} cannot tell." if left_out else "")
+
+
+def _adapting(summary: pd.DataFrame, point: pd.Series | None = None) -> str:
+    """How far the attacks went, first of all at the recommended point."""
+    if not summary["false_security"].notna().any():
+        return "Were not tried; one who knows the defence may find more."
+    mine = None if point is None else point["false_security"]
+    deceived = [name_of(line) for _, line in summary[summary["false_security"].eq(True)].iterrows()]
+    told = {
+        True: "Find more than basic ones here; the figures above count them.",
+        False: "Were not shown to find more than basic ones here.",
+        None: "",
+    }[None if mine is None or pd.isna(mine) else bool(mine)]
+    others = [name for name in deceived if point is None or name != name_of(point)]
+    if others:
+        return f"{told} Basic attacks alone would give false security for {_some(others)}.".strip()
+    return told or "Were not shown to find more than basic ones."
+
+
+def _some(points: list[str]) -> str:
+    more = f" and {len(points) - NAMED} more" if len(points) > NAMED else ""
+    return f"{', '.join(points[:NAMED])}{more}"
 
 
 def _shown_lower(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFrame:
@@ -86,23 +146,21 @@ def _shown_lower(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFram
 
 def _equals(point: pd.Series, others: pd.DataFrame, outcomes: Outcomes) -> str:
     """Refuses to call a point the best of those that overlap."""
-    equals = alike(point, others, outcomes)
+    equals = alike(point, others, outcomes).sort_values("auc", ascending=False)
     if equals.empty:
-        return ""
-    useful = equals.loc[equals["auc"].idxmax()]
-    shown = f"{name_of(useful)} ({percent(useful['worst_eval_acc'])} at a mean AUC of {useful['auc']:.3f})"
-    if len(equals) > 1:
-        shown = f"{len(equals)} other points, of which {shown} is the most useful"
-    return f"No difference is shown between its leak and that of {shown}. "
+        return "Nothing else that costs as little."
+    shown = [
+        f"{name_of(line)} ({100 * line['worst_eval_acc']:.0f} in a hundred, AUC {line['auc']:.3f})"
+        for _, line in equals.iterrows()
+    ]
+    return f"{_some(shown)}: {NO_DIFFERENCE}."
 
 
-def _scope(summary: pd.DataFrame) -> str:
-    """How far the attacks went."""
-    tried = summary["false_security"].notna()
-    if not tried.any():
-        return "No attacker adapted to a defence here; one who does may find more."
-    deceived = [name_of(line) for _, line in summary[summary["false_security"].eq(True)].iterrows()]
-    if not deceived:
-        return "No adaptive attack was shown to find more than the basic ones."
-    more = f" and {len(deceived) - NAMED} more" if len(deceived) > NAMED else ""
-    return f"Basic attacks alone would have given false security for {', '.join(deceived[:NAMED])}{more}."
+def _worst_cases(analysis: Analysis) -> Figure:
+    summary, best = analysis.summary, analysis.best
+    path = analysis.figures / "worst-case.svg"
+    with drawing(path, (6.4, 4.8)) as axes:
+        draw_tradeoff(axes, summary, "worst_eval_acc", best[best["oracle"] == analysis.judge].iloc[0])
+        axes.set(ylabel="identified by the strongest attack")
+        legend(axes)
+    return Figure(path, CAPTION, f"Worst case against utility. {in_words(summary, 'worst_eval_acc')}")

@@ -9,7 +9,7 @@ import torch
 
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Table, Text
-from experiments.report.formats import decimal, intervals, named, percent, percentage, trials
+from experiments.report.formats import decimal, intervals, judges, named, percent, percentage, trials
 from facecrafter.metrics import over_seeds
 
 TITLE = "Over seeds"
@@ -65,7 +65,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
     return named(table).assign(
         **{
             "attack": trials(table),
-            "judge": table["oracle"],
+            "judge": judges(table["oracle"]),
             "seeds": table["seeds"],
             "Eval Acc": intervals(table, "eval_acc", percent),
             "its standard deviation": table["eval_acc_std"].map(percentage),

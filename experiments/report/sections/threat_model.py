@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiments.classes import import_class
+from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Items, Text
 from experiments.report.results import Results
@@ -50,7 +51,7 @@ def _line(name: str, attack: dict[str, Any], words: str, access: str | None) -> 
         parts.append(f"Run with its networks as they are after epochs {', '.join(map(str, epochs))}.")
     if averaging := attack.get("averaging"):
         parts.append(_averages(averaging))
-    return f"{name}: {' '.join(filter(None, parts))}"
+    return f"{names.attack(name)}: {' '.join(filter(None, parts))}"
 
 
 def _averages(averaging: dict[str, Any]) -> str:

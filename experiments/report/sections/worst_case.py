@@ -7,11 +7,17 @@ from collections.abc import Iterator
 import pandas as pd
 
 from experiments.report.analysis import Analysis
-from experiments.report.document import Block, Figures, Table, Text
-from experiments.report.formats import decimal, filled, intervals, named, percent, points_of_change
-from experiments.report.plotting import Figure, drawing, legend
-from experiments.report.results import trial
-from experiments.report.tradeoff import draw_tradeoff, in_words
+from experiments.report.document import Block, Table, Text
+from experiments.report.formats import (
+    attack_of,
+    decimal,
+    filled,
+    intervals,
+    judges,
+    named,
+    percent,
+    points_of_change,
+)
 
 TITLE = "The worst case of every defence"
 PUBLISHED = True
@@ -37,13 +43,10 @@ FALSE_SECURITY = (
     "does, beyond the interval, tested on the same images and corrected for the number of adaptive "
     "attacks."
 )
-CAPTION = "The worst case of every defence, with 95% intervals. The ideal corner is bottom right."
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
     summary = analysis.summary
-    if analysis.judges:
-        yield Figures([_figure(analysis)])
     yield Table(_readable(summary, analysis.protection), "summary", summary)
     yield Text(WORST)
     if (summary["not_faced"] != "").any():
@@ -54,16 +57,6 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
         yield Text(FALSE_SECURITY)
 
 
-def _figure(analysis: Analysis) -> Figure:
-    summary, best = analysis.summary, analysis.best
-    path = analysis.figures / "worst-case.svg"
-    with drawing(path, (6.4, 4.8)) as axes:
-        draw_tradeoff(axes, summary, "worst_eval_acc", best[best["oracle"] == analysis.judge].iloc[0])
-        axes.set(ylabel="identified by the strongest attack")
-        legend(axes)
-    return Figure(path, CAPTION, f"Worst case against utility. {in_words(summary, 'worst_eval_acc')}")
-
-
 def _readable(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFrame:
     """The summary, and each worst case against the undefended one."""
     table = named(summary).assign(
@@ -72,7 +65,7 @@ def _readable(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFrame:
             "AUC lost": _lost(summary),
             "identified by the worst attack": intervals(summary, "worst_eval_acc", percent),
             "worst attack": [_worst(line) for line in summary.to_dict("records")],
-            "judge": summary["worst_oracle"].fillna(""),
+            "judge": judges(summary["worst_oracle"]),
         }
     )
     if len(protection):
@@ -101,7 +94,7 @@ def _lost(summary: pd.DataFrame) -> list[str]:
 def _worst(line: dict[str, object]) -> str:
     if pd.isna(line["worst_attack"]):
         return "nothing to attack"
-    return trial({"attack": line["worst_attack"], "epoch": line["worst_epoch"]})
+    return attack_of({"attack": line["worst_attack"], "epoch": line["worst_epoch"]})
 
 
 def _acquainted(analysis: Analysis) -> list[str]:

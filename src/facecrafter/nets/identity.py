@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
+from facecrafter.nets.narrow import NarrowResNet18
 from facecrafter.nets.target import Normalise
 from facecrafter.nets.weights import load_into, read_state_dict
 
@@ -113,8 +114,9 @@ class _GlobalDepthwise(nn.Module):
         return out
 
 
-_TRUNKS: dict[str, Callable[[], models.ResNet]] = {
+_TRUNKS: dict[str, Callable[[], models.ResNet | NarrowResNet18]] = {
     "resnet18": models.resnet18,
+    "resnet18_quarter": lambda: NarrowResNet18(n_outputs=1, width=16),
     "resnet50": models.resnet50,
     "resnet152": models.resnet152,
 }
@@ -132,6 +134,7 @@ class IdentityNet(nn.Module):
         if trunk not in _TRUNKS:
             raise ValueError(f"trunk={trunk!r} is unknown; choose from {', '.join(_TRUNKS)}")
         net = _TRUNKS[trunk]()
+        assert isinstance(net.fc, nn.Linear)
         features = net.fc.in_features
         net.fc = nn.Identity()
         self.trunk = nn.Sequential(Normalise(), net)

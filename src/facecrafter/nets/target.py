@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from facecrafter.nets.narrow import NarrowResNet18
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -40,12 +42,17 @@ def resnet18(n_outputs: int) -> SplitNetwork:
     return _split_resnet(models.resnet18(num_classes=n_outputs))
 
 
+def resnet18_quarter(n_outputs: int) -> SplitNetwork:
+    """A quarter of ResNet18's channels, for quick studies: 16 x 8 x 8 features for 32 x 32 images."""
+    return _split_resnet(NarrowResNet18(n_outputs, width=16))
+
+
 def resnet50(n_outputs: int) -> SplitNetwork:
     """Split behind layer1: 256 x 28 x 28 features for 112 x 112 images."""
     return _split_resnet(models.resnet50(num_classes=n_outputs))
 
 
-def _split_resnet(net: models.ResNet) -> SplitNetwork:
+def _split_resnet(net: models.ResNet | NarrowResNet18) -> SplitNetwork:
     encoder = nn.Sequential(Normalise(), net.conv1, net.bn1, net.relu, net.maxpool, *net.layer1)
     head = nn.Sequential(*net.layer2, *net.layer3, *net.layer4, net.avgpool, nn.Flatten(), net.fc)
     return _out_of_place(SplitNetwork(encoder, head))
@@ -90,6 +97,7 @@ def _out_of_place(split: SplitNetwork) -> SplitNetwork:
 
 ARCHITECTURES: dict[str, Callable[[int], SplitNetwork]] = {
     "resnet18": resnet18,
+    "resnet18_quarter": resnet18_quarter,
     "vgg16": vgg16,
     "resnet50": resnet50,
 }

@@ -1,0 +1,68 @@
+"""What people are told instead of identifiers; the identifiers stay in configurations and CSVs."""
+
+from __future__ import annotations
+
+DEFENCES = {
+    "none": "no defence",
+    "crafter": "Crafter",
+    "crafter_z": "Crafter-z",
+    "published": "Crafter as published",
+    "adv_learning": "Adv Learning",
+    "disco": "Disco",
+    "tiprdc": "TIPRDC",
+    "fawkes": "Fawkes",
+    "lowkey": "LowKey",
+    "noise": "Gaussian noise",
+    "channel_dropout": "channel dropout",
+    "public_only": "public images alone",
+}
+SETTINGS = {"beta": "β", "lambda": "λ", "lambda_": "λ", "sigma": "σ", "alpha": "α"}
+ATTACKS = {
+    "white_box": "white-box search",
+    "white_box_amortized": "white-box search from learned starts",
+    "progressive": "white-box search of all layers",
+    "mirror": "search of StyleGAN latents",
+    "black_box": "black-box decoder",
+    "black_box_adversarial": "black-box decoder with a critic",
+    "hybrid": "decoder, then white-box search of pixels",
+    "simulated_adversary": "decoder that the defence trained against",
+    "a1_black_box": "decoder trained on protected features (A1)",
+    "a1_white_box": "search with a generator tuned on protected features (A1)",
+    "a1_hybrid": "decoder trained on protected features, then search (A1)",
+    "a2_g2": "search of another generator (A2)",
+    "a3_average": "search on the average of several queries (A3)",
+    "a3_matched": "search on the average of matched queries (A3)",
+    "exposure_images": "search, some private photographs leaked",
+    "exposure_features": "reading identities, some private features leaked",
+}
+JUDGES = {
+    "classifier": "the classifier of private people",
+    "embedding": "the pretrained face recognition",
+    "itself": "the attack itself",
+}
+
+
+def defence(name: str) -> str:
+    """'adv_learning' -> 'Adv Learning'; names that a user made up keep their letters."""
+    return DEFENCES.get(name, name)
+
+
+def strength(text: str) -> str:
+    """'beta=0.5' -> 'β = 0.5'."""
+    return ", ".join(_setting(part) for part in text.split(",") if part)
+
+
+def _setting(text: str) -> str:
+    name, equals, value = text.partition("=")
+    shown = SETTINGS.get(name, name)
+    return f"{shown} = {value}" if equals else shown
+
+
+def attack(name: str) -> str:
+    """'a3_average' -> 'search on the average of several queries'."""
+    return ATTACKS.get(name, name)
+
+
+def judge(name: str) -> str:
+    """'embedding' -> 'the pretrained face recognition'."""
+    return JUDGES.get(name, name)
