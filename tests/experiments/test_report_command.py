@@ -46,12 +46,12 @@ def headings(html: str) -> list[str]:
 def test_the_answer_names_the_best_point_that_is_affordable(study: Path) -> None:
     """beta=0.5 protects best but costs 0.06 of AUC; beta=1 is the best of those that cost at most 0.05."""
     analysis = Analysis(gather(study), study)
-    _, answer, _ = question.blocks(analysis)
-    found = answer.text
-    assert "under crafter beta=1 " in found
-    assert "0.862 instead of 0.900" in found
-    assert "black_box, judged by classifier" in found
-    assert "No attacker adapted to a defence here" in found
+    card, *_ = question.blocks(analysis)
+    assert card.headline == "Use Crafter β = 1"
+    facts = dict(card.facts)
+    assert "0.862 instead of 0.900" in facts["What the cloud loses"]
+    assert "(black-box decoder)" in facts["People named in a hundred pictures"]
+    assert "Were not tried" in facts["Attackers who adapt"]
 
 
 def test_the_page_shows_faces_and_loads_nothing(study: Path, html: str) -> None:
@@ -75,7 +75,7 @@ def test_every_figure_says_what_it_shows(html: str) -> None:
     assert len(drawings) == html.count("<svg")
     assert len(set(drawings)) == len(drawings) > 4
     worst = next(text for text in drawings if text.startswith("Worst case"))
-    assert "crafter beta=4 has AUC 0.885, identified 0.450" in worst
+    assert "Crafter β = 4 has AUC 0.885, identified 0.450" in worst
     assert all(re.findall(r"<img alt=\"([^\"]+)\"", html))
 
 
@@ -150,7 +150,7 @@ def test_what_is_published_shows_no_face_and_no_folder(study: Path, published: P
     assert len(pictures) <= 4
     text = published.read_text()
     assert set(re.findall(r"\]\(made-up/([^)]+)\)", text)) == pictures
-    assert "crafter beta=1" in text
+    assert "Crafter β = 1" in text
     assert text.count("\n") <= 150
     assert str(study.parent) not in text
     assert "/tmp" not in text
@@ -196,7 +196,7 @@ def test_an_unfinished_study_says_what_is_missing(html: str, tmp_path: Path) -> 
         (folder / "artifacts" / f"crafter.beta=4.{attack}.measure-0" / "stage.json").unlink()
     page = build(folder, show_faces=False).read_text()
     assert "not finished: 2 of its measurements" in page
-    assert "They are of crafter beta=4." in page
+    assert "They are of Crafter β = 4." in page
     assert "not finished" not in html
 
 
@@ -246,7 +246,7 @@ def test_a_defence_that_is_left_alone_is_named(rich: Path) -> None:
 def test_the_warnings_name_the_runs(rich: Path) -> None:
     """One of two checks of each run was 20% off where 5% are allowed."""
     html = (rich / "report.html").read_text()
-    assert "off a near-exact one in crafter beta=0.5 (at 1 of 2 checks)" in html
+    assert "off a near-exact one in Crafter β = 0.5 (at 1 of 2 checks)" in html
     assert table(rich, "health")["largest_eigenvalue"].tolist() == [1700.0] * 4
 
 

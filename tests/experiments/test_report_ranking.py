@@ -41,7 +41,8 @@ def tables(*points: dict[str, Any]) -> tuple[pd.DataFrame, Outcomes]:
 
 def found(*points: dict[str, Any]) -> str:
     summary, outcomes = tables(*points)
-    return answer(summary, against_none(summary, outcomes), outcomes, PASSED)
+    card = answer(summary, against_none(summary, outcomes), outcomes, PASSED)
+    return "\n".join([card.headline, *(f"{fact.question}: {fact.answer}" for fact in card.facts)])
 
 
 def test_only_points_of_equal_utility_are_compared() -> None:
@@ -105,8 +106,8 @@ def test_the_answer_leaves_out_what_escaped_the_worst_attack() -> None:
         point("a", "s=1", 0.80, 12),
         point("a", "s=2", 0.81, 5, not_faced="progressive"),
     )
-    assert "under a s=1 the strongest one" in text
-    assert "s=2" not in text
+    assert text.startswith("Use a s = 1\n")
+    assert "s = 2" not in text
 
 
 def test_no_defence_is_no_rival() -> None:
@@ -171,40 +172,42 @@ def test_one_strength_has_no_order() -> None:
 def test_the_answer_names_what_it_cannot_tell_apart() -> None:
     """Both are shown to help, and 5 of 40 against 6 is no reason to prefer either."""
     text = found(point("none", "", 0.82, 35), point("a", "", 0.80, 5), point("b", "s=1", 0.81, 6))
-    assert "under a the strongest one" in text
-    assert "No difference is shown between its leak and that of b s=1 (15.0% at a mean AUC of 0.810)." in text
+    assert text.startswith("Use a\n")
+    assert "this study shows: b s = 1 (15 in a hundred, AUC 0.810): no difference shown." in text
 
 
 def test_of_many_equals_the_answer_names_the_most_useful() -> None:
     points = [
-        point(name, "", 0.80 + hits / 1000, hits) for name, hits in zip("abcd", (5, 6, 7, 8), strict=True)
+        point(name, "", 0.80 + hits / 1000, hits) for name, hits in zip("abcde", (5, 6, 7, 8, 9), strict=True)
     ]
     text = found(point("none", "", 0.82, 35), *points)
-    assert "that of 3 other points, of which d (20.0% at a mean AUC of 0.808) is the most useful" in text
+    assert "this study shows: e (22 in a hundred, AUC 0.809), d (20" in text
+    assert "AUC 0.807) and 1 more: no difference shown." in text
 
 
 def test_the_answer_prefers_what_is_affordable() -> None:
     text = found(point("none", "", 0.90, 35), point("a", "", 0.80, 2), point("b", "", 0.86, 12))
-    assert "under b the strongest one" in text
-    assert "No difference" not in text
+    assert text.startswith("Use b\n")
+    assert "Nothing else that costs as little." in text
 
 
 def test_the_answer_says_when_only_dear_points_help() -> None:
     text = found(point("none", "", 0.90, 35), point("a", "", 0.80, 2))
-    assert "no point that costs less than 0.05 was shown to help" in text
+    assert text.startswith("Use a if its price may be paid\n")
 
 
 def test_the_answer_claims_nothing_that_is_not_shown() -> None:
     text = found(point("none", "", 0.82, 20), point("a", "", 0.80, 18))
-    assert "no defence was shown to lower that" in text
+    assert text.startswith("No defence was shown to help\n")
+    assert "Use" not in text
 
 
 @pytest.mark.parametrize(
     ("false_security", "words"),
     [
-        (None, "No attacker adapted"),
-        (False, "No adaptive attack was shown to find more"),
-        (True, "would have given false security for a"),
+        (None, "Were not tried"),
+        (False, "Were not shown to find more"),
+        (True, "Find more than basic ones here"),
     ],
 )
 def test_the_answer_says_how_far_the_attacks_went(false_security: bool | None, words: str) -> None:
@@ -214,6 +217,8 @@ def test_the_answer_says_how_far_the_attacks_went(false_security: bool | None, w
 def test_a_failed_check_is_the_answer() -> None:
     summary, outcomes = tables(point("none", "", 0.82, 35))
     failed = [Check("classifier", "", True), Check("classifier", "", False)]
-    assert "means nothing yet: 1 of 2 checks failed" in answer(
-        summary, against_none(summary, outcomes), outcomes, failed
-    )
+    card = answer(summary, against_none(summary, outcomes), outcomes, failed)
+    assert card.headline == "The comparison means nothing yet"
+    assert [fact.answer for fact in card.facts] == [
+        "No: 1 of 2 checks failed, so a low share of named pictures may only show a weak attack."
+    ]

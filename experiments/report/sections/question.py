@@ -146,9 +146,10 @@ def _shown_lower(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFram
 
 def _equals(point: pd.Series, others: pd.DataFrame, outcomes: Outcomes) -> str:
     """Refuses to call a point the best of those that overlap."""
-    equals = alike(point, others, outcomes).sort_values("auc", ascending=False)
+    equals = alike(point, others, outcomes)
     if equals.empty:
         return "Nothing else that costs as little."
+    equals = equals.sort_values("auc", ascending=False)
     shown = [
         f"{name_of(line)} ({100 * line['worst_eval_acc']:.0f} in a hundred, AUC {line['auc']:.3f})"
         for _, line in equals.iterrows()
