@@ -121,7 +121,7 @@ def test_reconstructions_stand_below_their_own_faces(tmp_path: Path, monkeypatch
     monkeypatch.setattr(sheets, "_sheet", lambda attack, lines, path: drawn.append(lines))
     sheets.contact_sheets(Results(tmp_path, study, stages, pd.DataFrame(), pd.DataFrame(), []), tmp_path)
     (lines,) = drawn
-    torch.testing.assert_close(lines["undefended"], lines["private faces"])
+    torch.testing.assert_close(lines["no defence"], lines["private faces"])
 
 
 def test_points_that_escaped_the_worst_attack_are_hollow_and_apart() -> None:

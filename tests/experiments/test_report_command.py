@@ -11,6 +11,7 @@ import pytest
 from made_up_study import ATTACKS, AUC, DISCO_AUC, ORACLES, write_rich_study, write_study
 
 from experiments.classes import without_folders
+from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.build import build
 from experiments.report.results import gather
@@ -218,9 +219,10 @@ def test_an_attacker_who_trains_breaks_one_defence(rich: Path) -> None:
     assert summary.loc["ratio=0.6", ["worst_attack", "worst_epoch"]].tolist() == ["a1_black_box", "5.0"]
     assert summary.loc["beta=2", "false_security"] == "False"
     html = (rich / "report.html").read_text()
-    assert "Basic attacks alone would have given false security for disco ratio=0.6" in html
+    assert "Basic attacks alone would give false security for Disco ratio = 0.6." in html
     assert (
-        "a1_black_box on disco, judged by classifier. Identified. ratio=0.6: 0.320 at epoch 0, 0.500" in html
+        "decoder trained on protected features (A1) on Disco, judged by the classifier of private people. "
+        "Identified. ratio = 0.6: 0.320 at epoch 0, 0.500" in html
     )
 
 
@@ -239,8 +241,8 @@ def test_reading_features_is_among_the_leaks_of_private_data(rich: Path) -> None
 
 def test_a_defence_that_is_left_alone_is_named(rich: Path) -> None:
     html = (rich / "report.html").read_text()
-    assert "public_only has AUC 0.800, nothing to attack" in html
-    assert "public_only (nothing leaves the device)" in html
+    assert "public images alone has AUC 0.800, nothing to attack" in html
+    assert "public images alone (nothing leaves the device)" in html
 
 
 def test_the_warnings_name_the_runs(rich: Path) -> None:
@@ -259,10 +261,10 @@ def test_the_data_are_named_by_their_hash(rich: Path) -> None:
 @pytest.mark.parametrize(
     ("kept", "words"),
     [
-        ("public_only.measure", "No attack has been judged yet."),
-        ("none.exposure_features", "No attack has been judged yet."),
+        ("public_only.measure", "No attack has been judged yet"),
+        ("none.exposure_features", "No attack has been judged yet"),
         ("crafter.beta=1.white_box.measure", "The comparison means nothing yet"),
-        ("none.white_box.measure", "no defence was shown to lower that"),
+        ("none.white_box.measure", "No defence was shown to help"),
     ],
 )
 def test_a_study_that_has_only_begun_has_a_report(rich: Path, tmp_path: Path, kept: str, words: str) -> None:
@@ -279,14 +281,16 @@ def test_every_attack_describes_itself(rich: Path) -> None:
     html = (rich / "report.html").read_text()
     threat = html[html.index("What each attack here has and does") :].partition("Outside the model")[0]
     lines = {line.partition(": ")[0]: line for line in re.findall(r"<li>(.*?)</li>", threat)}
-    named = {*ATTACKS, "a1_black_box", "a3_average", "a3_matched", "of_old", "exposure_features"}
-    assert lines.keys() == named
-    assert lines["white_box"].endswith("Has the encoder.")
+    adaptive = {"a1_black_box", "a3_average", "a3_matched", "of_old", "exposure_features"}
+    assert lines.keys() == {names.attack(name) for name in (*ATTACKS, *adaptive)}
+    assert lines[names.attack("white_box")].endswith("Has the encoder.")
     assert (
         "Adapts to the defence (A1). Run with its networks as they are after epochs 0, 5."
-        in (lines["a1_black_box"])
+        in (lines[names.attack("a1_black_box")])
     )
-    assert "2 queries of a picture (matched), also against shuffle, record." in lines["a3_matched"]
+    assert (
+        "2 queries of a picture (matched), also against shuffle, record." in lines[names.attack("a3_matched")]
+    )
     assert "somebody.gone.Attack, which cannot be imported any more." in lines["of_old"]
     assert all(len(line) > len(name) + 20 for name, line in lines.items())
 

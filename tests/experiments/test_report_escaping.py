@@ -12,7 +12,7 @@ import pytest
 from made_up_study import MadeUpStudy
 
 from experiments.report.build import build
-from experiments.report.document import Code, Items, Table, Text
+from experiments.report.document import Card, Code, Fact, Items, Table, Text
 from experiments.report.formats import csv_text
 from experiments.report.plotting import file_name
 from experiments.report.rendering import html, markdown
@@ -55,7 +55,7 @@ class Tags(HTMLParser):
 def test_no_name_becomes_part_of_the_web_page(study: Path) -> None:
     page = (study / "report.html").read_text()
     assert not Tags(page).found & {"script", "b", "iframe"}
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;|**b** beta=1" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;|**b** β = 1" in page
     assert 'src="x' not in page
     assert "src=x>" not in page
 
@@ -64,7 +64,7 @@ def test_no_name_becomes_part_of_the_markdown_page(study: Path) -> None:
     page = (study / "page.md").read_text()
     assert "<" not in page
     assert "[a](b)" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;\\|\\*\\*b\\*\\* beta=1" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\\|\\*\\*b\\*\\* β = 1" in page
     headings = [line for line in page.splitlines() if line.startswith("#")]
     assert not [line for line in headings if "foo" in line]
     rows = [re.sub(r"\\\|", "", line).count("|") for line in page.splitlines() if line.startswith("|")]
@@ -105,7 +105,7 @@ def test_numbers_stay_numbers() -> None:
     [
         (Text("# a\n- b"), "\\# a - b"),
         (Items(["1. a", "+ b", "-5.0 (-6 to -4)"]), "- 1\\. a\n- \\+ b\n- -5.0 (-6 to -4)\n"),
-        (Text("white_box, _x_, a*b*", answer=True), "**white_box, \\_x\\_, a\\*b\\***"),
+        (Card("white_box, _x_, a*b*", []), "**white_box, \\_x\\_, a\\*b\\***\n\n"),
         (Code("a ``` b", "yaml"), "````yaml\na ``` b\n````"),
         (
             Table(pd.DataFrame({"a|b": ["c\nd", None]}), "t", pd.DataFrame()),
@@ -118,5 +118,6 @@ def test_text_is_no_markup_to_markdown(block: Text, shown: str) -> None:
 
 
 def test_text_is_no_markup_to_html() -> None:
-    assert html(Text("a < b & c", answer=True)) == '<p class="answer">a &lt; b &amp; c</p>'
+    assert html(Text("a < b & c")) == "<p>a &lt; b &amp; c</p>"
+    assert "<dt>&lt;b&gt;</dt><dd>&lt;i&gt;</dd>" in html(Card("a", [Fact("<b>", "<i>")]))
     assert html(Items(["<b>"])) == "<ul>\n<li>&lt;b&gt;</li>\n</ul>"

@@ -93,7 +93,7 @@ def _line(axes: Axes, group: pd.DataFrame, label: str, style: Style) -> None:
 def _in_words(*tables: pd.DataFrame) -> str:
     parts = []
     for (defence, strength), group in pd.concat(tables).groupby(POINT, sort=False):
-        name = "undefended" if defence == "none" else strength or defence
+        name = names.strength(strength) if strength else names.defence(defence)
         found = ", ".join(
             f"{line['eval_acc']:.3f} at epoch {line['epoch']}" for line in group.to_dict("records")
         )
