@@ -18,6 +18,8 @@ class EpochCheckpoints(Callback):
         epochs: numbers K of finished epochs; 0 keeps the weights that training starts from.
     """
 
+    CHANGES_NUMBERS = False
+
     def __init__(self, epochs: Sequence[int] = ()) -> None:
         self.epochs = frozenset(epochs)
 

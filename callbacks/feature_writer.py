@@ -21,6 +21,8 @@ class FeatureWriter(Callback):
         fingerprint: of the fit that protects, noted in the store: another one is refused there.
     """
 
+    CHANGES_NUMBERS = False
+
     def __init__(self, fingerprint: str | None = None) -> None:
         self.fingerprint = fingerprint
 

@@ -18,6 +18,8 @@ class IterationLog(Callback):
     `iteration` and `iterations` among them. The manifest batch's number is added. A resumed run appends.
     """
 
+    CHANGES_NUMBERS = False
+
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.trainer = trainer
         self.path = Path(trainer.default_root_dir, "logs", f"iterations-rank{trainer.global_rank}.csv")

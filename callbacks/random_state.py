@@ -24,6 +24,8 @@ class RandomState(Callback):
     `facecrafter.ranks`), so the training may go on with another number of devices.
     """
 
+    CHANGES_NUMBERS = False
+
     def __init__(self) -> None:
         self.ended: State | None = None
 

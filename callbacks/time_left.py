@@ -27,6 +27,8 @@ class Clock:
 class TimeLeft(TQDMProgressBar):
     """Shows `left=H:MM:SS` for all epochs; while protecting also the iteration within the batch."""
 
+    CHANGES_NUMBERS = False
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
         self.clock = Clock(trainer.max_epochs or 0, trainer.current_epoch)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
-
-# Arguments that say where and how fast, never what: two machines with other values compute the same numbers.
-MACHINE_ARGUMENTS = {"root", "cache_dir", "num_workers"}
 
 
 T = TypeVar("T")
@@ -67,24 +63,6 @@ def complete(
     except ArgumentError as error:
         raise ValueError(f"{where}: {found.__name__} refuses its arguments: {error}") from error
     return Namespace(parsed).x.as_dict()
-
-
-def identity(found: type, init_args: Mapping[str, Any]) -> dict[str, Any]:
-    """What a class contributes to a stage's key: path, VERSION and the arguments that change numbers."""
-    numbers = {name: plain(value) for name, value in init_args.items() if name not in MACHINE_ARGUMENTS}
-    class_path = f"{found.__module__}.{found.__qualname__}"
-    return {"class": class_path, "version": getattr(found, "VERSION", 1), "arguments": numbers}
-
-
-def plain(value: Any) -> Any:
-    """Replace the path of an existing file by the hash of its content: only what is in it matters."""
-    if isinstance(value, Mapping):
-        return {str(name): plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, str | Path) and value and Path(value).is_file():
-        return {"sha256": hashlib.sha256(Path(value).read_bytes()).hexdigest()}
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def without_folders(config: Any) -> Any:

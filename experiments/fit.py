@@ -12,7 +12,6 @@ and protects only what is not on disk. What has another model, data or training 
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
@@ -38,15 +37,14 @@ from callbacks import (
     TimeLeft,
 )
 from experiments import folder
-from experiments.classes import import_class, plain
+from experiments.classes import import_class
 from experiments.errors import ends_in_sentences, sentence
 from experiments.loggers import LOGGERS, enabled, hyperparameters, prepare_wandb
-from experiments.machine import device
 from experiments.overview import ALL, answer  # imports what may be named shortly
 from experiments.processes import end_with_rank_0
 from experiments.study.derived import fill_in
+from experiments.study.precision import in_real_precision
 from facecrafter.files import checked_path, for_owner_alone, make_folder
-from facecrafter.precision import fast_dtype
 from lightning_modules.artifacts import is_trained
 from lightning_modules.checkpoints import (
     LAST,
@@ -88,6 +86,12 @@ class FitCLI(LightningCLI):
         parser.add_argument("--output", type=str, required=True, help="folder for the run's artifacts")
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="default: DIR/last.ckpt")
         parser.add_argument("--overwrite", type=bool, default=False, help="clear the folder of another fit")
+        parser.add_argument(
+            "--fall_back",
+            type=bool,
+            default=True,
+            help="train in float32 where bf16-mixed would be emulated; false: give up there",
+        )
         parser.add_argument("--threads", type=int | None, default=None, help="torch's threads per process")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.add_lightning_class_args(ImageGrid, "image_grid")
@@ -106,6 +110,7 @@ class FitCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         output = Path(self.config.output)
+        self._settle_precision()
         self._take_possession(output)
         for logger in as_list(self.config.trainer.logger):
             if "save_dir" in getattr(logger, "init_args", {}):  # true and false have none
@@ -125,6 +130,20 @@ class FitCLI(LightningCLI):
         # RandomState last, but for checkpoints: it sees what all others drew.
         config["callbacks"] = [*given, Fingerprint(self.fingerprint), *callbacks, *writers, SharedBatch()]
         return super()._instantiate_trainer(config, [RandomState()])
+
+    def _settle_precision(self) -> None:
+        """Train in what this machine has, or refuse to where another precision was promised."""
+        asked = self.config.trainer
+        real = in_real_precision({"precision": asked.precision}, asked.accelerator)["precision"]
+        if real == asked.precision or not self._trains():
+            return
+        if not self.config.fall_back:
+            self.parser.error(
+                f"trainer.precision is {asked.precision}, which this machine would emulate, and the study "
+                "was planned on one that has it: run it on such machines, or say trainer.precision: 32-true"
+            )
+        rank_zero_info(f"{asked.precision} would be emulated here, ten times slower: training in float32")
+        asked.precision = real
 
     def _take_possession(self, output: Path) -> None:
         """Refuse a folder that belongs to another fit or is in use, before anything is written to it."""
@@ -149,17 +168,17 @@ class FitCLI(LightningCLI):
     def _content(self) -> dict[str, Any]:
         """What the fit's numbers depend on."""
         config = self.config.clone().as_dict()
+        model, accelerator = config["model"], config["trainer"]["accelerator"]
         parser = ArgumentParser(exit_on_error=False)
         parser.add_subclass_arguments(LightningDataModule, "data")
         faces = parser.instantiate(Namespace(data=self.config.data.clone())).data
-        content = folder.contents(config["model"], config["data"], faces)
-        content |= {"seed": config["seed_everything"], "trainer": None, "keep": config["keep"]["epochs"]}
-        if is_trained(import_class(config["model"]["class_path"], "model")):
-            content["trainer"] = folder.training(config["trainer"])
-            content["image_grid"] = config["image_grid"]["every_n_epochs"]  # its latents are drawn in between
-        if config["ckpt_path"]:
-            content["ckpt_path"] = plain(config["ckpt_path"])
-        return json.loads(json.dumps(content))
+        # A sheet's latents are drawn in between the training's own.
+        config["image_grid"] = config["image_grid"]["every_n_epochs"] if self._trains() else None
+        model["init_args"] = in_real_precision(model.get("init_args") or {}, accelerator)
+        return folder.contents(config, faces)
+
+    def _trains(self) -> bool:
+        return is_trained(import_class(self.config.model.class_path, "model", LightningModule))
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build a Trainer. This is called twice, so the configuration's own list of callbacks is copied."""
@@ -167,10 +186,6 @@ class FitCLI(LightningCLI):
         plugins = [*as_list(configured.plugins), WholeCheckpointIO()]
         if not isinstance(configured.logger, bool | None):
             kwargs["logger"] = enabled(as_list(configured.logger))
-        place = "cpu" if configured.accelerator == "cpu" else device()
-        if configured.precision == "bf16-mixed" and fast_dtype("auto", place) is None:
-            rank_zero_info("bf16-mixed would be emulated here, ten times slower: training in float32")
-            kwargs = {"precision": "32-true"} | kwargs
         if configured.strategy in DDP_STRATEGIES:
             kwargs["strategy"] = DDPStrategy(timeout=PATIENCE, **DDP_STRATEGIES[configured.strategy])
         return super().instantiate_trainer(plugins=plugins, **kwargs)

@@ -14,87 +14,53 @@ from typing import Any, TextIO
 
 from pytorch_lightning import LightningDataModule, LightningModule
 
-from experiments.classes import MACHINE_ARGUMENTS, identity, import_class, plain
+from experiments.classes import import_class
+from experiments.what_counts import Fingerprint, Numbers
 from facecrafter.documents import read_json
 from facecrafter.files import write_whole
-from facecrafter.store import TensorStore
 from lightning_modules.checkpoints import LAST, WEIGHTS, checksum_file, load_checkpoint
 
 FINGERPRINT, LOCK = "fingerprint.json", ".lock"
-# Trainer arguments that say where and how fast, or what is shown: the numbers do not depend on them.
-MACHINE_TRAINER = {
-    *("accelerator", "devices", "num_nodes", "strategy", "logger", "enable_progress_bar", "profiler"),
-    *("enable_model_summary", "enable_checkpointing", "log_every_n_steps", "default_root_dir", "plugins"),
-    "callbacks",
-}
 OVER_ALL_STEPS = {"total_steps", "T_max"}
 """How the states of schedules that are laid out for the whole training call their length."""
 
 
-def contents(model: Mapping[str, Any], data: Mapping[str, Any], faces: LightningDataModule) -> dict[str, Any]:
-    """What a fit's numbers depend on but for seed and trainer, readable.
+def contents(config: Mapping[str, Any], faces: LightningDataModule) -> dict[str, Any]:
+    """What a fit's numbers depend on, readable.
 
     Args:
-        model, data: sections of the configuration, `class_path` and `init_args` each.
-        faces: the datamodule, not yet prepared.
+        config: of the command, resolved; with the precision that is really used.
+        faces: its datamodule, not yet prepared.
     """
-    found = import_class(data["class_path"], "data", LightningDataModule)
-    arguments = identity(found, _without_paths(data.get("init_args") or {}))
-    if hasattr(faces, "fingerprint"):
-        arguments["fingerprint"] = faces.fingerprint()
-    module = import_class(model["class_path"], "model", LightningModule)
-    return {"model": identity(module, _without_paths(model.get("init_args") or {})), "data": arguments}
+    for name, kind in {"model": LightningModule, "data": LightningDataModule}.items():
+        import_class(config[name]["class_path"], name, kind)
+    found = Numbers("fit", _fingerprint_of(config["data"], faces)).of(config)
+    if "fingerprint" in found["data"]:
+        # It says all, but not what differs: what it was made from does, and is not hashed.
+        given = Numbers("fit", lambda section: None).of({"data": config["data"]})
+        found["data"]["given"] = given["data"]["arguments"]
+    return json.loads(json.dumps(found))  # as it is read again: the two are compared
 
 
-def training(trainer: Mapping[str, Any]) -> dict[str, Any]:
-    """The trainer's arguments that change numbers; those that are not given are left out."""
-    return {
-        name: plain(value)
-        for name, value in trainer.items()
-        if name not in MACHINE_TRAINER and value is not None
-    }
+def _fingerprint_of(section: Any, faces: Any) -> Fingerprint:
+    """The fingerprints of `section`, whose data is `faces`, and of what that wraps."""
+    known = []
+    while faces is not None and isinstance(section, Mapping):
+        known.append((section, faces))
+        section, faces = (section.get("init_args") or {}).get("data"), getattr(faces, "data", None)
 
+    def fingerprint(asked: Mapping[str, Any]) -> str | None:
+        found = next((data for section, data in known if section is asked), None)
+        return found.fingerprint() if hasattr(found, "fingerprint") else None
 
-def _without_paths(value: Any) -> Any:
-    """`value` with the content of folders in place of their names, and without what is the machine's."""
-    if isinstance(value, Mapping):
-        items = value.items()
-        return {name: _without_paths(item) for name, item in items if name not in MACHINE_ARGUMENTS}
-    if isinstance(value, list | tuple):
-        return [_without_paths(item) for item in value]
-    if isinstance(value, str | Path) and value and Path(value).is_dir():
-        return _content(Path(value))
-    return value
-
-
-def _content(folder: Path) -> dict[str, str] | str:
-    """What names the content of an artifact or a store; the folder's own name if it is neither."""
-    if (folder / "meta.json").is_file():
-        return {"features": TensorStore.open(folder).fingerprint()}
-    for name in (WEIGHTS, LAST):
-        if (file := folder / name).is_file():
-            with file.open("rb") as content:
-                return {"weights": hashlib.file_digest(content, "sha256").hexdigest()}
-    if (config := folder / "config.yaml").is_file():
-        return {"config": hashlib.sha256(config.read_bytes()).hexdigest()}
-    return str(folder)
+    return fingerprint
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:
-    """The sha256 that names a fit. Of data that has a fingerprint, only that counts."""
-    data = content["data"]
-    if "fingerprint" in data:
-        stores = _stores(data["arguments"])
-        data = {name: data[name] for name in ("class", "version", "fingerprint")} | {"stores": stores}
+    """The sha256 that names a fit. Of data that has a fingerprint, how it was configured does not count."""
+    data = {name: value for name, value in content["data"].items() if name != "given"}
     canonical = json.dumps({**content, "data": data}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _stores(value: Any) -> list[str]:
-    if not isinstance(value, Mapping):
-        return []
-    own = [value["features"]] if set(value) == {"features"} and isinstance(value["features"], str) else []
-    return own + [store for name in sorted(value) for store in _stores(value[name])]
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:

@@ -14,6 +14,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 class Killer(Callback):
     """Ends the process in the middle of an epoch: by an exception, or as a power cut would."""
 
+    CHANGES_NUMBERS = False
+
     def __init__(self, epoch: int = 1, hard: bool = False) -> None:
         self.epoch, self.hard = epoch, hard
 

@@ -150,6 +150,8 @@ def value_at(
 class Killer(Callback):
     """Ends the process at the start of an epoch, as a machine that is taken away does."""
 
+    CHANGES_NUMBERS = False
+
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
 

@@ -22,6 +22,14 @@ def of_trainer(trainer: Mapping[str, Any], cost: Cost) -> Needs:
     return Needs(cost.cpus or devices, devices if on_gpu else 0, cost.memory)
 
 
+def held_to(needs: Needs, trainer: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a Trainer's section that asks for a GPU by name if it was planned for one.
+
+    A worker without any would take its processor instead and say nothing.
+    """
+    return {**trainer, "accelerator": "gpu"} if needs.gpus else dict(trainer)
+
+
 def of_command(place: str, cost: Cost) -> Needs:
     """What an attack or a measurement needs that computes on the device `place`."""
     return Needs(cost.cpus or 1, int(place != "cpu" and device().type == "cuda"), cost.memory)

@@ -14,11 +14,12 @@ from experiments.classes import complete
 from experiments.study.config import DEFENCE, DefenceFit, Fit, StudyConfig
 from experiments.study.data import DATA_STAGE, StudyData, class_of
 from experiments.study.derived import derived
-from experiments.study.keys import NO_NUMBER, Stage, ordered, references, substitute
-from experiments.study.needs import of_trainer
+from experiments.study.keys import Stage, ordered, references, substitute
+from experiments.study.needs import held_to, of_trainer
 from experiments.study.plan_attacks import Point, attack_stages
 from experiments.study.plan_measures import Measures
 from experiments.study.precision import in_real_precision
+from experiments.what_counts import NO_NUMBER
 from facecrafter.files import LONGEST_NAME
 from lightning_modules.defences.base import Defence
 
@@ -78,6 +79,8 @@ class Plan:
             arguments = {**arguments, "seed": self.config.seed}
         trainer = {**self.config.trainer, **fit.trainer}
         _check_trainer(trainer, where)
+        needs = of_trainer(trainer, fit)
+        trainer = held_to(needs, trainer)
         accelerator = trainer.get("accelerator", "auto")
         config = {
             "seed_everything": self.config.seed,
@@ -87,7 +90,7 @@ class Plan:
         }
         if fit.keep:
             config |= {"keep": {"epochs": fit.keep}}
-        return Stage(name, "fit", config, (DATA_STAGE,), of_trainer(trainer, fit), fit.minutes, fit.megabytes)
+        return Stage(name, "fit", config, (DATA_STAGE,), needs, fit.minutes, fit.megabytes)
 
     def _defence(self, point: Point) -> None:
         """A defence at one strength, and everything that is done to its features."""
@@ -163,14 +166,16 @@ class Plan:
         query = self.config.queries[name]
         self.data.instance(query.data, f"queries.{name}.data")
         shown = {key: value for key, value in self.config.trainer.items() if key in NO_NUMBER["trainer"]}
+        needs = of_trainer(self.config.trainer, query)
+        trainer = {key: value for key, value in shown.items() if key != "logger"}
         config = {
             "defence": f"${{{point.stage}}}",
             "data": self.data.config(query.data),
             "query": query.query,
-            "trainer": {key: value for key, value in shown.items() if key != "logger"},
+            "trainer": held_to(needs, trainer),
         }
-        name, needs = f"{point.stage}.{name}", of_trainer(self.config.trainer, query)
-        return Stage(name, "protect", config, (DATA_STAGE,), needs, query.minutes, query.megabytes)
+        name, cost = f"{point.stage}.{name}", (query.minutes, query.megabytes)
+        return Stage(name, "protect", config, (DATA_STAGE,), needs, *cost)
 
 
 def _check_trainer(trainer: Mapping[str, Any], where: str) -> None:

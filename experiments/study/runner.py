@@ -152,7 +152,8 @@ class Runner:
     def _job(self, stage: Stage) -> Job:
         arguments = ["--config", str(self.artifacts.config(stage.name))]
         if stage.command == "fit":
-            arguments += ["--threads", str(self.threads)]
+            # The key says the precision of this machine: a worker that has another may not fall back on it.
+            arguments += ["--threads", str(self.threads), "--fall_back", "false"]
         run = {"WANDB_NAME": stage.name, "WANDB_JOB_TYPE": stage.command}
         needs = replace(stage.needs, cpus=max(stage.needs.cpus, self.threads))
         command, log = stage.command, self.artifacts.log(stage.name)

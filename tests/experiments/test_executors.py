@@ -6,12 +6,14 @@ import csv
 import functools
 import hashlib
 import importlib.util
+import json
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_study
@@ -19,7 +21,7 @@ from safetensors.numpy import load_file, save
 
 import experiments
 from experiments.study import carry_out
-from experiments.study.executors import make
+from experiments.study.executors import NAMES, make
 from experiments.study.executors.base import Executor, Job, Needs, WorkerDied
 from experiments.study.executors.local import LocalExecutor, visible_gpus
 
@@ -48,13 +50,14 @@ if __name__ == "__main__":
         time.sleep(600)
     sys.exit(int(how))
 """
+SMALL = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+"""A cluster of Ray's on this machine."""
 
 
 def ray_engine() -> Executor:
     from experiments.study.executors.ray import RayExecutor
 
-    small = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 * 2**20}
-    return RayExecutor({"OMP_NUM_THREADS": "3"}, address="local", **small)
+    return RayExecutor({"OMP_NUM_THREADS": "3"}, address="local", **SMALL)
 
 
 def slurm_engine() -> Executor:
@@ -160,32 +163,48 @@ def test_an_engine_that_is_not_installed_says_how_to_get_it(
 
 
 @pytest.mark.slow
-def test_a_study_on_ray_has_the_keys_and_content_of_one_on_this_machine(
+def test_a_study_has_the_same_keys_and_content_whoever_carries_it_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ray = pytest.importorskip("experiments.study.executors.ray", reason="ray is missing")
-    small = {"address": "local", "num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 * 2**20}
-    monkeypatch.setattr(ray, "RayExecutor", functools.partial(ray.RayExecutor, **small))
+    slurm = pytest.importorskip("experiments.study.executors.slurm", reason="submitit is missing")
+    monkeypatch.setattr(ray, "RayExecutor", functools.partial(ray.RayExecutor, address="local", **SMALL))
+    monkeypatch.setattr(slurm, "SlurmExecutor", functools.partial(slurm.SlurmExecutor, cluster="local"))
     settings = tiny_study.tiny_study()
     settings["defences"] = {"none": settings["defences"]["none"]}
     config = tiny_study.write(settings, tmp_path / "study.yaml")
-    for executor in ("local", "ray"):
+    found = {}
+    for executor in NAMES:
         began = time.monotonic()
         assert carry_out.run(config, tmp_path / executor, jobs=1, executor=executor, try_first=False) == 0
         print(f"{executor}: {time.monotonic() - began:.0f} s")
-    assert content(tmp_path / "local") == content(tmp_path / "ray")
+        found[executor] = content(tmp_path / executor)
+    assert found["ray"] == found["local"]
+    assert found["slurm"] == found["local"]
 
 
-def content(study: Path) -> dict[str, str]:
-    """Hashes of features, images and figures by their paths, in which the stages' keys are."""
-    features = study.glob("artifacts/*/features/*.safetensors")
-    images = study.glob("artifacts/*/reconstructions/*.safetensors")
-    content = {}
-    for path in [*features, *images]:
-        arrays = load_file(path)
-        arrays.pop("seconds", None)
-        content[str(path.relative_to(study))] = hashlib.sha256(save(arrays)).hexdigest()
-    assert {Path(name).parent.name for name in content} == {"features", "reconstructions"}
+TIMED = {"seconds", "megabytes", "finished"}
+"""What a run costs, and when it was."""
+
+
+def content(study: Path) -> dict[str, Any]:
+    """Networks, features, images, splits and figures of every stage by their paths, which say its key."""
+    found: dict[str, Any] = {}
+    for path in study.glob("artifacts/*/**/*"):
+        name = str(path.relative_to(study))
+        if path.suffix == ".safetensors":
+            arrays = {key: array for key, array in load_file(path).items() if key not in TIMED}
+            found[name] = hashlib.sha256(save(arrays)).hexdigest()
+        elif path.name in ("stage.json", "results.json"):
+            found[name] = json.loads(path.read_text(), object_hook=untimed)
+        elif path.suffix == ".csv" and "logs" not in path.parts:
+            found[name] = path.read_text()
     with (study / "results.csv").open() as file:
-        rows = [{key: cell for key, cell in row.items() if key != "seconds"} for row in csv.DictReader(file)]
-    return {**content, "results": repr(rows)}
+        found["results.csv"] = [untimed(row) for row in csv.DictReader(file)]
+    kinds = {Path(name).name for name in found} | {Path(name).parent.name for name in found}
+    assert kinds >= {"weights.safetensors", "features", "reconstructions", "per_image.csv", "splits.csv"}
+    return found
+
+
+def untimed(record: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name not in TIMED}

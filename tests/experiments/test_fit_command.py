@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -65,21 +66,7 @@ def test_every_image_is_crafted_once_whatever_the_number_of_processes(
         assert torch.equal(other["features"], alone["features"])
 
 
-KILLER = """
-from pytorch_lightning import Callback
-
-class Killer(Callback):
-    def on_train_epoch_start(self, trainer, pl_module):
-        if trainer.current_epoch == 1:
-            raise SystemExit("killed")
-"""
-
-
-def test_a_killed_training_goes_on_from_its_last_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "killer.py").write_text(KILLER)
-    monkeypatch.syspath_prepend(tmp_path)
+def test_a_killed_training_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     network, output = model("TargetNetwork", n_outputs=17), tmp_path / "out"
     killer = [{"class_path": "killer.Killer"}]
     killed = fit_config(tmp_path / "killed.yaml", network, max_epochs=2, callbacks=killer)
@@ -113,14 +100,34 @@ def test_a_mistake_in_the_configuration_is_named(
     assert message in capsys.readouterr().err
 
 
+def bf16_hardware(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = torch.bfloat16 if there else None
+    monkeypatch.setattr("experiments.study.precision.fast_dtype", lambda precision, device: fast)
+
+
 @pytest.mark.parametrize(("hardware", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
 def test_bfloat16_is_trained_with_only_where_the_hardware_has_it(
     hardware: bool, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Emulated it takes ten times as long as float32: a demo of an afternoon."""
-    monkeypatch.setattr(fit, "fast_dtype", lambda precision, device: torch.bfloat16 if hardware else None)
+    bf16_hardware(hardware, monkeypatch)
     used: list[str] = []
     monkeypatch.setattr(fit, "learn", lambda trainer, *_: used.append(trainer.precision))
     config = fit_config(tmp_path / "c.yaml", model("TargetNetwork", n_outputs=17), precision="bf16-mixed")
     fit.main(["--config", str(config), "--output", str(tmp_path / "target")])
     assert used == [expected]
+    found = json.loads((tmp_path / "target" / "fingerprint.json").read_text())
+    assert found["content"]["trainer"]["precision"] == expected
+
+
+def test_a_worker_that_cannot_train_in_the_precision_that_was_planned_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stage's key would name numbers of bfloat16 that were computed in float32."""
+    bf16_hardware(False, monkeypatch)
+    config = fit_config(tmp_path / "c.yaml", model("TargetNetwork", n_outputs=17), precision="bf16-mixed")
+    with pytest.raises(SystemExit):
+        fit.main(["--config", str(config), "--output", str(tmp_path / "target"), "--fall_back", "false"])
+    message = " ".join(capsys.readouterr().err.split())
+    assert "trainer.precision is bf16-mixed, which this machine would emulate" in message
+    assert not (tmp_path / "target").exists()

@@ -50,10 +50,14 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("option", "named"),
     [
-        ("--data.init_args.seed=5", "data.arguments.seed: 0 → 5"),
+        ("--data.init_args.seed=5", "data.given.seed: 0 → 5"),
         ("--model.init_args.learning_rate=0.1", "model.arguments.learning_rate: 0.002 → 0.1"),
-        ("--seed_everything=3", "seed: 0 → 3"),
+        ("--seed_everything=3", "seed_everything: 0 → 3"),
         ("--trainer.max_epochs=2", "learning rate was scheduled"),
+        (
+            "--trainer.callbacks=[{class_path: EarlyStopping, init_args: {monitor: val_loss}}]",
+            "EarlyStopping",
+        ),
     ],
 )
 def test_another_fit_is_refused_before_a_byte_is_written(
@@ -67,6 +71,11 @@ def test_another_fit_is_refused_before_a_byte_is_written(
     assert named in message
     assert "--overwrite" in message
     assert contents(target) == before
+
+
+def test_what_a_callback_notes_or_shows_is_no_other_fit(target: Path) -> None:
+    """Who looks closer at a training that was cut off has to go on with it."""
+    run(target.parent, "--trainer.callbacks=[{class_path: LearningRateMonitor}]")
 
 
 def test_the_checkpoint_of_another_fit_is_refused(

@@ -14,18 +14,10 @@ from test_adaptive_study import adaptive_study
 from tiny_study import DATA, model
 
 from experiments.study.config import parse
-from experiments.study.keys import (
-    NO_NUMBER,
-    TRAINING,
-    Numbers,
-    Stage,
-    ancestors,
-    descendants,
-    ordered,
-    substitute,
-)
+from experiments.study.keys import Stage, ancestors, descendants, ordered, substitute
 from experiments.study.keys import keys as stage_keys
 from experiments.study.plan import Plan
+from experiments.what_counts import NO_NUMBER, TRAINING, Numbers
 
 
 def stage(name: str, *inputs: str, **config: object) -> Stage:
@@ -176,7 +168,7 @@ def another(value: Any) -> Any:
 
 
 def listed(stage: Stage, path: tuple[str | int, ...]) -> bool:
-    """Whether the table in keys.py says that what is here is no number."""
+    """Whether the table in what_counts.py says that what is here is no number."""
     if path[0] == "trainer":
         untrained = stage.name in ("none", "noise.sigma=0.5", "noise.sigma=1.0") or stage.command == "protect"
         return path[1] in NO_NUMBER["trainer"] or (untrained and path[1] in TRAINING)
@@ -215,6 +207,27 @@ def test_another_seed_of_the_data_changes_the_keys_of_all_that_read_it_and_its_f
     before = found()
     assert found(num_workers=1) == before
     assert not set(before.values()) & set(found(seed=5).values())
+
+
+@pytest.mark.parametrize(
+    ("callback", "counts"),
+    [
+        ("pytorch_lightning.callbacks.EarlyStopping", True),
+        ("callbacks.ImageGrid", True),  # it draws
+        ("callbacks.TimeLeft", False),
+        ("pytorch_lightning.callbacks.LearningRateMonitor", False),
+        ("pytorch_lightning.callbacks.TQDMProgressBar", False),
+    ],
+)
+def test_a_callback_that_may_change_numbers_is_in_the_key(callback: str, counts: bool) -> None:
+    """A training that ended early would be taken for the whole one."""
+
+    def key(callbacks: object) -> str:
+        trainer = {"max_epochs": 1, "callbacks": callbacks}
+        config = {"trainer": trainer, "model": model("TargetNetwork", n_outputs=17)}
+        return keys({"fit": Stage("fit", "fit", config)})["fit"]
+
+    assert (key([{"class_path": callback}]) != key(None)) == counts
 
 
 def test_a_guess_of_the_time_does_not_change_a_key() -> None:

@@ -42,5 +42,11 @@ def test_where_there_is_no_gpu_none_is_asked_for(monkeypatch: pytest.MonkeyPatch
     )
 
 
+def test_a_fit_that_was_planned_for_a_gpu_asks_for_one_by_name() -> None:
+    """Lightning refuses it where there is none, instead of computing on the processor for weeks."""
+    assert needs.held_to(Needs(1, 1), {"max_epochs": 2}) == {"max_epochs": 2, "accelerator": "gpu"}
+    assert needs.held_to(Needs(1, 0), {"max_epochs": 2}) == {"max_epochs": 2}
+
+
 def test_a_configuration_says_how_much_memory_and_how_many_cores_a_stage_takes() -> None:
     assert needs.of_trainer({"accelerator": "cpu"}, Cost(memory=3.5, cpus=4)) == Needs(4, 0, 3.5)
