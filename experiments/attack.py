@@ -31,7 +31,7 @@ from experiments.classes import import_class
 from experiments.errors import ends_in_sentences
 from facecrafter.attacks import Attack
 from facecrafter.files import checked_path, for_owner_alone
-from facecrafter.store import TensorStore, encoder_hash
+from facecrafter.store import TensorStore, check_encoder, encoder_hash
 from lightning_modules.artifacts import FeatureReader, load_artifact
 from lightning_modules.defences.base import Defence
 
@@ -103,19 +103,6 @@ def load_network(folder: Path, features: TensorStore) -> nn.Module:
         remedy = "train one for that encoder (in a study, the defence says which network it replaces)"
         check_encoder(features, module.encoder_hash, f"{folder} was trained for", remedy)
     return network
-
-
-def check_encoder(store: TensorStore, encoder: str, owner: str, remedy: str) -> None:
-    """Refuse to mix a store with the hash of an ``encoder`` that did not make it.
-
-    Raises:
-        ValueError: naming both; ``owner`` says whose the other encoder is.
-    """
-    if encoder != store.meta["encoder"]:
-        raise ValueError(
-            f"{store.path} was made by encoder {store.meta['encoder'][:12]}, but {owner} encoder "
-            f"{encoder[:12]}; {remedy}"
-        )
 
 
 def import_attack(class_path: str, where: str) -> type[Attack]:

@@ -17,7 +17,8 @@ this f on raw features of held-out public images (public_val), which nobody prot
 
 In place of `reconstructions` and `oracles`, `identifier` names a FeatureIdentifier that reads identities from
 the features themselves (feature exposure): nothing is reconstructed, so there is one row without the columns
-of images, the attack is its own judge, and `clean_acc` says how often an undefended feature is read right.
+of images, nobody judges what it names (`oracle` is `itself`), and `clean_acc` says how often an undefended
+feature is read right.
 With neither there is one row, of the utility alone: that of a defence from which no feature leaves.
 
 The output receives results.json, one row per oracle and restart, and one for `best`: each image's restart of
@@ -36,7 +37,6 @@ from jsonargparse import auto_cli
 
 from datamodules.faces import FaceDataModule
 from experiments import machine
-from experiments.attack import check_encoder
 from experiments.errors import ends_in_sentences
 from experiments.evaluation.average_faces import AverageFaces
 from experiments.evaluation.exposure import expose, load_identifier
@@ -55,7 +55,7 @@ from experiments.evaluation.rows import (
 from experiments.evaluation.utility import load_head, read_utility
 from facecrafter.files import checked_path, for_owner_alone
 from facecrafter.metrics import ImageMetric
-from facecrafter.store import TensorStore, encoder_hash
+from facecrafter.store import TensorStore, check_encoder, encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers.prior import Prior
 from lightning_modules.defences.base import Defence

@@ -9,19 +9,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from experiments.attack import check_encoder
 from experiments.evaluation.batches import in_batches
 from experiments.evaluation.columns import interval_columns
 from experiments.evaluation.faces import Faces, check_rows
 from experiments.evaluation.rows import lines_per_image
 from experiments.machine import device
 from facecrafter.metrics import identified, wilson
-from facecrafter.store import TensorStore
+from facecrafter.store import TensorStore, check_encoder
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers.identifier import FeatureIdentifier
 
 ITSELF = {"oracle": "itself", "restart": "best"}
-"""Where others say who judged which of their restarts: this attack names people, so it is its own judge."""
+"""Where others say who judged which of their restarts: this attack names people, and has no judge."""
 
 
 @dataclass

@@ -43,6 +43,19 @@ def encoder_hash(module: nn.Module) -> str:
     return content_hash(module.state_dict())
 
 
+def check_encoder(store: TensorStore, encoder: str, owner: str, remedy: str) -> None:
+    """Refuse to mix a store with the hash of an ``encoder`` that did not make it.
+
+    Raises:
+        ValueError: naming both; ``owner`` says whose the other encoder is.
+    """
+    if encoder != store.meta["encoder"]:
+        raise ValueError(
+            f"{store.path} was made by encoder {store.meta['encoder'][:12]}, but {owner} encoder "
+            f"{encoder[:12]}; {remedy}"
+        )
+
+
 class TensorStore:
     """A folder of batches, each a dict of tensors that share their first dimension.
 
