@@ -14,7 +14,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from experiments.study.layers import Layer, alike, combined, layers
+from experiments.study.layers import Layer, alike, combined, idle_nulls, layers
 from experiments.study.mistakes import sentences
 
 DEFENCE = "defence"
@@ -265,6 +265,8 @@ def parse(content: Any, where: str) -> StudyConfig:
 
 def _build(found: Sequence[Layer]) -> StudyConfig:
     where = found[-1].file
+    if mistakes := idle_nulls(found):
+        raise _refusal(where, mistakes)
     try:
         config = TypeAdapter(StudyConfig).validate_python(alike(combined(found), SECTIONS, where))
     except ValidationError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import reduce
 from pathlib import Path
@@ -71,6 +71,31 @@ def overlay(base: Any, over: Any) -> Any:
     return {**{name: value for name, value in base.items() if name not in over}, **merged}
 
 
+def idle_nulls(found: Sequence[Layer]) -> list[str]:
+    """A sentence for each key that a file sets to null, to take it away, and that no file before it has."""
+    below, mistakes = found[0].content, []
+    for layer in found[1:]:
+        mistakes += [
+            f"{layer.file}: {path} is null, which takes a key away, but no file that it extends has that key "
+            "(in an entry that is `like` another: there, and not in the entry that it is like)"
+            for path in _absent(below, layer.content)
+        ]
+        below = overlay(below, layer.content)
+    return mistakes
+
+
+def _absent(base: Any, over: Any, where: str = "") -> Iterator[str]:
+    """The places of nulls in `over` where the mapping that they lie on has no such key."""
+    if not isinstance(base, Mapping) or not isinstance(over, Mapping):
+        return
+    for name, value in over.items():
+        place = f"{where}.{name}" if where else str(name)
+        if value is None and name not in base:
+            yield place
+        elif value is not None:
+            yield from _absent(base.get(name), value, place)
+
+
 def alike(content: Any, sections: Sequence[str], where: Path) -> Any:
     """`content` with `like: NAME` replaced in the entries of `sections` by what the entry NAME there says.
 
@@ -102,7 +127,12 @@ def _like(entries: Mapping[Any, Any], name: Any, where: str, above: tuple[Any, .
     if model in (above := (*above, name)):
         raise ValueError(f"{where}: " + " is like ".join(map(str, (*above, model))))
     own = {key: value for key, value in entry.items() if key != "like"}
-    return overlay(_like(entries, model, where, above), own)
+    known = _like(entries, model, where, above)
+    if idle := next(_absent(known, own), None):
+        raise ValueError(
+            f"{where}.{name}: {idle} is null, which takes a key away, but {model} has no such key"
+        )
+    return overlay(known, own)
 
 
 def _collect(path: Path, above: tuple[Path, ...], found: dict[Path, Layer]) -> None:

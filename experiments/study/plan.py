@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,10 +45,22 @@ class Plan:
         for name, fit in config.fits.items():
             if not self._is_tailored(name):
                 self._add(self._fit(name, fit, f"fits.{name}"))
-        for name, defence in config.defences.items():
-            for point in _points(name, defence):
-                self._defence(point)
+        points = [point for name, defence in config.defences.items() for point in _points(name, defence)]
+        self._check_patterns(points)
+        for point in points:
+            self._defence(point)
         self.stages = ordered(self.found.values())
+
+    def _check_patterns(self, points: Sequence[Point]) -> None:
+        """Refuse a pattern that means no defence: an attack that is not run looks like one that failed."""
+        for kind in ("attacks", "identifications"):
+            for name, attack in getattr(self.config, kind).items():
+                for pattern in attack.against:
+                    if not any(point.matches([pattern]) for point in points):
+                        raise ValueError(
+                            f"{kind}.{name}.against: {pattern!r} means no defence; they are "
+                            f"{', '.join(point.stage for point in points)}"
+                        )
 
     def _add(self, stage: Stage) -> None:
         if len(stage.name.encode()) > LONGEST_STAGE:

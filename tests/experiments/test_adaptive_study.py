@@ -83,6 +83,17 @@ def keys_of(study: dict[str, Any]) -> dict[str, str]:
     return keys(plan.stages, plan.data.fingerprint)
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"), [("attacks", "a1_black_box"), ("identifications", "exposure_features")]
+)
+def test_a_pattern_that_means_no_defence_is_named(kind: str, name: str) -> None:
+    """The attack would not be run, and the defence look as if it had been spared nothing."""
+    study = adaptive_study()
+    study[kind][name]["against"] = ["none", "noise.sigma=1"]
+    with pytest.raises(ValueError, match=rf"{kind}.{name}.against: 'noise.sigma=1' means no defence; they"):
+        plan_of(study)
+
+
 def test_a_network_for_each_defence_is_trained_on_what_that_defence_protects() -> None:
     stages = plan_of(adaptive_study()).stages
 

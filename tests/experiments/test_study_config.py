@@ -151,6 +151,27 @@ def test_files_are_laid_over_each_other_in_order(tmp_path: Path) -> None:
     assert read(tmp_path / "study.yaml") == {"a": 2, "b": {"x": 1, "y": 2}, "c": 3}
 
 
+def test_a_null_that_takes_nothing_away_is_named(tmp_path: Path) -> None:
+    """Whoever misspells the key believes that it is gone."""
+    files = {
+        "base": tiny_study(),
+        "study": {"extends": "base.yaml", "fits": {"decoder": {"data": None}, "target": None}, "jbos": None},
+    }
+    write(tmp_path, files)
+    with pytest.raises(ValueError, match=r"study\.yaml has 2 mistakes") as refusal:
+        load(tmp_path / "study.yaml")
+    assert "study.yaml: fits.decoder.data is null, which takes a key away, but" in str(refusal.value)
+    assert "study.yaml: jbos is null, which takes a key away, but" in str(refusal.value)
+
+
+def test_a_null_that_takes_nothing_from_what_an_entry_is_like_is_named(tmp_path: Path) -> None:
+    study = tiny_study()
+    study["fits"]["other"] = {"like": "decoder", "keep": None}
+    write(tmp_path, {"study": study})
+    with pytest.raises(ValueError, match=r"study\.yaml: fits\.other: keep is null, .* but decoder has no"):
+        load(tmp_path / "study.yaml")
+
+
 def test_a_file_that_is_reached_twice_counts_once(tmp_path: Path) -> None:
     """Else it would undo what the first of the two says over it."""
     files = {
