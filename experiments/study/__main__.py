@@ -77,7 +77,10 @@ def parse(args: Sequence[str] | None) -> argparse.Namespace:
 def main(args: Sequence[str] | None = None) -> None:
     options = parse(args)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the stages are ended too
-    sys.exit(run(**vars(options)))
+    try:
+        sys.exit(run(**vars(options)))
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell has it; all that ran has been ended
 
 
 if __name__ == "__main__":

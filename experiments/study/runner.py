@@ -78,6 +78,11 @@ class Runner:
         try:
             with self.view:
                 self._run_all()
+        except (KeyboardInterrupt, SystemExit):
+            self._say(
+                f"stopping {', '.join(self.running.values())}; what is done is kept, run again to go on"
+            )
+            raise
         finally:
             self.executor.stop()
         self._conclude()

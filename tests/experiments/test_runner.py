@@ -148,7 +148,18 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as the command does
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it
 local.GRACE = 0.5
 artifacts = Artifacts(Path(sys.argv[1]), {"nap": "0" * 64})
-done = runner.Runner({"nap": Stage("nap", "nap", {})}, artifacts, jobs=1).run(["nap"])
+
+def ray(environment, commands):
+    from experiments.study.executors.ray import RayExecutor
+    small = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 80 * 2**20}
+    return RayExecutor(environment, address="local", **small)
+
+def slurm(environment, commands):
+    from experiments.study.executors.slurm import SlurmExecutor
+    return SlurmExecutor(environment, cluster="local")
+
+engine = {"local": None, "ray": ray, "slurm": slurm}[sys.argv[2]]
+done = runner.Runner({"nap": Stage("nap", "nap", {})}, artifacts, jobs=1, engine=engine).run(["nap"])
 sys.exit(0 if done else 1)
 """
 
@@ -168,22 +179,25 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def study(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A study of one stage, both of whose processes have started."""
-    line = [sys.executable, "-c", STUDY, str(folder)]
-    process = subprocess.Popen(line, cwd=folder, stdout=subprocess.PIPE, text=True)
+def study(folder: Path, engine: str = "local") -> Iterator[subprocess.Popen[str]]:
+    """A study of one stage, both of whose processes have started, in a session as a terminal's."""
+    line = [sys.executable, "-c", STUDY, str(folder), engine]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), os.environ["PYTHONPATH"]])}
+    process = subprocess.Popen(
+        line, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
-        wait_until(lambda: len(list(folder.glob("started*"))) >= 2)
+        wait_until(lambda: len(list(folder.glob("started*"))) >= 2, 30 if engine == "local" else 120)
         yield process
     finally:
         process.kill()
         process.communicate()
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
+def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < end, "it did not happen within 30 seconds"
+        assert time.monotonic() < end, f"it did not happen within {seconds} seconds"
         time.sleep(0.05)
 
 
@@ -345,6 +359,26 @@ def test_a_stage_ends_with_its_study(tmp_path: Path, number: signal.Signals) -> 
         wait_until(lambda: all_gone(tmp_path))
         assert process.wait(timeout=10) != 0
     assert (tmp_path / "tidy").exists() == (number != signal.SIGKILL), "who has the time lets a stage tidy up"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+@pytest.mark.parametrize(("engine", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_a_stage_ends_with_its_study_whoever_carries_it_out(
+    tmp_path: Path, engine: str, package: str, number: signal.Signals
+) -> None:
+    """A terminal's Ctrl-C is sent to the engine's own processes too, which may not die of it first."""
+    pytest.importorskip(package)
+    with study(tmp_path, engine) as process:
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        shown, _ = process.communicate(timeout=60)
+        wait_until(lambda: all_gone(tmp_path))
+    assert process.returncode == (143 if number == signal.SIGTERM else -signal.SIGINT)
+    assert "stopping nap; what is done is kept" in shown
+    assert (tmp_path / "tidy").exists()
 
 
 def test_a_stage_that_does_not_hear_sigterm_ends_all_the_same(tmp_path: Path) -> None:

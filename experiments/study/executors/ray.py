@@ -17,9 +17,9 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is import
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from experiments.study.executors.base import Job, WorkerDied
+from experiments.study.executors.base import Job
 from experiments.study.executors.local import GRACE
-from experiments.study.executors.worker import carry_out, exit_code, work
+from experiments.study.executors.worker import carry_out, settle, work
 
 GIB = 2**30
 
@@ -78,18 +78,8 @@ class RayExecutor:
         return needed / self.jobs_per_gpu if needed == 1 else needed
 
     def _watch(self, reference: ray.ObjectRef, found: Future[int]) -> None:
-        try:
-            found.set_result(exit_code(ray.get(reference)))
-        except WorkerDied as death:
-            found.set_exception(death)
-        except RayTaskError as error:  # `carry_out` itself has failed: it would again
-            found.set_exception(error)
-        except RayError as error:
-            found.set_exception(WorkerDied(f"its worker is gone: {str(error).splitlines()[0]}"))
-        except Exception as error:
-            found.set_exception(error)
-        finally:
-            self._running.pop(found, None)
+        settle(found, lambda: ray.get(reference), RayTaskError, RayError)
+        self._running.pop(found, None)
 
 
 def _connect(init: Mapping[str, Any]) -> None:

@@ -11,9 +11,9 @@ from concurrent.futures import Future
 import submitit
 from submitit.core.utils import FailedJobError, UncompletedJobError
 
-from experiments.study.executors.base import Job, WorkerDied
+from experiments.study.executors.base import Job
 from experiments.study.executors.local import GRACE
-from experiments.study.executors.worker import carry_out, exit_code, work
+from experiments.study.executors.worker import carry_out, settle, work
 
 POLL = 0.5
 """Seconds between two looks for a job's result; Slurm itself is asked once a minute."""
@@ -76,15 +76,10 @@ class SlurmExecutor:
             time.sleep(POLL)
 
     def _watch(self, queued: submitit.Job[int], found: Future[int]) -> None:
-        try:
+        def result() -> int:
             while not queued.done():
                 time.sleep(POLL)
-            found.set_result(exit_code(queued.result()))
-        except FailedJobError as error:  # `carry_out` itself has failed: it would again
-            found.set_exception(error)
-        except UncompletedJobError as error:
-            found.set_exception(WorkerDied(f"its job is gone: {str(error).splitlines()[0]}"))
-        except Exception as error:
-            found.set_exception(error)
-        finally:
-            self._running.pop(found, None)
+            return queued.result()
+
+        settle(found, result, FailedJobError, UncompletedJobError)
+        self._running.pop(found, None)

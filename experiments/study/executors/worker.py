@@ -5,7 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -61,6 +62,25 @@ def exit_code(code: int) -> int:
     if code == -signal.SIGKILL:
         raise WorkerDied("the process was killed, as when memory runs out")
     return code if code >= 0 else 128 - code
+
+
+def settle(
+    found: Future[int], result: Callable[[], int], failed: type[Exception], lost: type[Exception]
+) -> None:
+    """Tell `found` how a job has ended: with what `result`, which waits for `carry_out`, returns or raises.
+
+    Args:
+        failed: what the engine raises where `carry_out` itself has failed: it would again.
+        lost: what it raises where the worker is gone. `failed` may be one kind of it.
+    """
+    try:
+        found.set_result(exit_code(result()))
+    except failed as error:
+        found.set_exception(error)
+    except lost as error:
+        found.set_exception(WorkerDied(f"its worker is gone: {str(error).splitlines()[0]}"))
+    except Exception as error:
+        found.set_exception(error)
 
 
 def _end(process: BaseProcess) -> None:
