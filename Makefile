@@ -18,7 +18,7 @@ demo: $(STAMP)
 	$(PY) -m experiments.study --config experiments/configs/demo.yaml
 
 test: lint
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(PY) -m ruff check .
