@@ -136,6 +136,8 @@ def average_batch(
     shown, orders = COUNTERMEASURES[countermeasure](queries, rng)
     positions = match(shown) if matching == "matched" else _in_order(queries)
     together = shown[torch.arange(len(shown))[:, None], positions]
+    # orders[q, p] is the image at position p of query q, positions[q, i] where the attacker looks for image i
+    # there. The first query matches itself, and would hide a failure among few queries.
     own = orders.gather(1, positions)[1:] == torch.arange(queries.shape[1])
     return {"features": average(together).to(queries.dtype), "aligned": own.float().mean(dim=0)}
 

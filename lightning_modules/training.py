@@ -68,5 +68,6 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
 def _lerp(decay: float, average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
     if not current.is_floating_point():
         return current
+    # After t updates at most (1 + t) / (10 + t): a mean over the last few steps at first.
     decay = min(decay, float((1 + updates) / (10 + updates)))
     return average.lerp(current.to(average.dtype), 1 - decay)

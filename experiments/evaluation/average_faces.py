@@ -39,6 +39,8 @@ class AverageFaces:
 
     def __init__(self, prior: Prior, faces: Faces, seed: int) -> None:
         self.rng = torch.Generator().manual_seed(seed)
+        # As many in either set as there are faces: what transport costs between two samples depends on
+        # how large they are, so only equal sets can be compared with the null.
         latents = torch.randn(2 * len(faces.rows), prior.latent_dim, generator=self.rng)
         self.samples, self.others = in_batches(prior.network, latents).chunk(2)
         self.private = faces.images

@@ -46,6 +46,7 @@ class Restarts:
         return dict(zip(self.names, [*found, chosen], strict=True))
 
     def _choose(self, values: list[Tensor]) -> Tensor:
+        # (R, N, ...) indexed by pairs (chosen restart, image): one of each image.
         return torch.stack(values)[self.choice, torch.arange(len(self.choice))]
 
 

@@ -117,11 +117,13 @@ class Prior(LightningModule):
 
     def _critic_step(self, faces: Tensor, optimizer: torch.optim.Optimizer, batch_idx: int) -> None:
         with torch.no_grad():
+            # G stands still while the critic learns, so no graph of it is kept.
             fakes = self.generator(self._latents(len(faces))).float()
         distance = earth_mover(self.critic, faces, fakes)
         loss = -distance
         if batch_idx % self.penalty_every == 0:
             penalty = gradient_penalty(self.critic, faces, fakes, torch.default_generator)
+            # Taken seldom but weighed by as much, it pulls as hard over many steps as if taken in each.
             loss = loss + self.penalty_every * self.penalty * penalty
             self.log("train/gradient_penalty", penalty)
         descend(self, loss, optimizer)

@@ -161,6 +161,8 @@ class TunedPrior(FeatureReader):
                 self._distance(batch).backward()
             optimizer.step()
             schedule.step()
+        # The held-out images are inverted through the tuned G, as an attack would; what that leaves in
+        # `_latents` is no start for the next trial.
         responses = dict(self._latents)  # to the generator that every trial starts from
         self._invert_through_current()
         with torch.no_grad():

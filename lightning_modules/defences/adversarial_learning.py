@@ -72,6 +72,7 @@ class AdversarialLearning(GameDefence):
             )
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        # The data changes its role by the same parity, because it is reloaded in every epoch.
         if self.current_epoch % len(TURNS) == 0:
             self.move(lambda: self.decoder_objective(batch), "decoder")
         else:
