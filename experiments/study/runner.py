@@ -79,9 +79,8 @@ class Runner:
             with self.view:
                 self._run_all()
         except (KeyboardInterrupt, SystemExit):
-            self._say(
-                f"stopping {', '.join(self.running.values())}; what is done is kept, run again to go on"
-            )
+            names = ", ".join(self.running.values())
+            self.view.say(f"stopping {names}; what is done is kept, run again to go on")
             raise
         finally:
             self.executor.stop()
