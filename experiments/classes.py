@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-
 T = TypeVar("T")
 
 
