@@ -153,8 +153,8 @@ def _opened(path: Path) -> nn.Module:
     except RuntimeError as error:
         raise ValueError(f"{path} is no file of {kind}: {str(error).splitlines()[0]}") from error
     raise ValueError(
-        f"{path}: ONNX is not read: no maintained converter works with this PyTorch; where the network comes "
-        "from, save it with torch.export.save (.pt2) or torch.jit.save (.ts)"
+        f"{path}: ONNX is not read; where the network comes from, save it with torch.export.save (.pt2) or "
+        "torch.jit.save (.ts)"
     )
 
 
