@@ -129,6 +129,19 @@ def report(output: Path) -> int:
     ).returncode
 
 
+def planned(config: Path) -> Plan:
+    """The plan of a configuration.
+
+    Raises:
+        ValueError: it is none; the message names the file and what is wrong.
+    """
+    settings = load(config)
+    try:
+        return Plan(settings)
+    except ValueError as error:
+        raise ValueError(f"{config}: {error}") from error
+
+
 def run(
     config: Path,
     output: Path | None = None,
@@ -145,9 +158,8 @@ def run(
     """Carry out a study; the arguments are those of the command line. Returns its exit code."""
     for path in filter(None, (output, artifacts)):
         checked_path(path, "the folder")
-    settings = load(config)
-    plan = Plan(settings)
-    stages = plan.stages
+    plan = planned(config)
+    settings, stages = plan.config, plan.stages
     output, jobs = output or Path("studies", settings.name), jobs or settings.jobs
     is_url = "://" in str(artifacts)
     mirror = Mirror(str(artifacts)) if is_url else None

@@ -12,7 +12,7 @@ import pytest
 from conftest import Command
 from every_module import INPUTS, config
 
-from experiments import average, errors, fit
+from experiments import attack, average, errors, fit
 from facecrafter import files
 from lightning_modules.checkpoints import load_checkpoint
 
@@ -57,6 +57,15 @@ def test_the_sentence_is_all_there_is(command: Command, tmp_path: Path) -> None:
         assert "Traceback" not in result.stderr, result.stderr
         assert "error: " in result.stderr
         assert str(tmp_path) in result.stderr or "nowhere" in result.stderr
+
+
+def test_a_configuration_that_is_no_text_is_named(tmp_path: Path) -> None:
+    """The library that reads it says at which byte, and not in which of several files."""
+    path = tmp_path / "attack.yaml"
+    path.write_bytes(b"fea\xff\xfetures: a\n")
+    for args in (["--config", str(path)], [f"--config={path}"]):
+        with pytest.raises(SystemExit, match=r"attack\.yaml is no UTF-8 text .* save it as UTF-8"):
+            errors.ends_in_sentences(attack.main)(args)
 
 
 def test_a_cache_that_cannot_be_made_is_named(command: Command, tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 import yaml
 
 from experiments import attack, average, fit, measure, protect
+from experiments.errors import ends_in_sentences
 from experiments.folder import refuse_another
 from experiments.human_study.answers import Key, read_answers
 from experiments.report.results import gather
-from experiments.study.config import load
-from experiments.study.plan import Plan
+from experiments.study.carry_out import planned
 from facecrafter.store import TensorStore
 from faults.files import label_files, mutated, try_labels, try_pictures
 from faults.subjects import PEOPLE, TARGET, TRAINED, study
@@ -100,7 +100,7 @@ def documents(folder: Path, finished: Path) -> Iterator[tuple[str, Path, Use]]:
     yield "answers", answers, lambda path: read_answers([path], Key.read(key))
     config = folder / "study.yaml"
     config.write_text(yaml.safe_dump(study(), sort_keys=False))
-    yield "a study's YAML", config, lambda path: Plan(load(path))
+    yield "a study's YAML", config, planned
     yield from _commands(folder)
 
 
@@ -132,15 +132,17 @@ def _parsed(main: Callable[[list[str]], object]) -> Use:
         said = io.StringIO()
         try:
             with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-                main(["--config", str(path)])
+                ends_in_sentences(main)(["--config", str(path)])
         except Parsed:
             return
         except SystemExit as stop:
             if stop.code == 0:
                 return
-            if "error:" not in said.getvalue():
-                raise RuntimeError(f"no word of what is wrong: {said.getvalue()[-300:]}") from None
-            raise ValueError(f"{path}: {said.getvalue()[-2000:]}") from None
+            words = f"{said.getvalue()}{stop.code}"
+            if "error:" not in words:
+                raise RuntimeError(f"no word of what is wrong: {words[-300:]}") from None
+            # One configuration was named, so what its parser says (code 2) is said of it.
+            raise ValueError(f"{path}: {words[-2000:]}" if stop.code == 2 else words) from None
 
     return use
 

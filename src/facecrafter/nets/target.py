@@ -53,8 +53,11 @@ def resnet50(n_outputs: int) -> SplitNetwork:
 
 
 def _split_resnet(net: models.ResNet | NarrowResNet18) -> SplitNetwork:
-    encoder = nn.Sequential(Normalise(), net.conv1, net.bn1, net.relu, net.maxpool, *net.layer1)
-    head = nn.Sequential(*net.layer2, *net.layer3, *net.layer4, net.avgpool, nn.Flatten(), net.fc)
+    part = net.get_submodule
+    stem = [part(name) for name in ("conv1", "bn1", "relu", "maxpool")]
+    encoder = nn.Sequential(Normalise(), *stem, *part("layer1").children())
+    rest = [block for name in ("layer2", "layer3", "layer4") for block in part(name).children()]
+    head = nn.Sequential(*rest, part("avgpool"), nn.Flatten(), part("fc"))
     return _out_of_place(SplitNetwork(encoder, head))
 
 
