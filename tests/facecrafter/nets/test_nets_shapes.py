@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torchvision import models
 
 from facecrafter.nets.amortizer import Amortizer
 from facecrafter.nets.augmentation import blur_and_noise, change_colours, flip_and_shift
 from facecrafter.nets.decoder import Decoder, LinearDecoder
 from facecrafter.nets.identity import IdentityNet
+from facecrafter.nets.narrow import NarrowResNet18
 from facecrafter.nets.target import ARCHITECTURES, Normalise, feature_shape
 
 
@@ -21,6 +23,7 @@ from facecrafter.nets.target import ARCHITECTURES, Normalise, feature_shape
         ("vgg16", 64, (128, 16, 16)),
         ("vgg16", 128, (128, 32, 32)),
         ("resnet50", 112, (256, 28, 28)),
+        ("resnet18_quarter", 32, (16, 8, 8)),
     ],
 )
 def test_features_are_split_where_the_paper_splits(arch: str, size: int, shape: tuple[int, int, int]) -> None:
@@ -35,6 +38,14 @@ def test_features_are_split_where_the_paper_splits(arch: str, size: int, shape: 
 def test_no_relu_of_a_target_works_in_place(arch: str) -> None:
     for half in ARCHITECTURES[arch](2):
         assert not any(layer.inplace for layer in half.modules() if isinstance(layer, nn.ReLU))
+
+
+def test_at_full_width_the_narrow_resnet_is_torchvisions() -> None:
+    """The same parameters under the same names give the same logits."""
+    original, narrow = models.resnet18(num_classes=3).eval(), NarrowResNet18(3, width=64).eval()
+    narrow.load_state_dict(original.state_dict())
+    images = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(narrow(images), original(images))
 
 
 def test_an_encoder_without_a_feature_map_is_refused() -> None:
@@ -89,6 +100,12 @@ def test_identity_net_exposes_its_penultimate_features() -> None:
     features = network.embed(images)
     assert features.shape == (2, 200)
     torch.testing.assert_close(network(images), network.classifier(features))
+
+
+def test_a_narrow_trunk_embeds_as_the_others_do() -> None:
+    net = IdentityNet(5, "resnet18_quarter").eval()
+    assert net.embed(torch.rand(2, 3, 32, 32)).shape == (2, 200)
+    assert net(torch.rand(2, 3, 32, 32)).shape == (2, 5)
 
 
 def test_an_unknown_trunk_is_refused() -> None:
