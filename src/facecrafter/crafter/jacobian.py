@@ -24,6 +24,7 @@ from torchvision.ops import StochasticDepth
 from facecrafter.crafter.graph import as_graph, linearize_graph, through_autograd
 from facecrafter.nets.pruner import TEMPERATURE, Pruner
 from facecrafter.nets.target import Normalise
+from facecrafter.nets.through_head import ThroughHead
 from facecrafter.nets.tracing import WHOLE
 
 Product = Callable[[Tensor], Tensor]
@@ -356,6 +357,32 @@ def _(layer: Pruner, x: Tensor, to: Linearizer) -> Result:
         return u * opening + through_scores.vjp(d_scores)
 
     return x * gates, Linearization(jvp, vjp)
+
+
+@jacobian_rule(ThroughHead)
+def _(layer: ThroughHead, x: Tensor, to: Linearizer) -> Result:
+    found, steps = [], []
+    for part, scale in zip(layer.parts, layer.scales, strict=True):
+        x, step = _rule(part, x, to)
+        found.append(scale * x)
+        steps.append(step)
+
+    def jvp(v: Tensor) -> Tensor:
+        moved = []
+        for step, scale in zip(steps, layer.scales, strict=True):
+            v = step.jvp(v)
+            moved.append(scale * v)
+        return layer.joined(moved)
+
+    def vjp(u: Tensor) -> Tensor:
+        pulled = torch.zeros_like(found[-1], dtype=u.dtype)
+        # Backwards through f: at the end of each layer its own share joins what comes from those behind it.
+        own = layer.apart(u, found)
+        for step, scale, share in reversed(list(zip(steps, layer.scales, own, strict=True))):
+            pulled = step.vjp(pulled + scale * share)
+        return pulled
+
+    return layer.joined(found), Linearization(jvp, vjp)
 
 
 @jacobian_rule(BasicBlock)

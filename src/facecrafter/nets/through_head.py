@@ -1,0 +1,76 @@
+"""What f makes of a feature: whoever knows the cloud's network may look behind the split too.
+
+Whatever is done to a feature, a useful one still drives f to the same activations. What f filters out, noise
+and crafting alike, no longer stands between the attacker and the face.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+FEATURE, HIDDEN, LOGITS = "feature", "hidden", "logits"
+
+
+class ThroughHead(nn.Module):
+    """h: features (N, C, h, w) -> what f makes of them in some of its layers, as one map per image.
+
+    One layer that is a map stays one. A vector, or several layers one behind the other, is (N, D, 1, 1). A
+    layer of weight w counts w times in a squared distance. `nn.Sequential(encoder, h)` is an encoder, whose
+    features are h(F): every attack that inverts an encoder inverts h ∘ Enc as well.
+
+    Args:
+        head: f, features -> logits.
+        layers: weights, above 0, by the names of layers: `feature` (F itself), `logits` (what f answers),
+            `hidden` (what its last linear layer reads), or the name of a layer in the chain that f is.
+
+    Attributes:
+        names: the layers, in the order of f.
+
+    Raises:
+        ValueError: there is no such layer, or a weight is not positive.
+    """
+
+    def __init__(self, head: nn.Module, layers: Mapping[str, float]) -> None:
+        super().__init__()
+        if not layers or any(not 0 < weight < math.inf for weight in layers.values()):
+            raise ValueError(f"layers={dict(layers)} must name at least one, each with a weight above 0")
+        chain = list(head) if isinstance(head, nn.Sequential) else [head]
+        ends = _ends(head, chain)
+        if unknown := sorted(set(layers) - set(ends)):
+            raise ValueError(f"f has no layer {unknown[0]!r}; it has {', '.join(ends)}")
+        self.names = sorted(layers, key=ends.__getitem__)
+        cuts = [0, *(ends[name] for name in self.names)]
+        self.parts = nn.ModuleList(nn.Sequential(*chain[begin:end]) for begin, end in pairwise(cuts))
+        self.scales = [math.sqrt(layers[name]) for name in self.names]
+
+    def forward(self, features: Tensor) -> Tensor:
+        found = []
+        for part, scale in zip(self.parts, self.scales, strict=True):
+            features = part(features)
+            found.append(scale * features)
+        return self.joined(found)
+
+    def joined(self, found: list[Tensor]) -> Tensor:
+        """The layers' activations as one map."""
+        if len(found) == 1 and found[0].ndim == 4:
+            return found[0]
+        return torch.cat([layer.flatten(1) for layer in found], dim=1)[:, :, None, None]
+
+    def apart(self, joined: Tensor, like: list[Tensor]) -> list[Tensor]:
+        """`joined` undone; each layer has the shape of its tensor in `like`."""
+        sizes = [layer[0].numel() for layer in like]
+        parts = joined.flatten(1).split(sizes, dim=1)
+        return [part.reshape(layer.shape) for part, layer in zip(parts, like, strict=True)]
+
+
+def _ends(head: nn.Module, chain: list[nn.Module]) -> dict[str, int]:
+    """By name, how many layers of the chain come before the end of that layer."""
+    names = list(head._modules) if isinstance(head, nn.Sequential) else []
+    ends = {FEATURE: 0} | {name: number for number, name in enumerate(names, 1)}
+    linear = [number for number, layer in enumerate(chain) if isinstance(layer, nn.Linear)]
+    return ends | ({HIDDEN: linear[-1]} if linear else {}) | {LOGITS: len(chain)}
