@@ -4,6 +4,7 @@ from lightning_modules.attackers.adversarial_decoder import AdversarialDecoder
 from lightning_modules.attackers.amortizer import Amortizer
 from lightning_modules.attackers.decoder import Decoder
 from lightning_modules.attackers.identifier import FeatureIdentifier
+from lightning_modules.attackers.linker import NetworkLinker, RidgeLinker
 from lightning_modules.attackers.prior import Prior
 from lightning_modules.attackers.stylegan2 import PretrainedStyleGan2, StyleGan2
 from lightning_modules.attackers.tuned_prior import TunedPrior
@@ -41,9 +42,11 @@ __all__ = [
     "IdentityOracle",
     "LowKey",
     "Manifold",
+    "NetworkLinker",
     "PretrainedStyleGan2",
     "Prior",
     "PublishedCrafter",
+    "RidgeLinker",
     "StyleGan2",
     "SurrogateClassifier",
     "TargetNetwork",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from jsonargparse import ArgumentError, ArgumentParser
 from pytorch_lightning import LightningModule
-from torch import nn
+from torch import Tensor, nn
 
 from facecrafter.documents import read_yaml
 from facecrafter.nets.folding import fold_batchnorm
+from facecrafter.nets.target import feature_shape
+from facecrafter.nets.through_head import ThroughHead
 from facecrafter.nets.weights import check_finite
 from facecrafter.store import encoder_hash
 from lightning_modules import parsing  # noqa: F401 - it says how jsonargparse reads
@@ -97,6 +100,22 @@ def load_encoder(folder: str) -> nn.Module:
     return encoder
 
 
+def load_through_head(folder: str, layers: Mapping[str, float]) -> ThroughHead:
+    """What f, the head of the target network or defence in the artifact `folder`, makes of a feature there.
+
+    Raises:
+        FileNotFoundError: if `folder` is no artifact.
+        ValueError: if the module in it has no head, or its head no such layer.
+    """
+    module = load_artifact(folder, LightningModule)
+    head = getattr(module, "head", None)
+    if not isinstance(head, nn.Module):
+        raise ValueError(
+            f"{folder} holds a {type(module).__name__} without head; name a target network or a defence"
+        )
+    return ThroughHead(head, layers)
+
+
 class Frozen:
     """Holds a frozen network so that its owner does not see it as a part of itself.
 
@@ -119,6 +138,8 @@ class FeatureReader(LightningModule):
 
     Args:
         encoder: artifact folder of the target network or defence whose features are read.
+        layers: where to read them: behind the split, in these layers of its head f, with these weights; see
+            facecrafter.nets.through_head. Without them, what is read is the feature itself.
 
     Attributes:
         encoder: that network, frozen, batch norms folded.
@@ -126,12 +147,25 @@ class FeatureReader(LightningModule):
         encoder_folder: where it came from.
     """
 
-    def __init__(self, encoder: str) -> None:
+    def __init__(self, encoder: str, layers: Mapping[str, float] | None = None) -> None:
         super().__init__()
         network = load_encoder(encoder)
         self.encoder_hash = encoder_hash(network)
         self.encoder = Frozen(fold_batchnorm(network))
         self.encoder_folder = encoder
+        self.layers = dict(layers or {})
+        through = fold_batchnorm(load_through_head(encoder, layers)) if layers else nn.Identity()
+        self._through_head = Frozen(through)
+
+    def read(self, features: Tensor) -> Tensor:
+        """h(F) of features F (N, C, h, w): one map per image, (N, D, 1, 1) where it has no sides."""
+        read: Tensor = self._through_head.on(features.device)(features)
+        return read
+
+    def shape_read(self, image_size: int) -> tuple[int, int, int]:
+        """That of h(F) for images of this side."""
+        network = nn.Sequential(self.encoder.on(self.device), self._through_head.on(self.device))
+        return feature_shape(network, image_size)
 
     def get_extra_state(self) -> dict[str, str]:
         """What the state dict holds beside the weights."""

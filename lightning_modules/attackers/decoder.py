@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from facecrafter.nets import decoder as nets
 from facecrafter.nets.augmentation import mirror_every_other
-from facecrafter.nets.target import feature_shape
 from lightning_modules.artifacts import FeatureReader, load_artifact
 from lightning_modules.checks import refuse_other_pairs
 from lightning_modules.training import one_cycle
@@ -35,6 +34,8 @@ class Decoder(FeatureReader):
         start: artifact folder of a decoder of the same layers to go on from, or of a defence that was
             trained against one: its simulated adversary, with which the attack of the published comparison
             begins.
+        layers: of f, behind the split, that are decoded in place of the feature; see FeatureReader. Where
+            they are no map, but a vector, the decoder is the paper's.
     """
 
     VERSION = 1
@@ -49,12 +50,13 @@ class Decoder(FeatureReader):
         learning_rate: float = 1e-3,
         mirror: bool = True,
         start: str | None = None,
+        layers: dict[str, float] | None = None,
     ) -> None:
-        super().__init__(encoder)
-        shape = feature_shape(self.encoder.on(self.device), image_size)
+        super().__init__(encoder, layers)
+        shape = self.shape_read(image_size)
         self.decoder = (
             nets.LinearDecoder(shape, image_size)
-            if linear
+            if linear or shape[1:] == (1, 1)
             else nets.Decoder(shape, image_size, width, blocks)
         ).to(memory_format=torch.channels_last)
         if start is not None:
@@ -65,11 +67,11 @@ class Decoder(FeatureReader):
 
     @property
     def network(self) -> nn.Module:
-        """What an attack uses: features (N, C, h, w) -> images (N, 3, H, W) in [0, 1]."""
+        """What an attack uses: features (N, C, h, w), or h of them -> images (N, 3, H, W) in [0, 1]."""
         return self.decoder
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (N, C, h, w) -> images (N, 3, H, W) in [0, 1]."""
+        """Features (N, C, h, w), or h of them -> images (N, 3, H, W) in [0, 1]."""
         return self.decoder(features.contiguous(memory_format=torch.channels_last))
 
     def setup(self, stage: str) -> None:
@@ -105,12 +107,12 @@ class Decoder(FeatureReader):
 
     def _pairs(self, batch: dict[str, Tensor], mirror: bool) -> tuple[Tensor, Tensor]:
         images = batch["image"]
-        if "features" in batch:
-            return batch["features"], images
-        if mirror:
-            images = mirror_every_other(images)
         with torch.no_grad():
-            return self.encoder.on(self.device)(images), images
+            if "features" in batch:
+                return self.read(batch["features"]), images
+            if mirror:
+                images = mirror_every_other(images)
+            return self.read(self.encoder.on(self.device)(images)), images
 
 
 def _go_on_from(folder: str, decoder: nn.Module) -> None:

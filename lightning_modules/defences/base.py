@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
@@ -29,6 +30,9 @@ class Defence(LightningModule):
     """
 
     VERSION = 1  # raise it when the numbers change: results computed before are then out of date
+
+    randomised: ClassVar[bool] = False
+    """Whether `protect` draws anew for every query of an image, so that an attacker gains by asking again."""
 
     encoder: nn.Module
     head: nn.Module

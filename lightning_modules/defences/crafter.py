@@ -37,6 +37,8 @@ class CraftingDefence(Defence):
 
     crafting: FeatureCrafting | LatentCrafting | PublishedCrafting
 
+    randomised = True
+
     def __init__(self, target: str, iterations: int, seed: int, query: int) -> None:
         super().__init__(target, seed, query)
         self.automatic_optimization = False

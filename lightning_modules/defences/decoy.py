@@ -34,6 +34,8 @@ class Decoy(Defence):
         seed, query: see Defence.
     """
 
+    randomised = True
+
     def __init__(
         self,
         target: str,

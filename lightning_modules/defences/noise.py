@@ -20,6 +20,8 @@ class GaussianNoise(Defence):
         seed, query: see Defence.
     """
 
+    randomised = True
+
     def __init__(self, target: str, sigma: float = 1.0, seed: int = 0, query: int = 0) -> None:
         super().__init__(target, seed, query)
         if sigma < 0:
@@ -41,6 +43,8 @@ class ChannelDropout(Defence):
         share: part of the C channels, rounded to a whole number of them.
         seed, query: see Defence.
     """
+
+    randomised = True
 
     def __init__(self, target: str, share: float = 0.5, seed: int = 0, query: int = 0) -> None:
         super().__init__(target, seed, query)

@@ -1,0 +1,303 @@
+"""Linkage: whose photograph is it, from the protected feature and without any image of the attacker's own."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_modules.artifacts import FeatureReader, Frozen, load_artifact
+from lightning_modules.attackers.identifier import with_outputs
+from lightning_modules.checks import refuse_other_pairs
+from lightning_modules.networks.oracle import IdentityOracle
+from lightning_modules.training import SeededBatches, of_all_ranks
+
+PENALTIES = tuple(10.0**power for power in range(-4, 3))
+"""Of ridge regression, in units of the mean squared feature; the held-out people decide."""
+
+
+TEMPERATURE = 0.1
+"""Of the cosines in NetworkLinker's cross-entropy."""
+
+
+class Linker(SeededBatches, FeatureReader):
+    """Learns protected feature -> embedding of a network that knows faces, on the attacker's own pairs (A1).
+
+    What it makes of a private feature stands among the embeddings of photographs as the image would have:
+    whoever has photographs of the private people names whom the feature shows. No image is reconstructed, and
+    no private person was ever seen together with a feature.
+
+    Learnt is where an embedding stands from the mean face. Whoever regresses is drawn to the mean, and people
+    with a common face would be named for everybody.
+
+    Args:
+        encoder: artifact folder of the defence whose features are linked.
+        oracle: who embeds photographs: an artifact folder, or the network itself.
+        image_size: side of the images.
+        layers: of f, behind the split, that are read in place of the feature; see FeatureReader.
+    """
+
+    access = "black"
+
+    def __init__(
+        self,
+        encoder: str,
+        oracle: str | IdentityOracle,
+        image_size: int,
+        layers: dict[str, float] | None = None,
+    ) -> None:
+        super().__init__(encoder, layers)
+        known = load_artifact(oracle, IdentityOracle) if isinstance(oracle, str) else oracle
+        self.oracle = Frozen(known)
+        with torch.no_grad():
+            numbers = known.eval().embed(torch.full((2, 3, image_size, image_size), 0.5)).shape[1]
+        self.mean: Tensor
+        self.register_buffer("mean", torch.zeros(numbers))
+        self._known: dict[int, Tensor] = {}  # where a photograph stands, by row
+
+    @property
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """h(F) -> where it stands from the mean face (N, E), in units of no meaning."""
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Features (N, C, h, w) -> directions (N, E) from the mean face, in the oracle's space."""
+        return F.normalize(self.network(self.read(features)))
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            refuse_other_pairs(self)
+
+    def on_fit_start(self) -> None:
+        """Embed the attacker's photographs, once for all epochs, and find their mean."""
+        super().on_fit_start()
+        data = self.trainer.datamodule
+        trained, held_out = (
+            self._photographs(part()) for part in (data.train_dataloader, data.val_dataloader)
+        )
+        self.mean.copy_(torch.stack(list(trained.values())).mean(dim=0))
+        self._known = {row: face - self.mean for row, face in {**held_out, **trained}.items()}
+
+    @torch.no_grad()
+    def _photographs(self, loader: Iterable[dict[str, Tensor]]) -> dict[int, Tensor]:
+        """Unit embeddings (E,) by row."""
+        embed = self.oracle.on(self.device).embed
+        found: dict[int, Tensor] = {}
+        for batch in loader:
+            faces = F.normalize(embed(batch["image"].to(self.device)).float())
+            found.update(zip(batch["row"].tolist(), faces, strict=True))
+        return found
+
+    @torch.no_grad()
+    def _pairs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """h(F), and where their photographs stand."""
+        if missing := [place for place, row in enumerate(batch["row"].tolist()) if row not in self._known]:
+            # An incomplete last batch is dropped, another one in every epoch.
+            late = {name: batch[name][missing] for name in ("image", "row")}
+            self._known.update({row: face - self.mean for row, face in self._photographs([late]).items()})
+        features = batch["features"] if "features" in batch else self.encoder.on(self.device)(batch["image"])
+        stand = torch.stack([self._known[row] for row in batch["row"].tolist()])
+        return self.read(features), stand
+
+
+class RidgeLinker(Linker):
+    """The simplest: ridge regression, solved once, its penalty chosen by people who are held out."""
+
+    VERSION = 1
+    describe = (
+        "Had own photographs protected: a linear map, learnt from these pairs, leads from features to a face "
+        "recogniser's embeddings, where photographs of the private people are."
+    )
+
+    def __init__(
+        self,
+        encoder: str,
+        oracle: str | IdentityOracle,
+        image_size: int,
+        layers: dict[str, float] | None = None,
+    ) -> None:
+        super().__init__(encoder, oracle, image_size, layers)
+        self.automatic_optimization = False
+        inputs = torch.Size(self.shape_read(image_size)).numel()
+        self.linear = nn.Sequential(nn.Flatten(), nn.Linear(inputs, len(self.mean))).requires_grad_(False)
+
+    @property
+    def network(self) -> nn.Module:
+        return self.linear
+
+    def configure_optimizers(self) -> None:
+        """There is none: what is minimised has a closed form."""
+
+    def on_train_epoch_start(self) -> None:
+        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._held_out: list[tuple[Tensor, Tensor]] = []
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        features, stand = self._pairs(batch)
+        self._seen.append((features.float().flatten(1), stand))
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        if not self.trainer.sanity_checking:
+            features, stand = self._pairs(batch)
+            self._held_out.append((features.float().flatten(1), stand))
+
+    def on_train_epoch_end(self) -> None:
+        """Solve for every penalty, and keep the map that brings the held-out people nearest."""
+        trained, held_out = self._of_all_ranks(self._seen), self._of_all_ranks(self._held_out)
+        layer = self.linear[1]
+        assert isinstance(layer, nn.Linear)
+        best = -torch.inf
+        for weight, bias in ridge(*trained, PENALTIES):
+            cosine = F.cosine_similarity(held_out[0] @ weight.T + bias, held_out[1]).mean().item()
+            if cosine > best:
+                best = cosine
+                layer.weight.data.copy_(weight)
+                layer.bias.data.copy_(bias)
+        self.log("val/cosine", best, prog_bar=True)
+
+    def _of_all_ranks(self, pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        own = [torch.cat(part).cpu() for part in zip(*pairs, strict=True)]
+        features, stand = zip(*of_all_ranks(self, own), strict=True)
+        return torch.cat(features), torch.cat(stand)
+
+
+class NetworkLinker(Linker):
+    """A network: f itself with an embedding as its answer, or behind the split a small one of two layers.
+
+    It starts at f's weights, which the cloud has. After every epoch people who are held out are looked at:
+    the weights that suit them best are kept, and training ends when they have not improved for some time.
+
+    Args:
+        encoder, oracle, image_size, layers: see Linker.
+        width: units between the two layers of a network behind the split.
+        dropout: share of what the network reads that is hidden from it while it learns.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        contrast: weight of the cross-entropy between a photograph and the others of its batch.
+        patience: epochs without improvement until training ends.
+    """
+
+    VERSION = 1
+    describe = (
+        "Had own photographs protected: a network, trained on these pairs, leads from features to a face "
+        "recogniser's embeddings, where photographs of the private people are."
+    )
+
+    def __init__(
+        self,
+        encoder: str,
+        oracle: str | IdentityOracle,
+        image_size: int,
+        layers: dict[str, float] | None = None,
+        width: int = 512,
+        dropout: float = 0.2,
+        learning_rate: float = 5e-4,
+        weight_decay: float = 0.05,
+        contrast: float = 0.1,
+        patience: int = 10,
+    ) -> None:
+        super().__init__(encoder, oracle, image_size, layers)
+        inputs = torch.Size(self.shape_read(image_size)).numel()
+        self.trained = (
+            behind_split(inputs, width, len(self.mean), dropout)
+            if layers
+            else nn.Sequential(nn.Dropout2d(dropout), with_outputs(_head(encoder), len(self.mean)))
+        )
+        self.best = copy.deepcopy(self.trained).requires_grad_(False)
+        self.best_cosine: Tensor
+        self.register_buffer("best_cosine", torch.tensor(-torch.inf))
+        self.waited: Tensor
+        self.register_buffer("waited", torch.zeros((), dtype=torch.int64))
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.contrast = contrast
+        self.patience = patience
+
+    @property
+    def network(self) -> nn.Module:
+        return self.best
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        loss = self._loss(batch)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def _loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """How far from where its photograph stands, and how hard to tell from the others of the batch."""
+        features, stand = self._pairs(batch)
+        cosines = F.normalize(self.trained(features)) @ F.normalize(stand).T
+        own = torch.arange(len(cosines), device=cosines.device)
+        return 1 - cosines.diagonal().mean() + self.contrast * F.cross_entropy(cosines / TEMPERATURE, own)
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        features, stand = self._pairs(batch)
+        cosine = F.cosine_similarity(self.trained(features), stand).mean()
+        self.log("val/cosine", cosine, prog_bar=True, sync_dist=True, batch_size=len(stand))
+
+    def on_train_epoch_end(self) -> None:
+        """Keep what is best so far; the validation of this epoch is over."""
+        cosine = self.trainer.callback_metrics["val/cosine"].detach()
+        if cosine > self.best_cosine:
+            self.best_cosine.copy_(cosine)
+            self.best.load_state_dict(self.trained.state_dict())
+            self.waited.zero_()
+        else:
+            self.waited += 1
+        if self.waited >= self.patience:
+            self.trainer.should_stop = True
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.AdamW(
+            self.trained.parameters(), self.learning_rate, weight_decay=self.weight_decay, fused=True
+        )
+
+
+def ridge(inputs: Tensor, outputs: Tensor, penalties: tuple[float, ...]) -> list[tuple[Tensor, Tensor]]:
+    """Weight (E, D) and bias (E,) of the linear map with the least Σ‖W x + b − y‖² + λ‖W‖², for every λ.
+
+    Solved in as many unknowns as there are pairs or coordinates, whichever are fewer: one decomposition
+    serves every penalty.
+
+    Args:
+        inputs: (N, D).
+        outputs: (N, E).
+        penalties: λ in units of the mean squared distance of an input from their mean.
+    """
+    x, y = inputs.double(), outputs.double()
+    x_mean, y_mean = x.mean(dim=0), y.mean(dim=0)
+    x, y = x - x_mean, y - y_mean
+    unit = x.square().sum().clamp_min(torch.finfo(x.dtype).tiny) / len(x)
+    is_wide = x.shape[1] > len(x)
+    values, vectors = torch.linalg.eigh(x @ x.T if is_wide else x.T @ x)
+    rotated = vectors.T @ (y if is_wide else x.T @ y)
+    found = []
+    for penalty in penalties:
+        solved = vectors @ (rotated / (values.clamp_min(0) + penalty * unit)[:, None])
+        weight = (x.T @ solved if is_wide else solved).T
+        found.append((weight.to(inputs), (y_mean - weight @ x_mean).to(inputs)))
+    return found
+
+
+def behind_split(inputs: int, width: int, outputs: int, dropout: float) -> nn.Module:
+    """A network of two layers, which reads what f makes of a feature whatever its scale is."""
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.LayerNorm(inputs),
+        nn.Dropout(dropout),
+        nn.Linear(inputs, width),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(width, outputs),
+    )
+
+
+def _head(folder: str) -> nn.Module:
+    head = load_artifact(folder, LightningModule).head
+    assert isinstance(head, nn.Module)
+    return head

@@ -1,0 +1,162 @@
+"""Features linked to photographs: what the pairs teach is found in people nobody saw, and nothing else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from lightning_modules.artifacts import load_artifact
+from lightning_modules.attackers.linker import Linker, NetworkLinker, RidgeLinker, ridge
+from lightning_modules.networks.oracle import IdentityOracle
+
+QUIET = dict.fromkeys(
+    ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+)
+SIZE, STRANGERS, PHOTOGRAPHS = 8, 20, 3
+
+
+class Split(LightningModule):
+    """Stands for a target network of three attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4))
+        self.head = nn.Sequential(nn.Conv2d(8, 16, 1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+
+
+class Colours(IdentityOracle):
+    """Knows people by the colours of the four quarters of a picture."""
+
+    def embed(self, images: Tensor) -> Tensor:
+        return F.avg_pool2d(images, SIZE // 2).flatten(1)
+
+    def enrol(self, embeddings: Tensor, identities: Tensor) -> None:
+        """Nothing."""
+
+    def scores(self, embeddings: Tensor) -> Tensor:
+        return embeddings
+
+
+def photographs(people: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Three noisy pictures (N, 3, S, S) of each of so many people, and who is in them."""
+    rng = torch.Generator().manual_seed(seed)
+    faces = F.interpolate(torch.rand(people, 3, 2, 2, generator=rng), SIZE)
+    who = torch.arange(people).repeat_interleave(PHOTOGRAPHS)
+    return (faces[who] + 0.02 * torch.randn(len(who), 3, SIZE, SIZE, generator=rng)).clamp(0, 1), who
+
+
+class Pairs(LightningDataModule):
+    """The attacker's own photographs with their features; those of `permuted` are of somebody else."""
+
+    def __init__(self, encoder: nn.Module, permuted: bool = False) -> None:
+        super().__init__()
+        images, _ = photographs(120, seed=1)
+        with torch.no_grad():
+            features = encoder(images)
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))
+        if permuted:
+            features = features[order]
+        self.batches = [
+            {"image": images[part], "features": features[part], "row": part}
+            for part in torch.arange(len(images)).split(30)
+        ]
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self.batches[:-2], batch_size=None)
+
+    def val_dataloader(self) -> DataLoader:
+        return DataLoader(self.batches[-2:], batch_size=None)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> str:
+    torch.manual_seed(0)
+    folder, module = tmp_path / "target", Split()
+    folder.mkdir()
+    config = {"class_path": f"{Split.__module__}.Split", "init_args": {}}
+    (folder / "config.yaml").write_text(yaml.safe_dump({"model": config}))
+    torch.save({"state_dict": module.state_dict()}, folder / "last.ckpt")
+    return str(folder)
+
+
+def linked(linker: Linker, data: Pairs, encoder: nn.Module, epochs: int) -> float:
+    """How many of the private people's features lie nearest to another photograph of the same person."""
+    Trainer(max_epochs=epochs, accelerator="cpu", **QUIET).fit(linker, datamodule=data)
+    images, who = photographs(STRANGERS, seed=9)
+    seen, gallery = slice(0, None, PHOTOGRAPHS), slice(1, None, PHOTOGRAPHS)
+    with torch.no_grad():
+        found = linker.eval().embed(encoder(images[seen]))
+        known = F.normalize(linker.oracle.on(torch.device("cpu")).embed(images[gallery]))
+    return ((found @ known.T).argmax(dim=1) == who[seen]).double().mean().item()
+
+
+def ridge_linker(target: str, **others: object) -> RidgeLinker:
+    return RidgeLinker(target, Colours(), SIZE, **others)
+
+
+def network_linker(target: str, **others: object) -> NetworkLinker:
+    torch.manual_seed(0)
+    return NetworkLinker(target, Colours(), SIZE, learning_rate=5e-3, dropout=0.0, patience=4, **others)
+
+
+@pytest.mark.parametrize(
+    ("make", "layers", "epochs"),
+    [
+        (ridge_linker, None, 1),
+        (ridge_linker, {"hidden": 1.0}, 1),
+        (network_linker, None, 40),
+        (network_linker, {"hidden": 1.0}, 40),
+    ],
+)
+def test_people_nobody_saw_are_linked_from_undefended_features(target, make, layers, epochs) -> None:
+    encoder = load_artifact(target, Split).encoder
+    assert linked(make(target, layers=layers), Pairs(encoder), encoder, epochs) >= 0.8
+
+
+@pytest.mark.parametrize(("make", "epochs"), [(ridge_linker, 1), (network_linker, 40)])
+def test_permuted_pairs_teach_nothing(target: str, make, epochs: int) -> None:
+    """Else the judge or the gallery would say who it is, not the feature. Chance is one in twenty."""
+    encoder = load_artifact(target, Split).encoder
+    assert linked(make(target), Pairs(encoder, permuted=True), encoder, epochs) <= 0.25
+
+
+def test_answers_alone_tell_less_than_the_feature(target: str) -> None:
+    encoder = load_artifact(target, Split).encoder
+    shares = [
+        linked(ridge_linker(target, layers=layers), Pairs(encoder), encoder, 1)
+        for layers in ({"logits": 1.0}, None)
+    ]
+    assert 0.05 < shares[0] < shares[1]
+
+
+@pytest.mark.parametrize("pairs", [30, 4])
+def test_ridge_is_that_of_the_normal_equations(pairs: int) -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(pairs, 5, generator=rng, dtype=torch.float64)
+    y = torch.randn(pairs, 3, generator=rng, dtype=torch.float64)
+    centred = x - x.mean(dim=0)
+    unit = centred.square().sum() / len(x)
+    for penalty, (weight, bias) in zip((0.01, 2.0), ridge(x, y, (0.01, 2.0)), strict=True):
+        normal = centred.T @ centred + penalty * unit * torch.eye(5, dtype=torch.float64)
+        torch.testing.assert_close(weight.T, torch.linalg.solve(normal, centred.T @ y))
+        torch.testing.assert_close((x @ weight.T + bias).mean(dim=0), y.mean(dim=0))
+
+
+def test_training_ends_when_people_held_out_gain_nothing_and_keeps_the_best(target: str) -> None:
+    encoder = load_artifact(target, Split).encoder
+    linker, data = network_linker(target), Pairs(encoder, permuted=True)
+    linked(linker, data, encoder, 100)
+    assert linker.trainer.current_epoch < 100
+    pairs = [linker._pairs(batch) for batch in data.val_dataloader()]
+    with torch.no_grad():
+        cosines = [F.cosine_similarity(linker.network(read), stand).mean() for read, stand in pairs]
+        last = [F.cosine_similarity(linker.trained.eval()(read), stand).mean() for read, stand in pairs]
+    torch.testing.assert_close(torch.stack(cosines).mean(), linker.best_cosine)
+    assert torch.stack(last).mean() < linker.best_cosine
