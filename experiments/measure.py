@@ -19,6 +19,8 @@ In place of `reconstructions` and `oracles`, `identifier` names a FeatureIdentif
 the features themselves (feature exposure): nothing is reconstructed, so there is one row without the columns
 of images, nobody judges what it names (`oracle` is `itself`), and `clean_acc` says how often an undefended
 feature is read right.
+Or it names a Linker, which sees features among the embeddings of photographs (linkage): then the `oracles`,
+who must embed as the Linker learnt it, judge its embeddings as they judge those of images.
 With neither there is one row, of the utility alone: that of a defence from which no feature leaves.
 
 The output receives results.json, one row per oracle and restart, and one for `best`: each image's restart of
@@ -39,10 +41,11 @@ from datamodules.faces import FaceDataModule
 from experiments import machine
 from experiments.errors import ends_in_sentences
 from experiments.evaluation.average_faces import AverageFaces
-from experiments.evaluation.exposure import expose, load_identifier
+from experiments.evaluation.exposure import expose
 from experiments.evaluation.faces import Faces
 from experiments.evaluation.judge import Judge, Sight, Verdict
 from experiments.evaluation.likeness import Likeness
+from experiments.evaluation.linkage import link
 from experiments.evaluation.restarts import Restarts, open_attack, read_restarts
 from experiments.evaluation.rows import (
     check_labels,
@@ -56,7 +59,9 @@ from experiments.evaluation.utility import load_head, read_utility
 from facecrafter.files import checked_path, for_owner_alone
 from facecrafter.metrics import ImageMetric
 from facecrafter.store import TensorStore, check_encoder, encoder_hash
-from lightning_modules.artifacts import load_artifact
+from lightning_modules.artifacts import FeatureReader, load_artifact
+from lightning_modules.attackers.identifier import FeatureIdentifier
+from lightning_modules.attackers.linker import Linker
 from lightning_modules.attackers.prior import Prior
 from lightning_modules.defences.base import Defence
 from lightning_modules.networks.oracle import IdentityOracle
@@ -110,7 +115,8 @@ def run(
         output: folder that receives the results.
         oracles: who judges identity, by name.
         reconstructions: folder of the store of reconstructions.
-        identifier: artifact folder of what reads identities from features, in place of reconstructions.
+        identifier: artifact folder of what reads identities from features, or links them to photographs, in
+            place of reconstructions.
         labels: what the rows say about the run.
         head: artifact folder of the f that was trained on protected features, in the development scenario;
             without it utility is that of the defence's own head.
@@ -132,11 +138,11 @@ def run(
     sampled = load_artifact(prior, Prior).to(machine.device()) if prior else None
     target = load_artifact(defence, Defence).to(machine.device())
     reader = load_head(head, defence, target.encoder).to(machine.device()) if head else None
-    loaded = {name: _load_oracle(oracle).to(machine.device()) for name, oracle in (oracles or {}).items()}
+    loaded = {name: load_oracle(oracle).to(machine.device()) for name, oracle in (oracles or {}).items()}
     protected = TensorStore.open(features)
     check_encoder(protected, encoder_hash(target.encoder), f"{defence} has", "name the defence that made it")
     attacked = open_attack(reconstructions, protected) if reconstructions else None
-    identities = load_identifier(identifier, protected) if identifier else None
+    reads = load_identifier(identifier, protected, oracles) if identifier else None
     data.prepare_data()
     data.setup("test")
     faces = Faces.of(data)
@@ -148,8 +154,11 @@ def run(
         rows, per_image = compare(restarts, faces, judges, likeness, average)
         if average:
             write_table(output / "epsilon.csv", [point._asdict() for point in average.curve(restarts)])
-    elif identities is not None:
-        rows, per_image = expose(identities, target.encoder, protected, faces)
+    elif isinstance(reads, FeatureIdentifier):
+        rows, per_image = expose(reads, target.encoder, protected, faces)
+    elif isinstance(reads, Linker):
+        judges = enrol(loaded, data, faces, seed)
+        rows, per_image = link(reads, protected, faces, judges)
     else:
         rows, per_image = [NOT_ATTACKED], []
     common = common_columns(labels, utility, faces, seed)
@@ -168,6 +177,27 @@ def check_request(
         raise ValueError("name reconstructions or an identifier, not both: each is an attack of its own")
     if reconstructions and not oracles:
         raise ValueError("reconstructions need oracles to judge whom they show; name at least one")
+
+
+def load_identifier(
+    folder: Path, store: TensorStore, oracles: Mapping[str, Any] | None
+) -> FeatureIdentifier | Linker:
+    """What identifies people without an image, from the artifact `folder`, on `machine.device()`.
+
+    Raises:
+        ValueError: it is no such thing, reads the features of another encoder than those in `store`, or
+            leads to photographs and there is no judge.
+    """
+    reader = load_artifact(folder, FeatureReader).to(machine.device())
+    if not isinstance(reader, FeatureIdentifier | Linker):
+        raise ValueError(
+            f"{folder} holds a {type(reader).__name__}, which identifies nobody; name a FeatureIdentifier or "
+            "a Linker"
+        )
+    if isinstance(reader, Linker) and not oracles:
+        raise ValueError(f"{folder} leads from features to photographs, which oracles have; name one")
+    check_encoder(store, reader.encoder_hash, f"{folder} was trained for", "train one for that encoder")
+    return reader
 
 
 def enrol(
@@ -209,7 +239,8 @@ def judgements(
             yield {"oracle": judge.name, "restart": restart}, verdict, judge.columns(sight, verdict)
 
 
-def _load_oracle(oracle: TrainedOracle | IdentityOracle) -> IdentityOracle:
+def load_oracle(oracle: TrainedOracle | IdentityOracle) -> IdentityOracle:
+    """The oracle, trained by a fit or named by its class, in eval mode."""
     return (
         load_artifact(oracle.artifact, IdentityOracle) if isinstance(oracle, TrainedOracle) else oracle.eval()
     )

@@ -52,6 +52,8 @@ NO_NUMBER = {
         "num_workers": "who reads them",
     },
     "attack": {"batch_size": "images at a time: memory and time", "device": "where"},
+    "search": {"batch_size": "images at a time: memory and time", "device": "where"},
+    "combine": {"device": "where"},
     "measure": {"device": "where"},
     "fit": {
         "config": "the file that said all this",

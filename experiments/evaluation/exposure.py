@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,10 +12,8 @@ from experiments.evaluation.batches import in_batches
 from experiments.evaluation.columns import interval_columns
 from experiments.evaluation.faces import Faces, check_rows
 from experiments.evaluation.rows import lines_per_image
-from experiments.machine import device
 from facecrafter.metrics import identified, wilson
-from facecrafter.store import TensorStore, check_encoder
-from lightning_modules.artifacts import load_artifact
+from facecrafter.store import TensorStore
 from lightning_modules.attackers.identifier import FeatureIdentifier
 
 ITSELF = {"oracle": "itself", "restart": "best"}
@@ -38,17 +35,6 @@ class Reading:
         """Its columns of results.csv."""
         accuracy = wilson(int(self.correct.sum()), len(self.correct))
         return interval_columns("eval_acc", accuracy) | {"top5": share(self.top5)}
-
-
-def load_identifier(folder: Path, store: TensorStore) -> FeatureIdentifier:
-    """The identifier in the artifact `folder`, on `device()`.
-
-    Raises:
-        ValueError: it reads the features of another encoder than those in `store`.
-    """
-    identifier = load_artifact(folder, FeatureIdentifier).to(device())
-    check_encoder(store, identifier.encoder_hash, f"{folder} was trained for", "train one for that encoder")
-    return identifier
 
 
 def expose(

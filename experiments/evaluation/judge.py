@@ -147,7 +147,9 @@ class Judge:
         oracle.enrol(photographs.to(device()), known.identities.to(device()))
         few = first_of_each(known.identities, GALLERY)
         self.gallery, self.gallery_identities = photographs[few], known.identities[few]
-        self.clean = self._sight(clean_embeddings(oracle, faces.images.__getitem__, len(faces.images), cache))
+        self.clean = self.see_embeddings(
+            clean_embeddings(oracle, faces.images.__getitem__, len(faces.images), cache)
+        )
         self._check_finite(self.clean.features)
         self._check_finite(self.clean.scores)
 
@@ -161,9 +163,10 @@ class Judge:
 
     def see(self, images: Tensor) -> Sight:
         """What it makes of images (N, 3, H, W) of the private-test people, in their order."""
-        return self._sight(in_batches(self.oracle.embed, images))
+        return self.see_embeddings(in_batches(self.oracle.embed, images))
 
-    def _sight(self, features: Tensor) -> Sight:
+    def see_embeddings(self, features: Tensor) -> Sight:
+        """What it makes of embeddings (N, E) of the private-test people, in their order."""
         return Sight(in_batches(self.oracle.scores, features), features)
 
     def verdict(self, sight: Sight) -> Verdict:

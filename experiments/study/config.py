@@ -19,6 +19,8 @@ from experiments.study.mistakes import sentences
 
 DEFENCE = "defence"
 """'${defence}' stands for the defence, at one strength, that a network is trained for."""
+ORACLE = "oracle"
+"""'${oracle}' stands for one judge after the other, where an identification's network learns from it."""
 SECTIONS = ("queries", "fits", "oracles", "defences", "attacks", "identifications")
 """Those that hold entries by name; an entry may be `like` another, and say only what is new."""
 
@@ -180,6 +182,33 @@ class AgainstDefences:
 
 
 @dataclass(config=KNOWN_KEYS)
+class Candidate:
+    """Settings of an attack that are tried on public people.
+
+    Attributes:
+        init_args, networks: over the attack's own.
+        epoch: of the networks whose fits keep several.
+    """
+
+    init_args: Arguments = field(default_factory=dict)
+    networks: dict[Name, Text] = field(default_factory=dict)
+    epoch: Whole | None = None
+
+
+@dataclass(config=KNOWN_KEYS)
+class Search:
+    """A choice among settings, made for each defence on public people.
+
+    Attributes:
+        query: the query of public_val images that it is made on.
+        candidates: by name.
+    """
+
+    query: Text
+    candidates: dict[Name, Candidate]
+
+
+@dataclass(config=KNOWN_KEYS)
 class Attack(AgainstDefences, Cost):
     """An attack on features.
 
@@ -187,6 +216,8 @@ class Attack(AgainstDefences, Cost):
         networks: maps init args to '${fit}'.
         epochs: runs once with the weights of each, instead of the last; the networks' fits keep them.
         averaging: reads the averages of several queries.
+        search: chooses settings on public people, in place of `epochs`.
+        layers: weights of layers of f, which the attacker knows too: inverts what f makes of a feature there.
     """
 
     class_path: Text
@@ -195,11 +226,15 @@ class Attack(AgainstDefences, Cost):
     batch_size: Positive = 64
     epochs: list[Whole] = field(default_factory=list)
     averaging: Averaging | None = None
+    search: Search | None = None
+    layers: dict[Annotated[str, Field(strict=True)], Annotated[float, Field(gt=0)]] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(config=KNOWN_KEYS)
 class Identification(AgainstDefences, Cost):
-    """Identities read from features, without an image: the FeatureIdentifier '${fit}'."""
+    """Identities read from features, without an image: the FeatureIdentifier or Linker '${fit}'."""
 
     identifier: Text
 
@@ -225,7 +260,11 @@ class Measure(Cost):
 
 @dataclass(config=KNOWN_KEYS)
 class StudyConfig:
-    """A whole comparison. '${name}' anywhere stands for the artifact folder of the fit or query `name`."""
+    """A whole comparison. '${name}' anywhere stands for the artifact folder of the fit or query `name`.
+
+    Attributes:
+        together: what is also measured of all attacks on a point together; see experiments.combine.
+    """
 
     name: StudyName
     dataset: Text
@@ -237,6 +276,7 @@ class StudyConfig:
     attacks: dict[Name, Attack]
     queries: dict[Name, Query] = field(default_factory=dict)
     identifications: dict[Name, Identification] = field(default_factory=dict)
+    together: list[Literal["union", "fusion"]] = field(default_factory=list)
     scenario: Literal["deployment", "development"] = "deployment"
     seed: Whole = 0
     jobs: Positive = 2
@@ -290,6 +330,6 @@ def _contradictions(config: StudyConfig) -> list[str]:
     for kind in ("oracles", "attacks"):
         if not getattr(config, kind):
             found.append(f"{kind} is empty; a study needs at least one")
-    names = ["data", DEFENCE, *config.fits, *config.queries, *config.defences]
+    names = ["data", DEFENCE, ORACLE, *config.fits, *config.queries, *config.defences]
     twice = sorted({name for name in names if names.count(name) > 1})
     return found + [f"the name {name!r} is used twice" for name in twice]

@@ -13,6 +13,9 @@ import yaml
 
 from facecrafter.documents import read_yaml
 
+STANDARD = Path(__file__).parents[1] / "configs" / "scenarios" / "standard.yaml"
+"""What `attacks: standard` stands for; it lies over what a file extends, and under what else that says."""
+
 
 class Layer(NamedTuple):
     """A file and its content, `extends` taken out."""
@@ -51,8 +54,8 @@ def combined(found: Sequence[Layer]) -> Any:
 def layers(path: Path) -> list[Layer]:
     """A YAML file, last, and before it those it `extends`: one or a list, relative to its own folder.
 
-    A later one goes over an earlier one. A file that is reached in several ways counts once, where it is
-    reached first, so that what stands over it there stays.
+    `attacks: standard` extends `STANDARD`, after those. A later one goes over an earlier one. A file that is
+    reached in several ways counts once, where it is reached first, so that what stands over it there stays.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -152,4 +155,7 @@ def _collect(path: Path, above: tuple[Path, ...], found: dict[Path, Layer]) -> N
         for base in bases:
             _collect(path.parent / base, (*above, path), found)
         content = {name: value for name, value in content.items() if name != "extends"}
+    if isinstance(content, Mapping) and content.get("attacks") == "standard":
+        _collect(STANDARD, (*above, path), found)
+        content = {name: value for name, value in content.items() if name != "attacks"}
     found[path.resolve()] = Layer(path, content)

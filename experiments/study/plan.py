@@ -11,13 +11,23 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 
 from experiments.classes import complete
-from experiments.study.config import DEFENCE, DefenceFit, Fit, StudyConfig
+from experiments.evaluation.combining import FUSION, UNION
+from experiments.study.config import (
+    DEFENCE,
+    ORACLE,
+    Attack,
+    DefenceFit,
+    Fit,
+    Identification,
+    Search,
+    StudyConfig,
+)
 from experiments.study.data import DATA_STAGE, StudyData, class_of
 from experiments.study.derived import derived
 from experiments.study.keys import Stage, ordered, references, substitute
 from experiments.study.needs import held_to, of_trainer
-from experiments.study.plan_attacks import Point, attack_stages
-from experiments.study.plan_measures import Measures
+from experiments.study.plan_attacks import Planned, Point, attack_stages
+from experiments.study.plan_measures import ADAPTIVE, Measured, Measures
 from experiments.study.precision import in_real_precision
 from experiments.what_counts import NO_NUMBER
 from facecrafter.files import LONGEST_NAME
@@ -41,6 +51,7 @@ class Plan:
         self.measures = Measures(config, self.data)
         self.labels: dict[str, dict[str, Any]] = {}
         self.found: dict[str, Stage] = {}
+        self.measured: list[Measured] = []
         self._add(self._data_stage())
         for name, fit in config.fits.items():
             if not self._is_tailored(name):
@@ -118,30 +129,77 @@ class Plan:
             return
         for name, attack in self.config.attacks.items():
             if point.matches(attack.against):
-                averaged = attack.averaging.queries if attack.averaging else []
-                queries = self._for(point, [f"${{{query}}}" for query in averaged])
-                networks = self._for(point, attack.networks)
-                for stages, labels in attack_stages(point, name, attack, networks, queries, self.config):
+                planned = self._planned(point, name, attack)
+                for stages, labels in attack_stages(point, planned, self.config):
                     for stage in stages:
                         self._add(stage)
-                    self._measure(self.measures.measure_stage(point, stages[-1].name, labels, head))
+                    made = stages[-1].name
+                    self._measure(self.measures.measure_stage(point, made, labels, head), made)
         for name, identification in self.config.identifications.items():
             if point.matches(identification.against):
-                identifier = self._for(point, identification.identifier)
-                stage = self.measures.identification_stage(point, name, identification, identifier, head)
-                self._measure(stage)
+                self._identify(point, name, identification, head)
+        self._together(point)
 
-    def _measure(self, stage: Stage) -> None:
+    def _planned(self, point: Point, name: str, attack: Attack) -> Planned:
+        """The attack, with references to what is made for this defence."""
+        averaged = attack.averaging.queries if attack.averaging else []
+        queries = self._for(point, [f"${{{query}}}" for query in averaged])
+        search = attack.search
+        if search is not None:
+            candidates = {
+                key: replace(one, networks=self._for(point, one.networks))
+                for key, one in search.candidates.items()
+            }
+            search = Search(self._for(point, f"${{{search.query}}}"), candidates)
+        attack = replace(attack, networks=self._for(point, attack.networks), search=search)
+        # The last oracle is the one that knows strangers best: a pretrained one, where its weights are there.
+        judge = {"data": self.data.config({}), "oracle": list(self.measures.oracles.values())[-1]}
+        return Planned(name, attack, queries, judge)
+
+    def _together(self, point: Point) -> None:
+        """What all attacks on a point find together. Leaked images or features are another attacker's, and a
+        countermeasure makes another defence."""
+        mine = [
+            one
+            for one in self.measured
+            if one.labels["adaptive"] in ADAPTIVE
+            and one.labels["countermeasure"] == "none"
+            and (one.labels["defence"], one.labels["strength"]) == (point.defence, point.strength)
+        ]
+        # Of an attack over several epochs, an attacker has the last one's images.
+        last = {one.labels["attack"]: one for one in mine if one.attack is not None}
+        chosen = {UNION: mine, FUSION: list(last.values())}
+        for way in self.config.together:
+            if len(chosen[way]) > 1:
+                stage = self.measures.together_stage(point, way, chosen[way])
+                self._add(stage)
+                self.labels[stage.name] = dict(stage.config["labels"])
+
+    def _identify(self, point: Point, name: str, identification: Identification, head: str | None) -> None:
+        """One measurement, or one for each judge where what identifies learns from '${oracle}'."""
+        fits = references(identification.identifier)
+        by_judge = any(ORACLE in self._below(fit) for fit in fits)
+        for oracle in self.measures.oracles if by_judge else [None]:
+            identifier = self._for(point, identification.identifier, oracle)
+            stage = self.measures.identification_stage(point, name, identification, identifier, head, oracle)
+            self._measure(stage)
+
+    def _measure(self, stage: Stage, attack: str | None = None) -> None:
+        """Add a stage that measures, of the images of the stage `attack` if there are any."""
         self._add(stage)
         self.labels[stage.name] = dict(stage.config["labels"])
+        self.measured.append(Measured(stage.name, attack, stage.config["labels"]))
 
     # What is trained or protected for one defence only.
 
-    def _for(self, point: Point, value: Any) -> Any:
-        """`value` with every reference that depends on the defence pointing to what is made for this one."""
-        return substitute(value, lambda name: f"${{{self._made_for(point, name)}}}")
+    def _for(self, point: Point, value: Any, oracle: str | None = None) -> Any:
+        """`value` with every reference that depends on the defence pointing to what is made for this one; and
+        '${oracle}', if it is to stand for a judge, replaced by that one."""
+        if oracle is not None:
+            value = _replaced(value, f"${{{ORACLE}}}", _as_argument(self.measures.oracles[oracle]))
+        return substitute(value, lambda name: f"${{{self._made_for(point, name, oracle)}}}")
 
-    def _made_for(self, point: Point, name: str) -> str:
+    def _made_for(self, point: Point, name: str, oracle: str | None) -> str:
         """The stage that the reference `name` means where the defence is `point`."""
         name = point.config.instead.get(name, name)
         if name in (DEFENCE, point.config.replaces):
@@ -150,17 +208,24 @@ class Plan:
         if name in self.config.queries:
             self._add(self._query(point, name))
             return own
+        if ORACLE in self._below(name):
+            if oracle is None:
+                raise ValueError(
+                    f"fits.{name} learns from '${{{ORACLE}}}', so only an identification uses it"
+                )
+            own = f"{point.stage}.{oracle}.{name}"
         if not self._is_tailored(name, point.config.replaces):
             return name
         if own not in self.found:
             fit = self.config.fits[name]
-            copy = replace(fit, model=self._for(point, fit.model), data=self._for(point, fit.data))
+            model, data = (self._for(point, part, oracle) for part in (fit.model, fit.data))
+            copy = replace(fit, model=model, data=data)
             self._add(self._fit(own, copy, f"fits.{name}"))
         return own
 
     def _is_tailored(self, name: str, replaced: str | None = None) -> bool:
-        """Whether the fit `name` builds on the defence, its features, or the encoder it replaces."""
-        return bool(self._below(name) & {DEFENCE, replaced, *self.config.queries})
+        """Whether the fit `name` builds on the defence, its features, the encoder it replaces, or a judge."""
+        return bool(self._below(name) & {DEFENCE, ORACLE, replaced, *self.config.queries})
 
     def _below(self, name: str) -> set[str]:
         """All names that the fit `name` refers to, directly or through other fits."""
@@ -188,6 +253,20 @@ class Plan:
         }
         name, cost = f"{point.stage}.{name}", (query.minutes, query.megabytes)
         return Stage(name, "protect", config, (DATA_STAGE,), needs, *cost)
+
+
+def _replaced(value: Any, placeholder: str, meaning: Any) -> Any:
+    """A copy of a nested structure with `meaning` wherever `placeholder` stands."""
+    if isinstance(value, Mapping):
+        return {name: _replaced(item, placeholder, meaning) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, placeholder, meaning) for item in value]
+    return meaning if value == placeholder else value
+
+
+def _as_argument(oracle: Mapping[str, Any]) -> Any:
+    """A judge, as `Measures.oracles` has it, for a class that takes an artifact folder or an oracle."""
+    return oracle.get("artifact", dict(oracle))
 
 
 def _check_trainer(trainer: Mapping[str, Any], where: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from experiments.attack import import_attack
 from experiments.classes import complete
 from experiments.study.config import Attack, DefenceFit, StudyConfig
+from experiments.study.data import DATA_STAGE
 from experiments.study.keys import Stage, references
 from experiments.study.needs import of_command, place_of
 from experiments.study.precision import in_real_precision
@@ -49,45 +50,105 @@ class Point:
         }
 
 
-def attack_stages(
-    point: Point,
-    name: str,
-    attack: Attack,
-    networks: Mapping[str, str],
-    queries: Sequence[str],
-    config: StudyConfig,
-) -> Iterator[tuple[list[Stage], Labels]]:
-    """For each epoch and countermeasure the stages, the attack's own last, and the labels of its rows.
+@dataclass(frozen=True)
+class Planned:
+    """An attack on a point, with references to what is made for this defence.
 
-    Args:
-        networks: the attack's, with references to the stages made for this defence.
-        queries: references to what it averages beside the defence's own features.
+    Attributes:
+        attack: as configured; its networks, its search's query and networks, and its averaging's queries are
+            references to stages.
+        queries: what it averages beside the defence's own features.
+        judge: the data and the oracle by which the candidates of a search are judged.
     """
-    where, place = f"attacks.{name}", place_of(config.trainer)
+
+    name: str
+    attack: Attack
+    queries: Sequence[str]
+    judge: Mapping[str, Any]
+
+
+def attack_stages(
+    point: Point, planned: Planned, config: StudyConfig
+) -> Iterator[tuple[list[Stage], Labels]]:
+    """For each epoch and countermeasure the stages, the attack's own last, and the labels of its rows."""
+    name, attack, where = planned.name, planned.attack, f"attacks.{planned.name}"
     found = import_attack(attack.class_path, where)
-    arguments = complete(found, attack.init_args, where, given={*networks, "encoder"})
-    named = {"class_path": attack.class_path, "init_args": in_real_precision(arguments)}
     common = {"access": getattr(found, "access", "white"), "adaptive": attack.adaptive}
-    for before, source, countermeasure in _sources(point, attack, queries, config.seed):
-        for epoch in attack.epochs or [None]:
-            used = networks if epoch is None else _at_epoch(networks, epoch, where, config)
+    searches, settings = _settings(point, planned, found, config)
+    for before, source, countermeasure in _sources(point, attack, planned.queries, config.seed):
+        for epoch, setting in settings.items():
             parts = [point.stage, name, *([countermeasure] if before else [])]
             labels = point.labels(config, name, **common, countermeasure=countermeasure)
             if epoch is not None:
                 parts.append(f"epoch={epoch}")
                 labels["epoch"] = epoch
-            inputs = {
-                "features": f"${{{source}}}/features",
-                "defence": f"${{{point.stage}}}",
-                "attack": named,
-                "networks": dict(used),
-                "batch_size": attack.batch_size,
-                "seed": config.seed,
-                "device": place,
-            }
+            if attack.search:
+                labels["budget"] = f"{len(attack.search.candidates)} settings tried on public people"
+            inputs = {"features": f"${{{source}}}/features", **setting}
             cost = (attack.minutes, attack.megabytes)
-            stage = Stage(".".join(parts), "attack", inputs, (), of_command(place, attack), *cost)
-            yield [*before, stage], labels
+            stage = Stage(
+                ".".join(parts), "attack", inputs, (), of_command(place_of(config.trainer), attack), *cost
+            )
+            yield [*searches, *before, stage], labels
+
+
+def _settings(
+    point: Point, planned: Planned, found: type, config: StudyConfig
+) -> tuple[list[Stage], dict[int | None, dict[str, Any]]]:
+    """The search if there is one, and by epoch what else than features the attack is given."""
+    attack, where = planned.attack, f"attacks.{planned.name}"
+    arguments = complete(found, attack.init_args, where, given=_given(attack))
+    shared = {
+        "defence": f"${{{point.stage}}}",
+        "attack": {"class_path": attack.class_path, "init_args": in_real_precision(arguments)},
+        "batch_size": attack.batch_size,
+        "seed": config.seed,
+        "device": place_of(config.trainer),
+        **({"layers": attack.layers} if attack.layers else {}),
+    }
+    if attack.search is None:
+        return [], {
+            epoch: shared | {"networks": _at_epoch(attack.networks, epoch, where, config)}
+            for epoch in attack.epochs or [None]
+        }
+    if attack.epochs:
+        raise ValueError(f"{where}: epochs and search exclude each other: a candidate names its epoch")
+    tried = {"candidates": dict(_candidates(attack, found, where, config))}
+    asked = {"features": f"{attack.search.query}/features", **planned.judge}
+    stage = f"{point.stage}.{planned.name}.search"
+    search = Stage(
+        stage,
+        "search",
+        shared | asked | tried,
+        (DATA_STAGE,),
+        of_command(place_of(config.trainer), attack),
+        attack.minutes,
+    )
+    return [search], {None: shared | tried | {"choice": f"${{{stage}}}/choice.json"}}
+
+
+def _given(attack: Attack) -> set[str]:
+    """The arguments that networks are given for."""
+    candidates = attack.search.candidates.values() if attack.search else []
+    return {"encoder", *attack.networks, *(name for one in candidates for name in one.networks)}
+
+
+def _candidates(
+    attack: Attack, found: type, where: str, config: StudyConfig
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What each candidate of the search adds to the attack, with all that its class checks."""
+    assert attack.search is not None
+    for name, one in attack.search.candidates.items():
+        place = f"{where}.search.candidates.{name}"
+        complete(found, {**attack.init_args, **one.init_args}, place, given=_given(attack))
+        networks = {**attack.networks, **one.networks}
+        yield (
+            name,
+            {
+                "init_args": dict(one.init_args),
+                "networks": _at_epoch(networks, one.epoch, place, config),
+            },
+        )
 
 
 def _sources(
@@ -103,8 +164,12 @@ def _sources(
         yield [stage], stage.name, countermeasure
 
 
-def _at_epoch(networks: Mapping[str, str], epoch: int, where: str, config: StudyConfig) -> dict[str, str]:
-    """The networks, those that keep weights of single epochs with the weights of this one."""
+def _at_epoch(
+    networks: Mapping[str, str], epoch: int | None, where: str, config: StudyConfig
+) -> dict[str, str]:
+    """The networks, those that keep weights of single epochs with the weights of this one if it is named."""
+    if epoch is None:
+        return dict(networks)
     kept = {name: _kept(reference, config) for name, reference in networks.items()}
     if not any(kept.values()):
         raise ValueError(f"{where}: epochs needs a network whose fit has `keep`")

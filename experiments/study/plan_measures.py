@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from experiments.classes import complete
+from experiments.evaluation.combining import FUSION
 from experiments.evaluation.likeness import metric_columns
 from experiments.evaluation.rows import describe_columns
 from experiments.study.config import Cost, Identification, StudyConfig
@@ -18,6 +20,24 @@ from experiments.study.needs import of_command, place_of
 from experiments.study.plan_attacks import Point
 from facecrafter.metrics import ImageMetric
 from lightning_modules.networks.oracle import IdentityOracle
+
+ADAPTIVE = ("none", "A1", "A2", "A3")
+"""From an attacker who knows nothing of the defence to those who answer it."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measurement of one attack on a point.
+
+    Attributes:
+        stage: its name.
+        attack: the stage that made the images; None where there are none.
+        labels: of its rows.
+    """
+
+    stage: str
+    attack: str | None
+    labels: Mapping[str, Any]
 
 
 class Measures:
@@ -43,13 +63,52 @@ class Measures:
         return self._stage(point, f"{point.stage}.measure", None, labels, head)
 
     def identification_stage(
-        self, point: Point, name: str, identification: Identification, identifier: str, head: str | None
+        self,
+        point: Point,
+        name: str,
+        identification: Identification,
+        identifier: str,
+        head: str | None,
+        oracle: str | None = None,
     ) -> Stage:
-        """Identities read from the features themselves: attack and measurement in one."""
+        """Identities read from the features themselves: attack and measurement in one.
+
+        `oracle` is the judge whose photographs the features are matched with, None where there is no other
+        judge than the attack itself.
+        """
         adaptive = identification.adaptive
         labels = point.labels(self.config, name, access="black", adaptive=adaptive, countermeasure="none")
         inputs = self._inputs(point, labels, head) | {"identifier": identifier}
-        return _stage(f"{point.stage}.{name}", inputs, identification)
+        if oracle is None:
+            return _stage(f"{point.stage}.{name}", inputs, identification)
+        judged = inputs | {"oracles": {oracle: self.oracles[oracle]}}
+        return _stage(f"{point.stage}.{name}.{oracle}", judged, identification)
+
+    def together_stage(self, point: Point, way: str, attacks: Sequence[Measured]) -> Stage:
+        """What the attacks on a point find together, as a `union` or a `fusion`."""
+        adaptive = max((str(one.labels["adaptive"]) for one in attacks), key=ADAPTIVE.index)
+        is_white = any(one.labels["access"] == "white" for one in attacks)
+        access = "white" if is_white else "black"
+        labels = point.labels(self.config, way, access=access, adaptive=adaptive, countermeasure="none")
+        inputs = {
+            "data": self.data.config({}),
+            "measured": [f"${{{one.stage}}}" for one in attacks],
+            "oracles": self.oracles,
+            "labels": labels,
+            "seed": self.config.seed,
+            "device": place_of(self.config.trainer),
+        }
+        if way == FUSION:
+            inputs["reconstructions"] = [f"${{{one.attack}}}/reconstructions" for one in attacks]
+        cost = self.config.measure
+        return Stage(
+            f"{point.stage}.{way}",
+            "combine",
+            inputs,
+            (DATA_STAGE,),
+            of_command(inputs["device"], cost),
+            cost.minutes,
+        )
 
     def _stage(
         self, point: Point, name: str, attack: str | None, labels: Mapping[str, Any], head: str | None

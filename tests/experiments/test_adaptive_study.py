@@ -32,6 +32,13 @@ def adaptive_study() -> dict[str, Any]:
             "data": {"class_path": "datamodules.ProtectedPairs", "init_args": pairs},
             "keep": [0, 1],
         },
+        "linker": {
+            "model": model("RidgeLinker", encoder="${defence}", oracle="${oracle}", layers={"hidden": 1.0}),
+            "data": {"class_path": "datamodules.ProtectedPairs", "init_args": pairs},
+        },
+        "hidden_decoder": {
+            "model": model("Decoder", encoder="${target}", image_size=32, layers={"hidden": 1.0}),
+        },
         "identifier": {
             "model": model("FeatureIdentifier", encoder="${target}", n_identities=4),
             "data": {"fit_role": "private_train"},
@@ -56,6 +63,12 @@ def adaptive_study() -> dict[str, Any]:
             "adaptive": "A1",
             "against": ["none", "noise.sigma=1.0"],
         },
+        "through_head": {
+            "class_path": BLACK_BOX,
+            "networks": {"decoder": "${hidden_decoder}"},
+            "layers": {"hidden": 1.0},
+            "against": ["noise.sigma=1.0"],
+        },
         "a3_matched": {
             "class_path": BLACK_BOX,
             "networks": {"decoder": "${decoder}"},
@@ -68,8 +81,10 @@ def adaptive_study() -> dict[str, Any]:
             "against": ["noise.sigma=1.0"],
         },
     }
+    study["together"] = ["union", "fusion"]
     study["identifications"] = {
-        "exposure_features": {"identifier": "${identifier}", "adaptive": "exposure", "against": ["noise*"]}
+        "exposure_features": {"identifier": "${identifier}", "adaptive": "exposure", "against": ["noise*"]},
+        "linkage": {"identifier": "${linker}", "adaptive": "A1", "against": ["noise.sigma=1.0"]},
     }
     return study
 
@@ -107,6 +122,42 @@ def test_a_network_for_each_defence_is_trained_on_what_that_defence_protects() -
     public = stages["noise.sigma=1.0.public"]
     assert (public.command, public.config["defence"]) == ("protect", "${noise.sigma=1.0}")
     assert public.config["data"]["init_args"]["predict_role"] == "public"
+
+
+def test_a_linker_learns_from_every_judge_whom_it_is_measured_with() -> None:
+    """A linker measured with another network's photographs would find nobody."""
+    study = adaptive_study()
+    other = {"class_path": "lightning_modules.EmbeddingOracle", "init_args": {"weights": __file__}}
+    study["oracles"]["embedding"] = other
+    plan = plan_of(study)
+    for oracle, meant in (("classifier", "${classifier}"), ("embedding", other["class_path"])):
+        fit = plan.stages[f"noise.sigma=1.0.{oracle}.linker"].config["model"]["init_args"]
+        found = fit["oracle"]
+        assert (found if isinstance(found, str) else found["class_path"]) == meant
+        assert fit["encoder"] == "${noise.sigma=1.0}"
+        measured = plan.stages[f"noise.sigma=1.0.linkage.{oracle}"].config
+        assert list(measured["oracles"]) == [oracle]
+        assert measured["identifier"] == f"${{noise.sigma=1.0.{oracle}.linker}}"
+    study["attacks"]["black_box"]["networks"]["decoder"] = "${linker}"
+    with pytest.raises(
+        ValueError, match=r"fits.linker learns from '\$\{oracle\}', so only an identification"
+    ):
+        plan_of(study)
+
+
+def test_together_are_attacks_on_one_point_by_one_attacker() -> None:
+    """Leaked features are another attacker's, and a countermeasure makes another defence; of an attack over
+    epochs, an attacker has the last one's images."""
+    plan = plan_of(adaptive_study())
+    union, fusion = (plan.stages[f"noise.sigma=1.0.{way}"].config for way in ("union", "fusion"))
+    attacks = ["black_box", "a1_black_box.epoch=0", "a1_black_box.epoch=1", "through_head", "a3_matched.none"]
+    names = [f"${{noise.sigma=1.0.{attack}.measure}}" for attack in attacks]
+    assert union["measured"] == [*names, "${noise.sigma=1.0.linkage.classifier}"]
+    assert fusion["measured"] == [name for name in names if "epoch=0" not in name]
+    assert fusion["reconstructions"][-1] == "${noise.sigma=1.0.a3_matched.none}/reconstructions"
+    labels = plan.labels["noise.sigma=1.0.union"]
+    assert (labels["attack"], labels["access"], labels["adaptive"]) == ("union", "black", "A3")
+    assert "noise.sigma=0.5.union" not in plan.stages  # one attack alone has no union
 
 
 def test_what_no_attack_needs_is_not_made() -> None:
@@ -263,6 +314,16 @@ def test_an_adaptive_study_runs_and_shares_its_artifacts(command: Command, tmp_p
     ]
     assert set(rows[rows["attack"] == "a3_matched"]["countermeasure"]) == {"none", "shuffle"}
     assert set(rows[rows["attack"] == "exposure_features"]["oracle"]) == {"itself"}
+    (linked,) = rows[rows["attack"] == "linkage"].to_dict("records")
+    assert (linked["oracle"], linked["adaptive"]) == ("classifier", "A1")
+    assert linked["clean_acc"] == rows[rows["attack"] == "black_box"]["clean_acc"].iloc[0]
+    assert set(rows[rows["attack"] == "through_head"]["defence"]) == {"noise"}
+    for point, group in rows.groupby(["defence", "strength"], dropna=False):
+        counted = group[~group["adaptive"].isin(["exposure"]) & (group["countermeasure"] != "shuffle")]
+        (union,) = counted[counted["attack"] == "union"]["eval_acc"]
+        assert union >= counted["eval_acc"].where(counted["oracle"] == "classifier").max(), point
+    summary = pd.read_csv(tmp_path / "study" / "summary.csv")
+    assert "union" not in set(summary["worst_attack"])
     stages = json.loads((tmp_path / "study" / "plan.json").read_text())
     folders = [tmp_path / "study" / stage["folder"] for stage in stages]
     assert all((folder / "stage.json").is_file() for folder in folders)

@@ -30,7 +30,7 @@ class Reader(FeatureReader):
 
     def __init__(self, encoder: nn.Module) -> None:
         LightningModule.__init__(self)
-        self.encoder_hash = encoder_hash(encoder)
+        self.encoder_hash, self.layers = encoder_hash(encoder), {}
         self.network = nn.Sequential(nn.Conv2d(5, 3, 1), nn.Sigmoid())
 
 
@@ -98,6 +98,34 @@ def test_the_black_box_attack_runs_by_its_import_path(features: TensorStore, tmp
     spec = {"class_path": "facecrafter.attacks.BlackBox"}
     store = command(tmp_path, "black_box", attack=spec, networks={"decoder": str(tmp_path / "decoder")})
     assert store.load("images")["images"].shape == (6, 1, 3, 4, 4)
+
+
+def test_an_attacker_who_knows_f_inverts_what_it_makes_of_the_features(
+    artifacts: dict[str, Artifact], features: TensorStore, tmp_path: Path
+) -> None:
+    """Not the feature, whose noise f filters out: h(F) is compared with h(Enc(G(z)))."""
+    defence, head = artifacts["defence"], nn.Sequential(nn.Conv2d(5, 4, 2), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    defence.head = head.eval()
+    layers = {"1": 4.0, "logits": 1.0}
+    store = command(tmp_path, layers=layers)
+    assert store.meta["layers"] == layers
+    content, read = store.load("images", "losses"), features.load("features")["features"]
+    with torch.no_grad():
+        images = content["images"].flatten(0, 1)
+        mine, theirs = (read.repeat_interleave(2, dim=0), defence.encoder(images))
+        distance = 4 * (head[:2](mine) - head[:2](theirs)).square().flatten(1).sum(dim=1)
+        distance += (head(mine) - head(theirs)).square().flatten(1).sum(dim=1)
+    torch.testing.assert_close(content["losses"].flatten(), distance, atol=1e-4, rtol=1e-3)
+
+
+def test_a_network_that_reads_other_layers_is_refused(
+    artifacts: dict[str, Artifact], features: TensorStore, tmp_path: Path
+) -> None:
+    """Maps of two layers may have one shape: it would show noise, and the defence would look safe."""
+    artifacts["decoder"].layers = {"1": 1.0}
+    spec = {"class_path": "facecrafter.attacks.BlackBox"}
+    with pytest.raises(ValueError, match=r"trained for layers \{'1': 1.0\} of f, but the attack reads none"):
+        command(tmp_path, "black_box", attack=spec, networks={"decoder": str(tmp_path / "decoder")})
 
 
 def test_batch_size_does_not_change_results(features: TensorStore, tmp_path: Path) -> None:

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from pytorch_lightning import LightningModule
 from torch import nn
 
 from datamodules import SyntheticFaces
 from experiments import measure
-from experiments.evaluation import exposure, utility
+from experiments.evaluation import utility
 from facecrafter.metrics import mean_auc, wilson
 from facecrafter.store import TensorStore, encoder_hash
+from lightning_modules.attackers.identifier import FeatureIdentifier
 
 SIZE = 32
 DATA = {"n_identities": 12, "images_per_identity": 6, "private_identities": 5, "image_size": SIZE}
@@ -31,6 +33,14 @@ class Artifact(nn.Module):
         self.encoder_hash = made_for
         for name, network in networks.items():
             setattr(self, name, network)
+
+
+class Reads(FeatureIdentifier):
+    """An identifier whose network knew people before."""
+
+    def __init__(self, made_for: str, network: nn.Module) -> None:
+        LightningModule.__init__(self)
+        self.encoder_hash, self.head = made_for, network
 
 
 class KnowsByFeature(nn.Module):
@@ -62,11 +72,11 @@ def parts(data: SyntheticFaces, monkeypatch: pytest.MonkeyPatch) -> dict[str, An
     test = data.faces("private_test")
     with torch.no_grad():
         known = encoder(test.images(range(len(test))))
-    reader = Artifact(encoder_hash(encoder), network=KnowsByFeature(known, test.identities))
+    reader = Reads(encoder_hash(encoder), KnowsByFeature(known, test.identities))
     f = nn.Sequential(nn.Flatten(), nn.Linear(2 * (SIZE // 4) ** 2, len(data.attribute_names)))
     f.encoder_hash = encoder_hash(encoder)
     found = {"defence": Artifact(encoder=encoder, head=head), "identifier": reader, "head": f}
-    for module in (measure, exposure, utility):
+    for module in (measure, utility):
         monkeypatch.setattr(module, "load_artifact", lambda folder, expected: found[Path(folder).name])
     return found | {"features": known}
 

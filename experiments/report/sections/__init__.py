@@ -34,6 +34,8 @@ ORDER = (
     "exposure",
     "curves",
     "attack_strength",
+    "flags",
+    "searches",
     "contact_sheets",
     "against_none",
     "every_attack",

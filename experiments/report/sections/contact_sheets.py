@@ -59,7 +59,7 @@ def _different_people(identities: torch.Tensor) -> torch.Tensor:
 
 def _reconstructions(results: Results, stage: dict[str, Any]) -> TensorStore | None:
     """The store that a stage measured; None if it measured no images, or if they were deleted since."""
-    if not stage["labels"]:
+    if not stage["labels"] or stage["command"] != "measure":
         return None
     attacks = {other["name"] for other in results.stages if other["command"] == "attack"}
     names = [name for name in stage["inputs"] if name in attacks]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 
+from experiments.evaluation.combining import UNION
 from experiments.report.results import POINT
 from facecrafter.metrics import Interval, paired_difference, paired_ratio
 from facecrafter.metrics.significance import clustered_mcnemar, holm
@@ -62,7 +63,8 @@ class Outcomes:
         """What found most of each of two points (lines with POINT), of the attacks and judges both faced.
 
         A point that was attacked in more ways has the higher worst case for that alone. A countermeasure is
-        the defence's own, so attacks on one are left out. None where the two share no attack.
+        the defence's own, so attacks on one are left out, and so is the union of attacks. None where the two
+        share no attack.
         """
         faced = [self._faced(*line[POINT]) for line in (first, second)]
         shared = [way for way in faced[0] if way in faced[1]]  # in order: the first of equals is named
@@ -74,7 +76,8 @@ class Outcomes:
     def _faced(self, defence: str, strength: str) -> dict[tuple[str, str], Key]:
         """The results of a point by trial and judge."""
         keys = [key for key in self._hits if (key.defence, key.strength) == (defence, strength)]
-        return {(key.trial, key.oracle): key for key in keys if key.trial not in self._countered}
+        left_out = {*self._countered, UNION}
+        return {(key.trial, key.oracle): key for key in keys if key.trial not in left_out}
 
     def difference(self, first: Key, second: Key) -> Difference:
         """Eval Acc of `first` minus that of `second`, tested on the images that both have."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from experiments.evaluation.combining import UNION
 from experiments.report.results import POINT
 from experiments.report.statistics.paired_tests import Key, Outcomes, together
 
@@ -57,8 +58,9 @@ def _summary(group: pd.DataFrame, gains: pd.DataFrame) -> dict[str, object]:
 
 
 def candidates(group: pd.DataFrame) -> pd.DataFrame:
-    """Those of a point's rows that can be its worst case."""
-    return group[(group["countermeasure"] == "none") & group["eval_acc"].notna()]
+    """Those of a point's rows that can be its worst case: no attacker has what the union of several finds."""
+    countered = group["countermeasure"] != "none"
+    return group[~countered & group["eval_acc"].notna() & (group["attack"] != UNION)]
 
 
 def adaptive_gains(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:

@@ -117,10 +117,13 @@ def trial(stage: Stage, count: int, cache: Path) -> Trial:
     found = Trial(stage)
     if stage.command == "fit":
         _cut_fit(config, found)
-    elif stage.command == "attack":
+    elif stage.command in ("attack", "search"):
         found.work = _cut(config["attack"])
         config["batch_size"] = max(1, min(config["batch_size"], count // 2))  # two parts: one is warm
-        config["networks"] = _epochs(config["networks"], 1)
+        for part in {"networks", "candidates"} & config.keys():
+            config[part] = _epochs(config[part], 1)
+        for candidate in config.get("candidates", {}).values():
+            _cut({"class_path": config["attack"]["class_path"], "init_args": candidate["init_args"]})
     config = _sampled(config, count, cache)
     needs = replace(stage.needs, cpus=1, gpus=min(stage.needs.gpus, 1))
     found.stage = replace(stage, config=config, needs=needs)

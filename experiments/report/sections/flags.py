@@ -1,0 +1,105 @@
+"""Reasons to doubt the attacks themselves: what a low figure may come from other than the defence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pandas as pd
+
+from experiments.classes import import_class
+from experiments.evaluation.combining import FUSION
+from experiments.report.analysis import Analysis
+from experiments.report.document import Block, Items, Text
+from experiments.report.formats import name_of, percent
+from experiments.report.results import POINT
+from experiments.report.statistics.paired_tests import Outcomes, together
+from experiments.report.statistics.worst_case import candidates, key
+
+TITLE = "Flags"
+FLAGS = (
+    "What may make a defence look better than it is. Each is found by a rule; differences are tested on the "
+    "same images, corrected (Holm) for all tests of their kind."
+)
+
+
+def blocks(analysis: Analysis) -> Iterator[Block]:
+    if found := list(doubts(analysis)):
+        yield Text(FLAGS)
+        yield Items(found, warning=True)
+
+
+def doubts(analysis: Analysis) -> Iterator[str]:
+    found, config = candidates(analysis.best), analysis.results.config
+    yield from _masked(found, analysis.outcomes, config.get("identifications") or ())
+    yield from _one_query(found, config)
+    yield from _epochs(found, analysis.outcomes)
+    for item in analysis.checks:
+        if not item.passed:
+            yield f"The judge {item.oracle} cannot tell: not so that {item.text}."
+
+
+def _masked(found: pd.DataFrame, outcomes: Outcomes, linked: Iterable[str]) -> Iterator[str]:
+    """Points where the best black-box attack beats the best white-box one; all make images of their own."""
+    images = found[~found["attack"].isin([FUSION, *linked])]
+    pairs = []
+    for _, group in images.groupby([*POINT, "oracle"], sort=False):
+        rows = [group[group["access"] == access] for access in ("black", "white")]
+        if all(len(part) for part in rows):
+            pairs.append(tuple(part.loc[part["eval_acc"].idxmax()] for part in rows))
+    tests = together([outcomes.difference(key(black), key(white)) for black, white in pairs])
+    beaten = [pair for pair, verdict in zip(pairs, tests["verdict"], strict=True) if verdict == "higher"]
+    undefended = {black["oracle"] for black, _ in beaten if black["defence"] == "none"}
+    for black, white in beaten:
+        shown = (
+            f"{black['trial']} ({percent(black['eval_acc'])}) beats every white-box attack "
+            f"({white['trial']}, {percent(white['eval_acc'])}), judged by {black['oracle']}"
+        )
+        if black["defence"] == "none":
+            yield f"Even undefended, {shown}: the white-box attacks of this study are weak."
+        elif black["oracle"] not in undefended:
+            yield f"Gradients masked? Under {name_of(black)}, {shown}."
+
+
+def _one_query(found: pd.DataFrame, config: dict) -> Iterator[str]:
+    """Defences that draw at random, and points of theirs that nobody averaged over queries."""
+    for point, group in found.groupby(POINT, sort=False):
+        model = config["defences"].get(point[0], {}).get("model", {})
+        if not _is_random(model.get("class_path")) or (group["adaptive"] == "A3").any():
+            continue
+        yield (
+            f"{name_of(group.iloc[0])} draws at random and was judged on one query: what averages out over "
+            "several was not looked for."
+        )
+
+
+def _is_random(class_path: str | None) -> bool:
+    """Whether a class says that it draws anew for every query; one that cannot be imported says nothing."""
+    if not class_path:
+        return False
+    try:
+        return bool(getattr(import_class(class_path, "the study's configuration"), "randomised", False))
+    except Exception:  # whatever somebody's module raises
+        return False
+
+
+def _epochs(found: pd.DataFrame, outcomes: Outcomes) -> Iterator[str]:
+    """Attacks over several epochs: the last one against epoch 0, and against the one before it."""
+    lasts, kinds = [], []
+    for _, group in found[found["epoch"].notna()].groupby([*POINT, "attack", "oracle"], sort=False):
+        ordered = [row for _, row in group.sort_values("epoch").iterrows()]
+        if len(ordered) < 2:
+            continue
+        if ordered[0]["epoch"] == 0:
+            lasts.append((ordered[-1], ordered[0]))
+            kinds.append("lower")
+        lasts.append((ordered[-1], ordered[-2]))
+        kinds.append("higher")
+    tests = together([outcomes.difference(key(last), key(other)) for last, other in lasts])
+    for (last, other), kind, verdict in zip(lasts, kinds, tests["verdict"], strict=True):
+        if kind == verdict:
+            what = "is weaker than its own epoch 0" if kind == "lower" else "has not converged"
+            yield (
+                f"Under {name_of(last)}, {last['attack']} {what}: {percent(last['eval_acc'])} after epoch "
+                f"{int(last['epoch'])}, {percent(other['eval_acc'])} after epoch {int(other['epoch'])}, "
+                f"judged by {last['oracle']}."
+            )

@@ -1,0 +1,37 @@
+"""What the attacks' settings were chosen from, and on whom."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pandas as pd
+
+from experiments.report.analysis import Analysis
+from experiments.report.document import Block, Folded, Table, Text
+from experiments.report.formats import percent
+
+TITLE = "What was tried before"
+SEARCH = (
+    "The settings of these attacks were chosen for each defence among a few, by how many public people they "
+    "identify from what that defence makes of them; no private person was looked at."
+)
+
+
+def blocks(analysis: Analysis) -> Iterator[Block]:
+    table = pd.DataFrame(list(_lines(analysis)))
+    if len(table):
+        yield Text(SEARCH)
+        shown = table.assign(identified=table["identified"].map(percent))
+        yield Folded("The settings tried, and what each found", [Table(shown, "searches", table)])
+
+
+def _lines(analysis: Analysis) -> Iterator[dict[str, object]]:
+    results = analysis.results
+    for stage in results.stages:
+        if stage["command"] == "search":
+            choice = json.loads((results.folder(stage["name"]) / "choice.json").read_text())
+            for name, found in choice["candidates"].items():
+                chosen = "chosen" if name == choice["chosen"] else ""
+                shown = {"attack": stage["name"].removesuffix(".search"), "setting": name, "": chosen}
+                yield shown | {"public images": choice["images"], **found}

@@ -1,0 +1,57 @@
+"""Flags: each is raised by the case it is about, and not by its neighbour."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+from test_report_worst_case import outcomes, row
+
+from experiments.report.sections.flags import doubts
+
+
+def flags(rows: list[dict[str, Any]], model: str = "lightning_modules.Disco") -> list[str]:
+    config = {"defences": {"crafter": {"model": {"class_path": model}}}, "identifications": {"linkage": {}}}
+    results = SimpleNamespace(config=config)
+    best = pd.DataFrame(rows)
+    return list(doubts(SimpleNamespace(best=best, outcomes=outcomes(rows), results=results, checks=[])))
+
+
+def attack(name: str, hits: int, **other: Any) -> dict[str, Any]:
+    return row(name, hits, **{"access": "white" if name.startswith("white") else "black", **other})
+
+
+def test_black_box_over_white_box_is_flagged_where_the_defence_makes_it_so() -> None:
+    protected = [attack("white_box", 2), attack("black_box", 30)]
+    none = {"defence": "none", "strength": ""}
+    strong = [attack("white_box", 36, **none), attack("black_box", 30, **none)]
+    (flag,) = flags(protected + strong)
+    assert flag.startswith("Gradients masked?")
+    assert "black_box (75.0%) beats every white-box attack (white_box, 5.0%)" in flag
+    weak = [attack("white_box", 2, **none), attack("black_box", 30, **none)]
+    (flag,) = flags(protected + weak)
+    assert flag.startswith("Even undefended")
+
+
+@pytest.mark.parametrize("name", ["linkage", "fusion", "union"])
+def test_what_makes_no_image_of_its_own_masks_no_gradient(name: str) -> None:
+    assert not flags([attack("white_box", 2), attack(name, 30)])
+
+
+def test_a_defence_that_draws_at_random_needs_several_queries() -> None:
+    (flag,) = flags([attack("white_box", 2)], "lightning_modules.GaussianNoise")
+    assert "was judged on one query" in flag
+    averaged = attack("white_box_a3", 3, adaptive="A3")
+    assert not flags([attack("white_box", 2), averaged], "lightning_modules.GaussianNoise")
+
+
+@pytest.mark.parametrize(
+    ("hits", "flag"),
+    [([30, 30, 4], "is weaker than its own epoch 0"), ([2, 4, 30], "has not converged"), ([2, 30, 30], "")],
+)
+def test_what_training_made_worse_or_would_still_make_better(hits: list[int], flag: str) -> None:
+    rows = [attack("a1", n, epoch=epoch) for epoch, n in zip((0, 5, 20), hits, strict=True)]
+    found = flags(rows)
+    assert [flag in one for one in found] == ([True] if flag else [])
