@@ -288,7 +288,7 @@ def test_a_configuration_extends_another_and_says_only_what_is_new(tmp_path: Pat
     }
     config = load(write(over, tmp_path / "over.yaml"))
     assert config.seed == 3
-    assert set(config.attacks) == {"black_box", "a1_black_box"}
+    assert set(config.attacks) == {"black_box", "a1_black_box", "through_head"}
     assert config.attacks["a1_black_box"].epochs == [1]
     assert config.attacks["a1_black_box"].adaptive == "A1"
 
