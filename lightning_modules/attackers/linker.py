@@ -12,11 +12,12 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facecrafter import ranks
 from lightning_modules.artifacts import FeatureReader, Frozen, load_artifact
 from lightning_modules.attackers.identifier import with_outputs
 from lightning_modules.checks import refuse_other_pairs
 from lightning_modules.networks.oracle import IdentityOracle
-from lightning_modules.training import SeededBatches, of_all_ranks
+from lightning_modules.training import SeededBatches
 
 PENALTIES = tuple(10.0**power for power in range(-4, 3))
 """Of ridge regression, in units of the mean squared feature; the held-out people decide."""
@@ -91,7 +92,8 @@ class Linker(SeededBatches, FeatureReader):
         found: dict[int, Tensor] = {}
         for batch in loader:
             faces = F.normalize(embed(batch["image"].to(self.device)).float())
-            found.update(zip(batch["row"].tolist(), faces, strict=True))
+            rows = ranks.gathered(batch["row"].to(self.device))
+            found.update(zip(rows.tolist(), ranks.gathered(faces), strict=True))
         return found
 
     @torch.no_grad()
@@ -100,7 +102,9 @@ class Linker(SeededBatches, FeatureReader):
         if missing := [place for place, row in enumerate(batch["row"].tolist()) if row not in self._known]:
             # An incomplete last batch is dropped, another one in every epoch.
             late = {name: batch[name][missing] for name in ("image", "row")}
-            self._known.update({row: face - self.mean for row, face in self._photographs([late]).items()})
+            with ranks.alone():  # another rank may miss none
+                found = self._photographs([late])
+            self._known.update({row: face - self.mean for row, face in found.items()})
         features = batch["features"] if "features" in batch else self.encoder.on(self.device)(batch["image"])
         stand = torch.stack([self._known[row] for row in batch["row"].tolist()])
         return self.read(features), stand
@@ -140,7 +144,7 @@ class RidgeLinker(Linker):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         features, stand = self._pairs(batch)
-        self._seen.append((features.float().flatten(1), stand))
+        self._seen.append((ranks.gathered(features.float().flatten(1)), ranks.gathered(stand)))
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         if not self.trainer.sanity_checking:
@@ -149,7 +153,9 @@ class RidgeLinker(Linker):
 
     def on_train_epoch_end(self) -> None:
         """Solve for every penalty, and keep the map that brings the held-out people nearest."""
-        trained, held_out = self._of_all_ranks(self._seen), self._of_all_ranks(self._held_out)
+        trained, held_out = (
+            [torch.cat(part) for part in zip(*pairs, strict=True)] for pairs in (self._seen, self._held_out)
+        )
         layer = self.linear[1]
         assert isinstance(layer, nn.Linear)
         best = -torch.inf
@@ -160,11 +166,6 @@ class RidgeLinker(Linker):
                 layer.weight.data.copy_(weight)
                 layer.bias.data.copy_(bias)
         self.log("val/cosine", best, prog_bar=True)
-
-    def _of_all_ranks(self, pairs: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        own = [torch.cat(part).cpu() for part in zip(*pairs, strict=True)]
-        features, stand = zip(*of_all_ranks(self, own), strict=True)
-        return torch.cat(features), torch.cat(stand)
 
 
 class NetworkLinker(Linker):
@@ -231,7 +232,8 @@ class NetworkLinker(Linker):
     def _loss(self, batch: dict[str, Tensor]) -> Tensor:
         """How far from where its photograph stands, and how hard to tell from the others of the batch."""
         features, stand = self._pairs(batch)
-        cosines = F.normalize(self.trained(features)) @ F.normalize(stand).T
+        linked = ranks.gathered(F.normalize(self.trained(features)))
+        cosines = linked @ F.normalize(ranks.gathered(stand)).T
         own = torch.arange(len(cosines), device=cosines.device)
         return 1 - cosines.diagonal().mean() + self.contrast * F.cross_entropy(cosines / TEMPERATURE, own)
 
