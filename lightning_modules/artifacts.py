@@ -164,7 +164,8 @@ class FeatureReader(LightningModule):
 
     def shape_read(self, image_size: int) -> tuple[int, int, int]:
         """That of h(F) for images of this side."""
-        network = nn.Sequential(self.encoder.on(self.device), self._through_head.on(self.device))
+        # A new chain is in train mode, which `feature_shape` would restore: the frozen networks stay in eval.
+        network = nn.Sequential(self.encoder.on(self.device), self._through_head.on(self.device)).eval()
         return feature_shape(network, image_size)
 
     def get_extra_state(self) -> dict[str, str]:
