@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from experiments import machine
 from experiments.classes import import_class
 from experiments.errors import ends_in_sentences
 from facecrafter.attacks import Attack
+from facecrafter.documents import read_json
 from facecrafter.files import checked_path, for_owner_alone
 from facecrafter.nets.through_head import ThroughHead
 from facecrafter.store import TensorStore, check_encoder, encoder_hash
@@ -94,7 +94,7 @@ def run(
     source = TensorStore.open(features)
     chosen: Candidate = {"networks": networks or {}}
     if choice is not None:
-        chosen = (candidates or {})[json.loads(choice.read_text())["chosen"]]
+        chosen = (candidates or {})[read_json(choice, "run the search again")["chosen"]]
     reader = open_reader(defence, source, attack, chosen, layers)
     reconstruct_all(reader, source, output, reader.meta | {"seed": seed}, batch_size)
 

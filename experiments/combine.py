@@ -31,7 +31,7 @@ from experiments.evaluation.faces import Faces
 from experiments.evaluation.likeness import Likeness
 from experiments.evaluation.rows import LABELS, check_labels, describe_columns, write
 from experiments.measure import TrainedOracle, enrol, load_oracle
-from facecrafter.files import for_owner_alone
+from facecrafter.files import checked_path, for_owner_alone
 from facecrafter.store import TensorStore
 from lightning_modules.networks.oracle import IdentityOracle
 
@@ -61,6 +61,7 @@ def run(
         seed: of the bootstrap.
         device: auto (the GPU where there is one), cpu, cuda, cuda:1, ...
     """
+    checked_path(output, "the output")
     machine.compute_on(device)
     check_labels(labels)
     if reconstructions:

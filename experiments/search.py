@@ -37,7 +37,7 @@ from experiments.errors import ends_in_sentences
 from experiments.evaluation.public_judge import PublicJudge
 from experiments.measure import TrainedOracle, load_oracle
 from facecrafter.attacks import Reconstruction
-from facecrafter.files import for_owner_alone, write_whole
+from facecrafter.files import checked_path, for_owner_alone, write_whole
 from facecrafter.store import TensorStore
 from lightning_modules.networks.oracle import IdentityOracle
 
@@ -73,6 +73,7 @@ def run(
         seed: of the random starts.
         device: auto (the GPU where there is one), cpu, cuda, cuda:1, ...
     """
+    checked_path(output, "the output")
     machine.compute_on(device)
     store = TensorStore.open(features)
     data.prepare_data()
