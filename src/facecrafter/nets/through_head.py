@@ -64,7 +64,7 @@ class ThroughHead(nn.Module):
     def apart(self, joined: Tensor, like: list[Tensor]) -> list[Tensor]:
         """`joined` undone; each layer has the shape of its tensor in `like`."""
         sizes = [layer[0].numel() for layer in like]
-        parts = joined.flatten(1).split(sizes, dim=1)
+        parts = torch.split(joined.flatten(1), sizes, dim=1)
         return [part.reshape(layer.shape) for part, layer in zip(parts, like, strict=True)]
 
 
