@@ -163,5 +163,5 @@ def _worst_cases(analysis: Analysis) -> Figure:
     with drawing(path, (6.4, 4.8)) as axes:
         draw_tradeoff(axes, summary, "worst_eval_acc", best[best["oracle"] == analysis.judge].iloc[0])
         axes.set(ylabel="identified by the strongest attack")
-        legend(axes)
+        legend(axes, 2)
     return Figure(path, CAPTION, f"Worst case against utility. {in_words(summary, 'worst_eval_acc')}")

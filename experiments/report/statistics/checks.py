@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from experiments.report import names
 from experiments.report.formats import percent
 
 STRONGEST, WHITE_BOX = 10.0, 5.0
@@ -33,14 +34,15 @@ def check(best: pd.DataFrame) -> list[Check]:
 def _of_oracle(oracle: str, rows: pd.DataFrame) -> Iterator[Check]:
     undefended = rows[rows["defence"] == "none"]
     if undefended.empty:
-        yield Check(oracle, f"no attack on undefended images was judged by {oracle} yet", False)
+        yield Check(oracle, f"no attack on undefended images was judged by {names.judge(oracle)} yet", False)
         return
     yield _succeeds(undefended, STRONGEST, "the strongest attack")
     white_box = undefended[undefended["access"] == "white"]
     if not white_box.empty:
         yield _succeeds(white_box, WHITE_BOX, "the strongest white-box attack")
     clean, worst = rows["clean_acc"].iloc[0], rows["eval_acc_lo"].max()
-    text = f"{oracle} identifies {percent(clean)} of the clean images; no attack is shown to exceed that"
+    judge = names.judge(oracle)
+    text = f"{judge} identifies {percent(clean)} of the clean images; no attack is shown to exceed that"
     yield Check(oracle, text, bool(clean >= worst))
 
 
@@ -48,8 +50,8 @@ def _succeeds(rows: pd.DataFrame, factor: float, what: str) -> Check:
     row = rows.loc[rows["eval_acc_lo"].idxmax()]
     times = times_chance(row)
     text = (
-        f"{what}, {row['attack']}, judged by {row['oracle']}, identifies {percent(row['eval_acc'])} of the "
-        f"undefended images; the lower bound is {times:.1f} times chance (at least {factor:g} needed)"
+        f"{what}, {names.attack(row['attack'])}, judged by {names.judge(row['oracle'])}, identifies "
+        f"{percent(row['eval_acc'])} of the undefended images; the lower bound is {times:.1f} times chance (at least {factor:g} needed)"
     )
     return Check(row["oracle"], text, bool(times >= factor))
 
