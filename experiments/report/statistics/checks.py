@@ -49,9 +49,10 @@ def _of_oracle(oracle: str, rows: pd.DataFrame) -> Iterator[Check]:
 def _succeeds(rows: pd.DataFrame, factor: float, what: str) -> Check:
     row = rows.loc[rows["eval_acc_lo"].idxmax()]
     times = times_chance(row)
+    who = f"{names.attack(row['attack'])}, judged by {names.judge(row['oracle'])}"
     text = (
-        f"{what}, {names.attack(row['attack'])}, judged by {names.judge(row['oracle'])}, identifies "
-        f"{percent(row['eval_acc'])} of the undefended images; the lower bound is {times:.1f} times chance (at least {factor:g} needed)"
+        f"{what}, {who}, identifies {percent(row['eval_acc'])} of the undefended images; the lower bound is "
+        f"{times:.1f} times chance (at least {factor:g} needed)"
     )
     return Check(row["oracle"], text, bool(times >= factor))
 
