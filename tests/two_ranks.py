@@ -43,8 +43,10 @@ class Witness(Callback):
     ) -> None:
         self.batches.append(batch["row"].tolist())
 
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        torch.set_default_dtype(torch.float32)  # for the data of the next fit
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        torch.set_default_dtype(torch.float32)
         metrics = trainer.callback_metrics.items()
         report = {
             "batches": self.batches,
@@ -65,8 +67,13 @@ if __name__ == "__main__":
     from toy_rivals import toy_tail
 
     from experiments import fit
+    from lightning_modules import Defence
     from lightning_modules.defences import tiprdc
 
+    def protect_in_float64(self: Defence, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        return predict(self, batch | {"image": batch["image"].double()}, batch_idx)
+
+    predict, Defence.predict_step = Defence.predict_step, protect_in_float64
     tiprdc.resnet18_tail = toy_tail
     # Modules ask for float32 where bfloat16 would do.
     Tensor.float = lambda x: x if x.dtype == torch.float64 else x.to(torch.float32)  # type: ignore

@@ -107,7 +107,7 @@ def test_jobs_end_as_their_processes_do_and_their_output_is_in_their_logs(
 
 def test_stop_lets_jobs_tidy_up(engine: Executor, tmp_path: Path) -> None:
     future = engine.submit(job(tmp_path, "sleep"))
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while not (tmp_path / "started").exists():
         assert not future.done(), future
         assert time.monotonic() < end, "the job has not started"
