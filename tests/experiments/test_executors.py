@@ -8,6 +8,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -83,9 +84,12 @@ def engine(
     monkeypatch.setattr(sys, "path", path + sys.path)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
     monkeypatch.chdir(tmp_path)
+    # Where the tests run in a shell's background, Ctrl-C is ignored, by whatever they start as well.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     executor = request.param()
     yield executor
     executor.stop()
+    signal.signal(signal.SIGINT, before)
 
 
 def job(folder: Path, how: str) -> Job:
