@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from experiments import fit as fit_command
-from lightning_modules import Decoder, TargetNetwork
+from lightning_modules import Decoder, Defence, Prior, TargetNetwork
 
 QUIET = dict.fromkeys(
     ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
@@ -192,3 +192,21 @@ def assert_same_weights(first: dict[str, Any], second: dict[str, Any]) -> None:
     for name, value in first.items():
         same = torch.equal(value, second[name]) if isinstance(value, Tensor) else value == second[name]
         assert same, f"{name} differs"
+
+
+def target_and_prior(folder: Path) -> dict[str, str]:
+    """Artifact folders of an untrained target network and a small prior, by argument of a defence."""
+    torch.manual_seed(0)
+    small = {"latent_dim": 8, "image_size": 32, "width": 4, "critic_width": 4}
+    modules = {"target": (TargetNetwork, {"n_outputs": 3}), "prior": (Prior, small)}
+    return {
+        name: artifact(folder / name, f"lightning_modules.{kind.__name__}", arguments, kind(**arguments))
+        for name, (kind, arguments) in modules.items()
+    }
+
+
+def released(defence: Defence, images: Tensor, number: int = 0) -> Tensor:
+    """What leaves the device of batch `number`, as Lightning predicts it."""
+    with torch.no_grad():
+        batch = {"number": number, "row": torch.arange(len(images)), "image": images}
+        return defence.predict_step(batch, 0)["features"]

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from toy_rivals import artifact
+from toy_rivals import released, target_and_prior
 
-from lightning_modules import Decoy, Prior, TargetNetwork
-
-PRIOR = {"latent_dim": 8, "image_size": 32, "width": 4, "critic_width": 4}
+from lightning_modules import Decoy
 
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder: Path = tmp_path_factory.mktemp("networks")
-    torch.manual_seed(0)
-    modules = {"target": (TargetNetwork, {"n_outputs": 3}), "prior": (Prior, PRIOR)}
-    return {
-        name: artifact(folder / name, f"lightning_modules.{kind.__name__}", arguments, kind(**arguments))
-        for name, (kind, arguments) in modules.items()
-    }
-
-
-def released(defence: Decoy, images: torch.Tensor, number: int = 0) -> torch.Tensor:
-    with torch.no_grad():  # as Lightning predicts
-        batch = {"number": number, "row": torch.arange(len(images)), "image": images}
-        return defence.predict_step(batch, 0)["features"]
+    return target_and_prior(tmp_path_factory.mktemp("networks"))
 
 
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from toy_rivals import artifact
+from toy_rivals import released, target_and_prior
 
 from facecrafter.crafter.inversion import AttackerModel, InnerProblem, invert
-from lightning_modules import Manifold, Prior, TargetNetwork
+from lightning_modules import Manifold
 
-PRIOR = {"latent_dim": 8, "image_size": 32, "width": 4, "critic_width": 4}
 INNER = InnerProblem(first=10, starts=2)
 
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder: Path = tmp_path_factory.mktemp("networks")
-    torch.manual_seed(0)
-    modules = {"target": (TargetNetwork, {"n_outputs": 3}), "prior": (Prior, PRIOR)}
-    return {
-        name: artifact(folder / name, f"lightning_modules.{kind.__name__}", arguments, kind(**arguments))
-        for name, (kind, arguments) in modules.items()
-    }
-
-
-def released(defence: Manifold, images: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():  # as Lightning predicts
-        batch = {"number": 0, "row": torch.arange(len(images)), "image": images}
-        return defence.predict_step(batch, 0)["features"]
+    return target_and_prior(tmp_path_factory.mktemp("networks"))
 
 
 def test_what_is_released_is_a_feature_of_the_prior(networks: dict[str, str]) -> None:
