@@ -187,8 +187,8 @@ def test_a_study_has_the_same_keys_and_content_whoever_carries_it_out(
     assert found["slurm"] == found["local"]
 
 
-TIMED = {"seconds", "megabytes", "finished"}
-"""What a run costs, and when it was."""
+TIMED = {"seconds", "megabytes", "finished", "files", "sha256"}
+"""What a run costs, when and where it was, and the checksums of files that say so."""
 
 
 def content(study: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,8 @@ def test_what_is_kept_offline_stays_in_the_folder_of_the_run(command: Command, t
     (file,) = output.glob("wandb/offline-run-*/*.wandb")
     records = list(records_of(file))
     logged = {item.nested_key[0] or item.key for record in records for item in record.history.item}
-    assert {"train/loss", "val/loss"} <= logged
+    kinds = Counter(record.WhichOneof("record_type") for record in records)
+    assert {"train/loss", "val/loss"} <= logged, f"{kinds}\n{result.stderr}"
     told = " ".join(item.value_json for record in records for item in record.config.update)
     assert '"learning_rate":0.002' in told.replace(" ", "")
     assert str(tmp_path) not in told
