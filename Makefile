@@ -12,6 +12,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	         "Name another: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@# `python -m experiments.study` from any folder; what is installed elsewhere is facecrafter alone.
+	@$(PY) -c 'from pathlib import Path; from sysconfig import get_path; \
+	  Path(get_path("purelib"), "checkout.pth").write_text(f"{Path.cwd()}\n")'
 	@touch $@
 
 demo: $(STAMP)

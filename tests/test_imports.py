@@ -38,15 +38,3 @@ def imported(file: Path) -> set[str]:
 @pytest.mark.parametrize(("folder", "file"), FILES, ids=[str(file.relative_to(ROOT)) for _, file in FILES])
 def test_imports_run_one_way(folder: str, file: Path) -> None:
     assert not imported(file) & FORBIDDEN[folder]
-
-
-def test_every_package_is_installed_with_the_project() -> None:
-    """A package missing from setup.cfg works in a checkout and is not there after an installation."""
-    listed = set((ROOT / "setup.cfg").read_text().split())
-    found = {
-        str(file.parent.relative_to(root)).replace("/", ".")
-        for root in (ROOT / "src", ROOT)
-        for top in ("facecrafter", "lightning_modules", "datamodules", "callbacks", "experiments")
-        for file in (root / top).rglob("__init__.py")
-    }
-    assert found <= listed
