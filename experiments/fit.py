@@ -151,6 +151,7 @@ class FitCLI(LightningCLI):
             checked_path(output, "the output")
             if (name := self.config.checkpoint.filename or "last") != Path(name).name or ".." in name:
                 raise ValueError(f"checkpoint.filename {name!r} leads out of the output: name a file in it")
+            folder.refuse_names_outside(self.config.trainer.as_dict(), "trainer")
             content = self._content()
             self.fingerprint = folder.fingerprint(content)
             if rank_zero_only.rank != 0:

@@ -21,6 +21,8 @@ from facecrafter.files import write_whole
 from lightning_modules.checkpoints import LAST, WEIGHTS, checksum_file, load_checkpoint
 
 FINGERPRINT, LOCK = "fingerprint.json", ".lock"
+NAMES = {"name", "version", "sub_dir", "filename", "prefix", "project", "id", "experiment_name", "run_name"}
+"""Arguments of loggers, callbacks and profilers that become a part of a path."""
 OVER_ALL_STEPS = {"total_steps", "T_max"}
 """How the states of schedules that are laid out for the whole training call their length."""
 
@@ -54,6 +56,27 @@ def _fingerprint_of(section: Any, faces: Any) -> Fingerprint:
         return found.fingerprint() if hasattr(found, "fingerprint") else None
 
     return fingerprint
+
+
+def refuse_names_outside(section: Any, where: str) -> None:
+    """See that no name in the configuration of a Trainer leads out of the folder that things named so go to:
+    loggers, callbacks and profilers make paths of theirs.
+
+    Raises:
+        ValueError: one does.
+    """
+    if isinstance(section, Mapping):
+        for key, value in section.items():
+            if key in NAMES and isinstance(value, str) and _leads_out(value):
+                raise ValueError(f"{where}.{key} {value!r} leads out of the output: name something in it")
+            refuse_names_outside(value, f"{where}.{key}")
+    elif isinstance(section, list | tuple):
+        for number, value in enumerate(section):
+            refuse_names_outside(value, f"{where}[{number}]")
+
+
+def _leads_out(name: str) -> bool:
+    return Path(name).is_absolute() or ".." in Path(name).parts
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:

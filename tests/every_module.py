@@ -17,6 +17,7 @@ ENCODER = {
 TARGET = {"n_outputs": 17, "encoder": ENCODER, "head": {"class_path": "two_ranks.Head"}}
 PRIOR = {"image_size": 32, "latent_dim": 8, "width": 4, "critic_width": 4, "critic_steps": 2}
 DECODER = {"encoder": "${target}", "image_size": 32, "width": 4, "blocks": 1}
+NARROW = "resnet18_quarter"
 PRIVATE = {"fit_role": "private_train", "batch_size": 8}
 TURNS = {"fit_role": ["public", "private_train"], "batch_size": 8}
 PAIRS = {
@@ -31,7 +32,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "prior": {"model": model("Prior", **PRIOR)},
     "decoder": {"model": model("Decoder", **DECODER)},
     "protected": {"model": NOISE, "data": {"predict_role": "public"}},
-    "resnet": {"model": model("TargetNetwork", n_outputs=17)},
+    "resnet": {"model": model("TargetNetwork", n_outputs=17, arch=NARROW)},
     "crowd": {"model": model("GaussianNoise", target="${resnet}"), "data": {"predict_role": "private_train"}},
 }
 CASES: dict[str, dict[str, Any]] = {
@@ -53,14 +54,17 @@ CASES: dict[str, dict[str, Any]] = {
         ),
         "wrapped": PAIRS,
     },
-    "IdentityClassifier": {"model": model("IdentityClassifier", n_identities=4), "data": PRIVATE},
-    "SurrogateClassifier": {"model": model("SurrogateClassifier", n_identities=8)},
+    "IdentityClassifier": {
+        "model": model("IdentityClassifier", n_identities=4, trunk=NARROW),
+        "data": PRIVATE,
+    },
+    "SurrogateClassifier": {"model": model("SurrogateClassifier", n_identities=8, trunk=NARROW)},
     "FeatureIdentifier": {
         "model": model("FeatureIdentifier", encoder="${target}", n_identities=4),
         "data": PRIVATE,
     },
     "HeadTraining": {
-        "model": model("HeadTraining", encoder="${resnet}", n_outputs=17),
+        "model": model("HeadTraining", encoder="${resnet}", n_outputs=17, arch=NARROW),
         "wrapped": CROWD,
         "data": {"batch_size": 8},
     },

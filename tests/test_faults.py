@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
 from faults.__main__ import ROOT, Row, write_rows
-from faults.kills import difference, of_fits
+from faults.kills import Killer, difference
+from faults.subjects import fits
 
 
 def test_a_row_takes_the_place_of_the_earlier_one_of_its_fault(tmp_path: Path) -> None:
@@ -24,6 +26,9 @@ def test_numbers_that_differ_are_named() -> None:
 
 
 @pytest.mark.slow
-def test_fits_that_are_killed_end_as_if_nobody_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_that_is_killed_ends_as_if_nobody_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert set(of_fits(tmp_path, kills=2, seed=0)) == {""}
+    killer, start = Killer(tmp_path, random.Random(0)), fits(tmp_path)["TargetNetwork"]
+    life = killer.life(killer.unbroken(start), most=2)
+    assert life.kills > 0
+    assert life.wrong == ""

@@ -12,6 +12,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from experiments.classes import complete
 from experiments.evaluation.combining import FUSION, UNION
+from experiments.folder import refuse_names_outside
 from experiments.study.config import (
     DEFENCE,
     ORACLE,
@@ -273,6 +274,7 @@ def _check_trainer(trainer: Mapping[str, Any], where: str) -> None:
     known = inspect.signature(Trainer).parameters
     if unknown := sorted(set(trainer) - set(known)):
         raise ValueError(f"{where}.trainer: no such argument {unknown[0]!r}; the Trainer has {sorted(known)}")
+    refuse_names_outside(trainer, f"{where}.trainer")
     for name in ("fast_dev_run", "limit_predict_batches"):
         if trainer.get(name):
             raise ValueError(

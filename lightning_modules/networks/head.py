@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from facecrafter.losses.games import Task, task_loss
 from facecrafter.metrics.utility import MeanAUC
-from facecrafter.nets.target import ARCHITECTURES
+from facecrafter.nets.split import split_network
 from lightning_modules.artifacts import FeatureReader
 from lightning_modules.checks import fitted_data, refuse_other_pairs
 from lightning_modules.training import SeededBatches, one_cycle
@@ -26,7 +28,8 @@ class HeadTraining(SeededBatches, FeatureReader):
         encoder: artifact folder of the target network or defence whose features are read. In this scenario
             it knows no attribute: a TargetNetwork with loss=identities, trained on public people.
         n_outputs: attributes of the data.
-        arch: f is the head of this architecture; its features must have the shape of the encoder's.
+        arch, split, arch_args: f is the head of this network, cut as a TargetNetwork's; its features must
+            have the shape of the encoder's.
         task: `attributes`, or `classes` where each image has one of them.
         learning_rate: peak of AdamW's one-cycle schedule.
         weight_decay: of AdamW.
@@ -42,11 +45,12 @@ class HeadTraining(SeededBatches, FeatureReader):
         task: Task = "attributes",
         learning_rate: float = 2e-3,
         weight_decay: float = 0.05,
+        split: str | None = None,
+        arch_args: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(encoder)
-        if arch not in ARCHITECTURES:
-            raise ValueError(f"arch={arch!r} is unknown; choose from {', '.join(ARCHITECTURES)}")
-        self.head = ARCHITECTURES[arch](n_outputs).head.to(memory_format=torch.channels_last)
+        head = split_network(arch, n_outputs, split, arch_args).head
+        self.head = head.to(memory_format=torch.channels_last)
         self.n_outputs = n_outputs
         self.task: Task = task
         self.learning_rate = learning_rate

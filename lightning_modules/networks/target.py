@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from facecrafter.metrics.utility import MeanAUC
 from facecrafter.nets.augmentation import flip_and_shift
+from facecrafter.nets.maps import with_maps
 from facecrafter.nets.split import split_network
 from facecrafter.nets.target import SplitNetwork
 from facecrafter.nets.tracing import out_of_place
@@ -37,7 +38,7 @@ class TargetNetwork(LightningModule):
         weight_decay: of AdamW.
         shift: training images are mirrored and moved by up to this part of their side; 0 switches both off.
         encoder: your own, images (N, 3, H, W) in [0, 1] -> features (N, C, h, w); it replaces `arch`, with
-            `head`.
+            `head`. Of vectors (N, C) and patch tokens (N, h·w, C) maps are made, and undone before `head`.
         head: your own, features -> logits (N, n_outputs).
         weights: file of a state dict with `encoder.` and `head.` parameters to start from.
     """
@@ -130,7 +131,7 @@ def _split(
     arch_args: dict[str, Any] | None,
 ) -> SplitNetwork:
     if encoder is not None and head is not None:
-        return SplitNetwork(out_of_place(encoder), head)
+        return with_maps(out_of_place(encoder), head)
     if encoder is not None or head is not None:
         raise ValueError("an encoder of your own needs a head of your own, and the other way round")
     return split_network(arch, n_outputs, split, arch_args)

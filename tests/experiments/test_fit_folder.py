@@ -152,6 +152,25 @@ def test_a_changed_letter_in_what_describes_a_fit_is_named(
         assert "fingerprint.json is damaged" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--checkpoint.filename=../x",
+        "--trainer.logger={class_path: CSVLogger, init_args: {save_dir: ., name: ../../x}}",
+        "--trainer.logger=[{class_path: CSVLogger, init_args: {save_dir: ., version: /x}}]",
+        "--trainer.callbacks=[{class_path: ModelCheckpoint, init_args: {filename: a/../../x}}]",
+    ],
+)
+def test_a_name_that_leads_out_of_the_output_is_refused(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A configuration from elsewhere would write over files of its reader."""
+    with pytest.raises(SystemExit):
+        run(tmp_path, option)
+    assert "leads out of the output" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
+
+
 def test_overwriting_begins_anew(tmp_path: Path, target: Path) -> None:
     output = run(tmp_path)
     (output / "epoch=7.ckpt").touch()

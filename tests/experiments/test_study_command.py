@@ -125,6 +125,11 @@ def trainer_typo(config: dict[str, Any]) -> None:
     config["trainer"] = {"max_epoch": 1}
 
 
+def outside(config: dict[str, Any]) -> None:
+    logger = {"class_path": "CSVLogger", "init_args": {"save_dir": ".", "name": "../x"}}
+    config["trainer"] = {**config["trainer"], "logger": logger}
+
+
 def metric_typo(config: dict[str, Any]) -> None:
     config["measure"]["metrics"][0]["init_args"] = {"pwer": 2}
 
@@ -148,6 +153,7 @@ def no_metric(config: dict[str, Any]) -> None:
         (no_such_class, "fits.target.model: cannot import 'lightning_modules.Targets'"),
         (trainer_typo, "no such argument 'max_epoch'"),
         (trial, "fast_dev_run would protect some images"),
+        (outside, "trainer.logger.init_args.name '../x' leads out of the output"),
         (metric_typo, "measure.metrics[0]: MeanError refuses its arguments"),
         (no_attack, "attacks.black_box: 'trained_mask.TrainedMask' is no attack"),
         (no_metric, "is no ImageMetric"),

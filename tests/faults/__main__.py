@@ -13,13 +13,15 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from faults.flips import NAMED, NO_NUMBER, flip
+from faults.flips import HARMLESS_IN, NAMED, flip
 from faults.fuzz import fuzz
-from faults.kills import PATIENCE, Process, of_fits, of_studies
+from faults.kills import Life, of_fits, of_studies
+from faults.processes import PATIENCE, Process
 from faults.subjects import start_study
 
 PARTS = ("fit kills", "study kills", "flips", "files", "ranks")
@@ -48,26 +50,29 @@ def write_rows(page: Path, rows: list[Row]) -> None:
 
 
 def fit_kills(folder: Path, options: argparse.Namespace) -> tuple[list[Row], list[str]]:
-    lives = list(of_fits(folder, options.kills, options.seed))
-    return _kills("fit of a target network, a prior and Crafter", lives, options.kills)
+    what = "a fit of every module that is trained, and of Crafter"
+    return killed(what, of_fits(folder, options.kills, options.seed))
 
 
 def study_kills(folder: Path, options: argparse.Namespace) -> tuple[list[Row], list[str]]:
-    lives = list(of_studies(folder, options.kills, options.seed))
-    return _kills("tiny study, or of a process below it", lives, options.kills)
+    return killed("a tiny study, or of a process below it", of_studies(folder, options.kills, options.seed))
 
 
-def _kills(what: str, lives: list[str], kills: int) -> tuple[list[Row], list[str]]:
-    wrong = [life for life in lives if life]
+def killed(what: str, lives: Iterable[Life]) -> tuple[list[Row], list[str]]:
+    """The row about these lives, and what is wrong with them."""
+    lives = list(lives)
+    wrong = [life.wrong for life in lives if life.wrong]
     outcome = f"{len(lives)} runs to the end, {len(wrong)} of them with any number that differs"
-    return [Row(f"SIGKILL at a random moment of a {what}", f"{kills} times", outcome)], wrong
+    kills = sum(life.kills for life in lives)
+    row = Row(f"SIGKILL at a random moment, half of them in writes, of {what}", f"{kills} times", outcome)
+    return [row], wrong
 
 
 def flips(folder: Path, options: argparse.Namespace) -> tuple[list[Row], list[str]]:
     found, wrong = flip(_finished(folder), options.flips, options.seed)
     named = sum(count for (_, outcome), count in found.items() if outcome == NAMED)
     harmless = [
-        f"`{what}` {count} ({NO_NUMBER.get(what, 'which nobody noticed')})"
+        f"`{what}` {count} ({HARMLESS_IN.get(what, 'which nobody noticed')})"
         for (what, outcome), count in sorted(found.items())
         if outcome != NAMED
     ]
@@ -89,7 +94,7 @@ def files(folder: Path, options: argparse.Namespace) -> tuple[list[Row], list[st
 
 def ranks(folder: Path, options: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """The test that compares two ranks with one, module by module."""
-    test = "tests/experiments/test_ddp_training.py"
+    test = "tests/experiments/test_fit_ranks.py"
     line = [sys.executable, "-m", "pytest", "-q", test]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
     counts = re.findall(r"\d+ (?:passed|failed|skipped|error)", done.stdout[-300:])

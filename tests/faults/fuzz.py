@@ -12,6 +12,8 @@ from functools import wraps
 from pathlib import Path
 
 import yaml
+from every_module import TARGET
+from tiny_study import model
 
 from experiments import attack, average, fit, measure, protect
 from experiments.errors import ends_in_sentences
@@ -21,7 +23,7 @@ from experiments.report.results import gather
 from experiments.study.carry_out import planned
 from facecrafter.store import TensorStore
 from faults.files import label_files, mutated, try_labels, try_pictures
-from faults.subjects import PEOPLE, TARGET, TRAINED, study
+from faults.subjects import PEOPLE, TRAINED, study
 
 Use = Callable[[Path], object]
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -107,7 +109,7 @@ def documents(folder: Path, finished: Path) -> Iterator[tuple[str, Path, Use]]:
 def _commands(folder: Path) -> Iterator[tuple[str, Path, Use]]:
     """The YAML of single commands, read as far as their arguments."""
     line = folder / "fit.yaml"
-    content = {"trainer": TRAINED, "model": TARGET, "data": PEOPLE, "output": "x"}
+    content = {"trainer": TRAINED, "model": model("TargetNetwork", **TARGET), "data": PEOPLE, "output": "x"}
     line.write_text(yaml.safe_dump(content, sort_keys=False))
     yield "a fit's YAML", line, _parsed(fit.main)
     store, artifact = {"features": "a/features"}, {"defence": "a"}

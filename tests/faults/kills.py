@@ -6,153 +6,176 @@ import os
 import random
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from every_module import fit_inputs
+
+from faults.processes import KILLED, PATIENCE, Changes, Process, below, fork_jobs, import_everything
 from faults.subjects import Numbers, fits, numbers, start_study
 
-PATIENCE = 900.0  # seconds
+IN_WRITES = 0.5
+"""Part of the kills that come while a file is changed; the others come at any time."""
+DELAY = 0.003  # seconds after a change began, at most
+OF_JOBS = 0.25
+"""Part of the kills at any time that end a process below the subject, where there is one."""
+
+Start = Callable[[Path], None]
+"""Begins something in a folder, or goes on with it there."""
 
 
-class Process:
-    """A forked copy of this process, which has imported everything, that does one thing."""
+@dataclass
+class Unbroken:
+    """What a run left that nobody killed.
 
-    def __init__(self, work: Callable[[], None], log: Path) -> None:
-        self.log, self.code = log, None
-        log.write_bytes(b"")
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._become(work)
-
-    def _become(self, work: Callable[[], None]) -> None:
-        code = 1
-        try:
-            with self.log.open("ab") as file:
-                os.dup2(file.fileno(), 1)
-                os.dup2(file.fileno(), 2)
-            work()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-            if isinstance(stop.code, str):
-                os.write(2, stop.code.encode())
-        except BaseException as error:
-            os.write(2, repr(error).encode())
-        finally:
-            sys.stdout.flush()
-            os._exit(code)
-
-    def ends_within(self, seconds: float) -> bool:
-        """Wait until it has ended, but no longer than this."""
-        end = time.monotonic() + seconds
-        while self.code is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.code = os.waitstatus_to_exitcode(status)
-            elif time.monotonic() > end:
-                return False
-            else:
-                time.sleep(0.005)
-        return True
-
-    def says(self, text: str) -> None:
-        """Wait until it has printed `text`, or ended."""
-        while text not in self.log.read_text(errors="replace") and not self.ends_within(0.02):
-            pass
-
-    def kill(self) -> None:
-        """As the system does when memory runs out."""
-        os.kill(self.pid, signal.SIGKILL)
-        self.ends_within(PATIENCE)
-
-
-def below(pid: int) -> list[int]:
-    """The processes that this one started, and those that they did."""
-    parents: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError, IndexError, ValueError):
-            parents.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(
-                int(path.parent.name)
-            )
-    found, waiting = [], [pid]
-    while waiting:
-        children = parents.get(waiting.pop(), [])
-        found += children
-        waiting += children
-    return found
-
-
-def of_fits(folder: Path, kills: int, seed: int) -> Iterator[str]:
-    """Kill fits until `kills` of them have been, each life from the target network to Crafter's features.
-
-    Yields:
-        What is wrong with each life: '' if no number differs from the unbroken one.
+    Attributes:
+        seconds, changes: it took, and made to files.
     """
-    rng, unbroken, spans = random.Random(seed), folder / "unbroken", {}
-    unbroken.mkdir(parents=True)
-    for name, start in fits(unbroken).items():
-        began, process = time.monotonic(), Process(start, folder / "log")
-        assert process.ends_within(PATIENCE), process.log.read_text()
-        assert process.code == 0, process.log.read_text()
-        spans[name] = time.monotonic() - began
-    expected, done, life = numbers(unbroken), 0, folder / "life"
-    while done < kills:
-        shutil.rmtree(life, ignore_errors=True)
-        life.mkdir()
-        for name, start in fits(life).items():
-            while True:
-                process = Process(start, folder / "log")
-                if process.ends_within(rng.uniform(0, spans[name]) if done < kills else PATIENCE):
-                    break
-                process.kill()
-                done += 1
-            if process.code != 0:
-                yield f"{name}: {process.log.read_text()[-2000:]}"
-                break
-        else:
-            yield difference(expected, numbers(life))
-        print(f"{done} of {kills} kills of fits", flush=True)
+
+    start: Start
+    numbers: Numbers
+    seconds: float
+    changes: int
 
 
-def of_studies(folder: Path, kills: int, seed: int) -> Iterator[str]:
-    """Kill a study, three times out of four itself and else a process below it, as `of_fits` does fits."""
-    rng = random.Random(seed)
-    (folder / "unbroken").mkdir(parents=True)
-    process = Process(lambda: start_study(folder / "unbroken"), folder / "log")
-    process.says("start ")
-    began = time.monotonic()
-    assert process.ends_within(PATIENCE), process.log.read_text()
-    assert process.code == 0, process.log.read_text()
-    span, expected, done, life = time.monotonic() - began, numbers(folder / "unbroken"), 0, folder / "life"
-    while done < kills:
-        shutil.rmtree(life, ignore_errors=True)
-        life.mkdir()
+@dataclass
+class Life:
+    """One run to the end.
+
+    Attributes:
+        kills: before it came there.
+        wrong: '' if it left the numbers of the unbroken one.
+    """
+
+    kills: int
+    wrong: str
+
+
+@dataclass
+class Killer:
+    """Kills runs, and starts them again until they are done.
+
+    Attributes:
+        folder: for runs; each is deleted before the next one.
+        rng: of all moments.
+        longest: part of a run's time, and of its changes, that a kill comes after at most.
+    """
+
+    folder: Path
+    rng: random.Random
+    longest: float = 1.0
+    log: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.log = self.folder / "log"
+
+    def unbroken(self, start: Start) -> Unbroken:
+        """A run that nobody kills."""
+        place, count = self._empty(), self.folder / "changes"
+
+        def counted() -> None:
+            changes = Changes(place)
+            changes.watch()
+            try:
+                start(place)
+            finally:
+                count.write_text(str(changes.count))
+
+        began, process = time.monotonic(), Process(counted, self.log)
+        assert process.ends_within(PATIENCE), process.said()
+        assert process.code == 0, process.said()
+        return Unbroken(start, numbers(place), time.monotonic() - began, int(count.read_text()))
+
+    def life(self, of: Unbroken, most: int) -> Life:
+        """Start the thing and kill it again and again, at most so often."""
+        place, kills = self._empty(), 0
         while True:
-            process = Process(lambda: start_study(life), folder / "log")
-            if done >= kills:
-                process.ends_within(PATIENCE)
-            process.says("start ")
-            if process.ends_within(rng.uniform(0, 0.3 * span)):
+            ended, killed = self._try(of, place, spared=kills >= most)
+            kills += killed
+            if ended is not None:
                 break
-            others = below(process.pid)
-            if others and rng.random() < 0.25:
-                with suppress(ProcessLookupError):
-                    os.kill(rng.choice(others), signal.SIGKILL)
-                if process.ends_within(rng.uniform(0, 0.3 * span)):
-                    done += 1
-                    if process.code:
-                        continue  # it was the server of all jobs, say: the study ends, and is started again
-                    break
+        if ended.code != 0:
+            return Life(kills, f"exit code {ended.code}: {ended.said()[-2000:]}")
+        return Life(kills, difference(of.numbers, numbers(place)))
+
+    def _try(self, of: Unbroken, place: Path, spared: bool) -> tuple[Process | None, int]:
+        """The process if it came to an end of its own, and how often it, or one below it, was killed."""
+        if spared:
+            process = Process(partial(of.start, place), self.log)
+            process.ends_within(PATIENCE)
+            return process, 0
+        if self.rng.random() < IN_WRITES:
+            last = self.rng.randint(1, max(1, round(self.longest * of.changes)))
+            changes = Changes(place, last, self.rng.uniform(0, DELAY))
+
+            def dies() -> None:
+                changes.watch()
+                of.start(place)
+
+            process = Process(dies, self.log)
+            process.ends_within(PATIENCE)
+            jobs = process.said().count("DIED ")
+            return (None, jobs + 1) if process.code in KILLED else (process, jobs)
+        process = Process(partial(of.start, place), self.log)
+        if process.ends_within(self.rng.uniform(0, self.longest * of.seconds)):
+            return process, 0
+        jobs = below(process.pid)
+        if not jobs or self.rng.random() > OF_JOBS:
             process.kill()
-            done += 1
-        if process.code != 0:
-            yield process.log.read_text()[-2000:]
-        else:
-            yield difference(expected, numbers(life))
-        print(f"{done} of {kills} kills of studies", flush=True)
+            return None, 1
+        with suppress(ProcessLookupError):
+            os.kill(self.rng.choice(jobs), signal.SIGKILL)
+        process.ends_within(PATIENCE)
+        # Where it was the report's, say, the study ends with an error, and is started again.
+        return (process, 1) if process.code == 0 else (None, 1)
+
+    def _empty(self) -> Path:
+        place = self.folder / "life"
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        return place
+
+
+def of_fits(folder: Path, kills: int, seed: int) -> Iterator[Life]:
+    """Kill fits, one kind after the other and again, until `kills` of them have been."""
+    import_everything()
+    inputs, killer = folder / "inputs", Killer(folder, random.Random(seed))
+    inputs.mkdir(parents=True)
+    fitted = Process(lambda: fit_inputs(inputs) and None, folder / "log")
+    assert fitted.ends_within(PATIENCE), fitted.said()
+    assert fitted.code == 0, fitted.said()
+    starts, known, done = fits(inputs), dict[str, Unbroken](), 0
+    while done < kills:
+        for name, start in starts.items():
+            if name not in known:
+                known[name] = killer.unbroken(start)
+            life = killer.life(known[name], kills - done)
+            done += life.kills
+            print(f"{done} of {kills} kills of fits: {name}, {life.kills}", flush=True)
+            yield Life(life.kills, life.wrong and f"{name}: {life.wrong}")
+            if done >= kills:
+                return
+
+
+def of_studies(folder: Path, kills: int, seed: int) -> Iterator[Life]:
+    """The same to a small study."""
+    import_everything()
+    killer, done = Killer(folder, random.Random(seed), longest=0.3), 0
+
+    def start(place: Path) -> None:
+        fork_jobs()
+        start_study(place)
+
+    unbroken = killer.unbroken(start)
+    while done < kills:
+        life = killer.life(unbroken, kills - done)
+        done += life.kills
+        print(f"{done} of {kills} kills of studies: {life.kills}", flush=True)
+        yield life
 
 
 def difference(expected: Numbers, found: Numbers) -> str:

@@ -1,4 +1,4 @@
-"""What faults are done to: a small study, and single fits of it up to Crafter."""
+"""What faults are done to: a small study, and fits of every module that is trained and of Crafter."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from every_module import CASES, NARROW, TARGET, config
 from safetensors.torch import load
 from tiny_study import DATA, TRAINER, model, write
+from toy_rivals import toy_tail
 
 from experiments import fit
 from experiments.study.__main__ import main as run_study
 from facecrafter.store import content_hash
+from lightning_modules.defences import tiprdc
 
-ENCODER = {
-    "class_path": "torch.nn.Conv2d",
-    "init_args": {"in_channels": 3, "out_channels": 4, "kernel_size": 4, "stride": 4},
-}
-TARGET = model("TargetNetwork", n_outputs=17, encoder=ENCODER, head={"class_path": "two_ranks.Head"})
-PRIOR = model("Prior", image_size=32, latent_dim=8, width=4, critic_width=4, critic_steps=2)
 SMALL = {"iterations": 2, "inner": {"first": 2, "starts": 1}, "critic": {"steps": 1, "width": 4}}
-TRAINED = TRAINER | {"max_epochs": 3, "enable_progress_bar": False}
+CRAFTER = model("Crafter", target="${target}", prior="${prior}", **SMALL)
+TRAINED = TRAINER | {"max_epochs": 2, "enable_progress_bar": False}
 PEOPLE = {**DATA, "init_args": DATA["init_args"] | {"private_identities": 6, "batch_size": 6}}
 TIMES = {"seconds"}
 """What no two runs have in common: how long they took."""
@@ -41,9 +39,12 @@ def study() -> dict[str, Any]:
         "data": PEOPLE,
         "trainer": TRAINED,
         "fits": {
-            "target": {"model": TARGET},
+            "target": {"model": model("TargetNetwork", **TARGET)},
             "decoder": {"model": model("Decoder", encoder="${target}", image_size=32, width=4, blocks=1)},
-            "classifier": {"model": model("IdentityClassifier"), "data": {"fit_role": "private_train"}},
+            "classifier": {
+                "model": model("IdentityClassifier", trunk=NARROW),
+                "data": {"fit_role": "private_train"},
+            },
         },
         "oracles": {"classifier": "${classifier}"},
         "defences": {
@@ -68,21 +69,22 @@ def start_study(folder: Path) -> None:
     run_study(["--config", str(config), "--output", str(folder / "study"), "--no-preflight", "--jobs", "1"])
 
 
-def fits(folder: Path) -> dict[str, Callable[[], None]]:
-    """The target network, the prior and Crafter on top of both, in this order, each a fit into `folder`."""
-    crafter = model("Crafter", target=str(folder / "target"), prior=str(folder / "prior"), **SMALL)
+def fits(inputs: Path) -> dict[str, Callable[[Path], None]]:
+    """By name, what fits every module that is trained, and Crafter, into a folder, or goes on with it there.
 
-    def starter(name: str, module: dict[str, Any]) -> Callable[[], None]:
-        content = {"trainer": TRAINED, "model": module, "data": PEOPLE, "threads": 1}
+    Args:
+        inputs: folder with what they build on; see `every_module`.
+    """
 
-        def start() -> None:
-            config = write(content, folder / f"{name}.yaml")
-            fit.main(["--config", str(config), "--output", str(folder / name)])
+    def starter(name: str, case: dict[str, Any]) -> Callable[[Path], None]:
+        def start(folder: Path) -> None:
+            tiprdc.resnet18_tail = toy_tail
+            line = config(folder / f"{name}.yaml", inputs, case, max_epochs=2, enable_progress_bar=False)
+            fit.main(["--config", str(line), "--output", str(folder / name)])
 
         return start
 
-    modules = {"target": TARGET, "prior": PRIOR, "crafter": crafter}
-    return {name: starter(name, module) for name, module in modules.items()}
+    return {name: starter(name, case) for name, case in (CASES | {"Crafter": {"model": CRAFTER}}).items()}
 
 
 def numbers(folder: Path) -> Numbers:

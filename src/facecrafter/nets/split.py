@@ -13,24 +13,12 @@ import torch
 from torch import Tensor, fx, nn
 from torchvision import models
 
+from facecrafter.nets.maps import FromMap, ToMap, probed
 from facecrafter.nets.target import ARCHITECTURES, Normalise, SplitNetwork
 from facecrafter.nets.tracing import functional, out_of_place, traced
 
 _SIZE = torch.ops.aten.sym_size.int
-_SIDES = (32, 64, 112, 128, 224)  # that are tried for what a network takes
 FILES = {".pt2": "torch.export", ".ts": "TorchScript", ".torchscript": "TorchScript", ".onnx": "ONNX"}
-
-
-class ToMap(nn.Module):
-    """Vectors (N, C) or patch tokens (N, h·w, C) as maps (N, C, h, w); maps stay as they are."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        if features.ndim == 2:
-            return features[:, :, None, None]
-        if features.ndim == 3:
-            side = round(features.shape[1] ** 0.5)
-            return features.transpose(1, 2).reshape(len(features), -1, side, side)
-        return features
 
 
 class Scripted(nn.Module):
@@ -54,19 +42,6 @@ class Scripted(nn.Module):
         for own, new in zip(self.parameters(), copy.parameters(), strict=True):
             new.requires_grad_(own.requires_grad)
         return copy.train(self.training)
-
-
-class FromMap(nn.Module):
-    """What `ToMap` made a map of, as it was: with `ndim` axes."""
-
-    def __init__(self, ndim: int) -> None:
-        super().__init__()
-        self.ndim = ndim
-
-    def forward(self, features: Tensor) -> Tensor:
-        if self.ndim == 2:
-            return features.flatten(1)
-        return features.flatten(2).transpose(1, 2) if self.ndim == 3 else features
 
 
 def split_network(
@@ -101,9 +76,9 @@ def split_network(
             raise ValueError(f"arch={arch} needs split: the layer behind which it is cut. {_layers(network)}")
         return _with_new_head(nn.Sequential(normalise, network), n_outputs, arch)
     encoder, head = _cut(network, split, arch)
-    ndim = _probe(nn.Sequential(normalise, encoder), f"{arch} split behind {split}").ndim
+    ndim = probed(nn.Sequential(normalise, encoder), f"{arch} split behind {split}").ndim
     made = SplitNetwork(nn.Sequential(normalise, encoder, ToMap()), nn.Sequential(FromMap(ndim), head))
-    logits = made.head(_probe(made.encoder, arch))
+    logits = made.head(probed(made.encoder, arch))
     if logits.shape[1:] != (n_outputs,):
         raise ValueError(
             f"{arch} gives outputs of shape {tuple(logits.shape[1:])}, but n_outputs={n_outputs}; export its "
@@ -231,7 +206,7 @@ def _cut_chain(network: nn.Module, split: str, arch: str) -> tuple[nn.Module, nn
     row = [Scripted(part) if isinstance(part, torch.jit.ScriptModule) else part for part in parts.values()]
     encoder, head = nn.Sequential(*row[:place]), nn.Sequential(*row[place:])
     try:
-        whole, chained = _probe(network, arch), _probe(nn.Sequential(encoder, head), arch)
+        whole, chained = probed(network, arch), probed(nn.Sequential(encoder, head), arch)
         same = whole.shape == chained.shape and torch.allclose(whole, chained, atol=1e-5)
     except ValueError:
         same = False
@@ -245,39 +220,9 @@ def _cut_chain(network: nn.Module, split: str, arch: str) -> tuple[nn.Module, nn
 
 def _with_new_head(encoder: nn.Sequential, n_outputs: int, arch: str) -> SplitNetwork:
     encoder.append(ToMap())
-    channels = _probe(encoder, arch).shape[1]
+    channels = probed(encoder, arch).shape[1]
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, n_outputs))
     return SplitNetwork(encoder, head)
-
-
-@torch.no_grad()
-def _probe(network: nn.Module, name: str) -> Tensor:
-    """What a network gives for two grey images of the first size that it takes."""
-    training = network.training
-    network.eval()
-    fault: Exception | None = None
-    try:
-        for side in _SIDES:
-            try:
-                found = network(torch.full((2, 3, side, side), 0.5))
-            except Exception as error:  # a network may raise anything at a size that is not its own
-                fault = error
-                continue
-            return _checked(found, name)
-    finally:
-        network.train(training)
-    raise ValueError(f"{name} takes two images of none of the sizes {_SIDES}: {fault}")
-
-
-def _checked(found: Any, name: str) -> Tensor:
-    if not isinstance(found, Tensor) or found.ndim not in (2, 3, 4):
-        raise ValueError(f"{name} gives no tensor of vectors, tokens or maps: cut it behind another layer")
-    if found.ndim == 3 and round(found.shape[1] ** 0.5) ** 2 != found.shape[1]:
-        raise ValueError(
-            f"{name} gives {found.shape[1]} tokens, which are no square map: some are not of patches; "
-            "use one without (timm: arch_args: {class_token: false, global_pool: avg})"
-        )
-    return found
 
 
 def _layers(network: nn.Module) -> str:

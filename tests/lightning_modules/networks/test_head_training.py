@@ -25,9 +25,9 @@ from toy_rivals import (
 
 from datamodules import CrowdsourcedFeatures, SyntheticFaces
 from facecrafter.metrics.utility import mean_auc
-from facecrafter.nets.target import SplitNetwork
+from facecrafter.nets.target import ARCHITECTURES, SplitNetwork
 from facecrafter.store import TensorStore, encoder_hash
-from lightning_modules import HeadTraining
+from lightning_modules import HeadTraining, TargetNetwork
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def small_head(monkeypatch: pytest.MonkeyPatch) -> None:
     def split(n_outputs: int) -> SplitNetwork:
         return SplitNetwork(ToyEncoder(), ToyHead(n_outputs))
 
-    monkeypatch.setitem(HeadTraining.__init__.__globals__, "ARCHITECTURES", {"resnet18": split})
+    monkeypatch.setitem(ARCHITECTURES, "resnet18", split)
 
 
 @pytest.fixture
@@ -80,6 +80,16 @@ def test_auc_is_that_on_raw_features_of_the_validation_images(target: str) -> No
     raw = module.encoder.on(module.device)(held_out["image"])
     expected = mean_auc(module.eval()(raw), held_out["attributes"]).value
     assert metrics["val/auc"].item() == pytest.approx(expected)
+
+
+def test_f_is_the_head_of_any_network_that_a_target_may_be(target: str) -> None:
+    """Otherwise the scenario is closed to whoever brings a network."""
+    torch.manual_seed(0)
+    module = HeadTraining(target, 3, arch="torchvision/mobilenet_v3_small", split="features.3").eval()
+    torch.manual_seed(0)
+    expected = TargetNetwork(3, arch="torchvision/mobilenet_v3_small", split="features.3").eval()
+    features = torch.rand(2, 24, 4, 4)
+    torch.testing.assert_close(module(features), expected.head(features))
 
 
 def test_an_unknown_architecture_is_refused(target: str) -> None:
