@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import subprocess
@@ -9,9 +10,12 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+
+from facecrafter import files
 
 ROOT = Path(__file__).parents[1]
 COUNT = itertools.count()
@@ -64,3 +68,27 @@ def command() -> Command:
         return subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1200)
 
     return run
+
+
+@pytest.fixture
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """`{"room": bytes}` that `facecrafter.files` may still write."""
+    disk: dict[str, Any] = {"room": 10**12}
+    plain = files.NamedTemporaryFile
+
+    def limited(*args: Any, **options: Any) -> Any:
+        file = plain(*args, **options)
+        write = file.file.write
+
+        def checked(content: Any) -> int:
+            disk["room"] -= len(content)
+            if disk["room"] < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            written: int = write(content)
+            return written
+
+        file.write = checked
+        return file
+
+    monkeypatch.setattr(files, "NamedTemporaryFile", limited)
+    return disk

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from experiments.errors import sentence
 from experiments.study.artifacts import Artifacts
 from experiments.study.executors import make
 from experiments.study.executors.base import Executor, Job, WorkerDied
@@ -138,8 +139,12 @@ class Runner:
 
     def _start(self, stage: Stage, job: Job) -> None:
         self.waiting.remove(stage.name)
-        self.artifacts.write_config(stage)
-        job.log.write_bytes(b"")  # that of an earlier try says nothing of this one
+        try:
+            self.artifacts.write_config(stage)
+            job.log.write_bytes(b"")  # that of an earlier try says nothing of this one
+        except OSError as error:  # a full disk, say: what runs may have a folder with room left
+            self._fail(stage.name, sentence(error))
+            return
         self.started[stage.name] = time.monotonic()
         self.view.say(f"start  {stage.name}")
         self.running[self._submit(job)] = stage.name
@@ -187,7 +192,11 @@ class Runner:
             self._fail(name, f"{type(error).__name__}: {error}")
             return
         if code == 0:
-            self.artifacts.finish(self.stages[name], seconds)
+            try:
+                self.artifacts.finish(self.stages[name], seconds)
+            except OSError as error:
+                self._fail(name, sentence(error))
+                return
             if expected := self.expected[name]:
                 self._compared = (self._compared[0] + expected, self._compared[1] + seconds)
             self.undone.discard(name)

@@ -11,6 +11,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from experiments import attack
+from experiments.errors import ends_in_sentences
 from facecrafter.attacks import WhiteBox
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import FeatureReader
@@ -241,3 +242,23 @@ def test_meta_says_what_was_done(features: TensorStore, tmp_path: Path) -> None:
     assert meta["attack"] == "facecrafter.attacks.WhiteBox"
     assert meta["encoder"] == features.meta["encoder"]
     assert str(tmp_path) not in json.dumps(meta)
+
+
+def test_a_full_disk_costs_no_image_that_was_found(
+    features: TensorStore, tmp_path: Path, small_disk: dict[str, Any]
+) -> None:
+    """Batches are on disk one by one; when there is room again the attack goes on behind the last of them."""
+    whole = command(tmp_path, "whole")
+    first = {"meta.json", "000000.safetensors"}
+    small_disk["room"] = sum((whole.path / name).stat().st_size for name in first)
+    line = ["--config", str(tmp_path / "whole.yaml"), f"--output={tmp_path / 'cut'}"]
+    with pytest.raises(
+        SystemExit, match=r"cut/000001\.safetensors: No space left on device; make room there"
+    ):
+        ends_in_sentences(attack.main)(line)
+    assert {path.name for path in (tmp_path / "cut").iterdir()} == first
+    kept = (tmp_path / "cut" / "000000.safetensors").read_bytes()
+    small_disk["room"] = 10**12
+    store = command(tmp_path, "cut")
+    assert store.file(0).read_bytes() == kept, "it was not made anew, which would take other seconds"
+    assert torch.equal(store.load("images")["images"], whole.load("images")["images"])

@@ -102,30 +102,6 @@ def test_debugging_shows_where(tmp_path: Path) -> None:
         command(["--debug", *arguments])
 
 
-@pytest.fixture
-def small_disk(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """`{"room": bytes}` that `facecrafter.files` may still write."""
-    disk: dict[str, Any] = {"room": 10**12}
-    plain = files.NamedTemporaryFile
-
-    def limited(*args: Any, **options: Any) -> Any:
-        file = plain(*args, **options)
-        write = file.file.write
-
-        def checked(content: Any) -> int:
-            disk["room"] -= len(content)
-            if disk["room"] < 0:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            written: int = write(content)
-            return written
-
-        file.write = checked
-        return file
-
-    monkeypatch.setattr(files, "NamedTemporaryFile", limited)
-    return disk
-
-
 def test_a_full_disk_costs_nothing_that_was_computed(
     tmp_path: Path, small_disk: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from datamodules import SyntheticFaces
 from experiments import measure
+from experiments.errors import ends_in_sentences
 from experiments.evaluation import utility
 from experiments.evaluation.faces import Faces
 from experiments.evaluation.judge import Judge, first_of_each
@@ -560,3 +561,19 @@ def test_help_explains(capsys: pytest.CaptureFixture[str]) -> None:
         measure.main(["--help"])
     assert stop.value.code == 0
     assert "who judges identity" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_named_and_what_is_measured_stays(
+    command: Callable[..., list[dict[str, Any]]], tmp_path: Path, small_disk: dict[str, Any]
+) -> None:
+    rows = command()
+    inputs = {path: path.read_bytes() for path in tmp_path.glob("*/*.safetensors")}
+    line = ["--config", str(tmp_path / "measure.yaml"), f"--output={tmp_path / 'again'}"]
+    small_disk["room"] = 100
+    with pytest.raises(SystemExit, match=r"again/\w+\.\w+: No space left on device; make room there"):
+        ends_in_sentences(measure.main)(line)
+    assert not list((tmp_path / "again").glob("*")), "nothing in part"
+    small_disk["room"] = 10**12
+    measure.main(line)
+    assert json.loads((tmp_path / "again" / "results.json").read_text()) == rows
+    assert {path: path.read_bytes() for path in inputs} == inputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -253,6 +254,26 @@ def test_a_stages_number_of_threads_is_in_force(tmp_path: Path, monkeypatch: pyt
     run = runner(tmp_path, "compute", "compute")
     assert run.run(["compute"])
     assert run.artifacts.log("compute").read_text() == "3 5.0\n"
+
+
+@pytest.mark.parametrize("step", ["write_config", "finish"])
+def test_a_full_disk_fails_one_stage_and_stops_no_other(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What another has computed for hours would be given up."""
+    whole = getattr(Artifacts, step)
+
+    def full(self: Artifacts, stage: Stage, *seconds: float) -> None:
+        if stage.name == "left":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder(stage.name) / "x"))
+        whole(self, stage, *seconds)
+
+    monkeypatch.setattr(Artifacts, step, full)
+    run = runner(tmp_path, "compute", "left", "right")
+    assert not run.run(["left", "right"])
+    assert not run.artifacts.is_done("left")
+    assert run.artifacts.is_done("right")
+    assert "x: No space left on device; make room there" in capsys.readouterr().out
 
 
 def test_stages_run_side_by_side_and_share_an_import_but_nothing_else(tmp_path: Path) -> None:
