@@ -39,7 +39,15 @@ from callbacks import (
 from experiments import folder
 from experiments.classes import import_class
 from experiments.errors import ends_in_sentences, sentence
-from experiments.loggers import LOGGERS, enabled, hyperparameters, prepare_wandb
+from experiments.loggers import (
+    LOGGERS,
+    enabled,
+    finish,
+    hyperparameters,
+    keep_checkpoints_here,
+    prepare_wandb,
+    senders,
+)
 from experiments.overview import ALL, answer  # imports what may be named shortly
 from experiments.processes import end_with_rank_0
 from experiments.study.derived import fill_in
@@ -114,7 +122,8 @@ class FitCLI(LightningCLI):
         self._take_possession(output)
         for logger in as_list(self.config.trainer.logger):
             if "save_dir" in getattr(logger, "init_args", {}):  # true and false have none
-                logger.init_args.save_dir = str(output)
+                own = Path(logger.init_args.save_dir or ".").name  # nothing but for MLflow: mlruns
+                logger.init_args.save_dir = str(output / own)
             if "WandbLogger" in getattr(logger, "class_path", ""):
                 prepare_wandb(output)
         if self.config.threads is not None:
@@ -187,6 +196,8 @@ class FitCLI(LightningCLI):
         plugins = [*as_list(configured.plugins), WholeCheckpointIO()]
         if not isinstance(configured.logger, bool | None):
             kwargs["logger"] = enabled(as_list(configured.logger))
+            for logger in kwargs["logger"]:
+                keep_checkpoints_here(logger)
         if configured.strategy in DDP_STRATEGIES:
             kwargs["strategy"] = DDPStrategy(timeout=PATIENCE, **DDP_STRATEGIES[configured.strategy])
         return super().instantiate_trainer(plugins=plugins, **kwargs)
@@ -264,6 +275,8 @@ def main(args: Sequence[str] | None = None) -> None:
         # The engine differentiates while it predicts, and chooses its own precision.
         protector = cli.instantiate_trainer(inference_mode=False, precision="32-true")
         protector.predict(cli.model, datamodule=cli.datamodule, return_predictions=False)
+    asked = senders(as_list(cli.config.trainer.logger))
+    finish(cli.trainer.loggers, asked, Path(cli.config.output, WEIGHTS))
 
 
 if __name__ == "__main__":

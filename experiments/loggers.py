@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from experiments.classes import without_folders
 from facecrafter.files import make_folder
@@ -39,6 +40,40 @@ def prepare_wandb(output: Path) -> None:
         import wandb.sdk  # noqa: F401  # it makes its temporary folders when it is imported
     finally:
         tempfile.tempdir = before
+
+
+def keep_checkpoints_here(logger: Logger) -> None:
+    """Have `log_model` mean the weights, which `finish` sends.
+
+    Lightning would send its checkpoint: the optimizer's state, and the folders of this machine, too.
+    """
+    logger.after_save_checkpoint = lambda *_: None  # type: ignore[method-assign]
+
+
+def senders(configured: Iterable[Any]) -> set[str]:
+    """Class names of the loggers, sections of a configuration or true or false, that shall send weights."""
+    sections = [logger for logger in configured if hasattr(logger, "class_path")]
+    asked = [logger.class_path for logger in sections if logger.init_args.get("log_model")]
+    return {path.rpartition(".")[2] for path in asked}
+
+
+@rank_zero_only
+def finish(loggers: list[Logger], asked: Collection[str], weights: Path) -> None:
+    """End what the loggers began, and before it send `weights`, if they exist, with those that were asked to.
+
+    A run of W&B is not whole before it is finished: at the end of the process, its last records may be lost.
+
+    Args:
+        asked: see `senders`.
+    """
+    for logger in loggers:
+        sends = type(logger).__name__ in asked and weights.is_file()
+        if isinstance(logger, WandbLogger):
+            if sends:
+                logger.experiment.log_artifact(weights, type="model")
+            logger.experiment.finish()
+        elif isinstance(logger, MLFlowLogger) and sends:
+            logger.experiment.log_artifact(logger.run_id, str(weights))
 
 
 def enabled(loggers: list[Logger]) -> list[Logger]:

@@ -27,6 +27,8 @@ class Run:
     def __init__(self) -> None:
         self.logged: list[dict[str, Any]] = []
         self.configured: list[dict[str, Any]] = []
+        self.sent: list[tuple[Any, ...]] = []
+        self.finished = 0
         self.config = self
 
     def log(self, values: dict[str, Any]) -> None:
@@ -34,6 +36,12 @@ class Run:
 
     def update(self, values: dict[str, Any], **_: Any) -> None:
         self.configured.append(values)
+
+    def log_artifact(self, path: Path, type: str) -> None:
+        self.sent.append((path, type))
+
+    def finish(self) -> None:
+        self.finished += 1
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"the fit calls {name} of the run: does it upload something?")
@@ -46,9 +54,10 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
-def fitted(folder: Path, module: dict[str, Any], *options: str) -> Path:
-    """Runs a fit with the loggers of wandb.yaml."""
+def fitted(folder: Path, module: dict[str, Any], *options: str, **init_args: Any) -> Path:
+    """Runs a fit with the loggers of wandb.yaml. `init_args` go to that of W&B."""
     loggers = yaml.safe_load((ROOT / "experiments" / "configs" / "wandb.yaml").read_text())["trainer"]
+    loggers["logger"][1]["init_args"] |= init_args
     content = {"trainer": TRAINER | loggers | {"log_every_n_steps": 1}, "model": module, "data": DATA}
     config = write(content, folder / "fit.yaml")
     fit.main(["--config", str(config), "--output", str(folder / "out"), *options])
@@ -71,6 +80,8 @@ def test_training_logs_numbers_and_keeps_faces_here(recorded: Run, tmp_path: Pat
     (told,) = recorded.configured
     assert told["model"]["init_args"]["learning_rate"] == 4e-4, "a run is found by what it was trained with"
     assert str(tmp_path) not in str(told), "the configuration names folders of private pictures"
+    assert recorded.sent == []
+    assert recorded.finished == 1, "what is not finished may lose its last records when the process ends"
 
 
 def test_images_are_uploaded_when_asked_for(
@@ -80,6 +91,15 @@ def test_images_are_uploaded_when_asked_for(
     fitted(tmp_path, PRIOR, "--image_grid.upload_images=true")
     sheets = [values["examples"] for values in recorded.logged if "examples" in values]
     assert sheets == [[("image", str(tmp_path / "out" / "images" / "epoch-00000.png"))]]
+
+
+def test_weights_are_uploaded_when_asked_for_and_no_checkpoint(recorded: Run, tmp_path: Path) -> None:
+    """Lightning would send `last.ckpt`, which holds folders and the optimizer's state, too."""
+    output = fitted(tmp_path, PRIOR, log_model=True)
+    assert recorded.sent == [(output / "weights.safetensors", "model")]
+    assert yaml.safe_load((output / "config.yaml").read_text())["trainer"]["logger"][1]["init_args"][
+        "log_model"
+    ]
 
 
 def test_protecting_logs_iterations_without_saying_whose(recorded: Run, tmp_path: Path) -> None:
