@@ -16,13 +16,12 @@ from experiments.study.artifacts import Artifacts
 from experiments.study.executors import make
 from experiments.study.executors.base import Executor, Job, WorkerDied
 from experiments.study.keys import Stage, descendants
+from experiments.study.time_left import Pace, Timed, makespan
 from experiments.study.views import Progress, Running, View, clock, plain_view
 
 TAIL = 25  # lines of a failed stage's log that are shown
 POLL = 0.2  # seconds
 TRIES = 2  # of a stage whose worker dies
-SETTLED = 20.0  # seconds after which a progress bar knows how long its stage will take
-MOST = 4.0  # times that stages are believed to take longer, or shorter, than expected
 
 Engine = Callable[[Mapping[str, str], Iterable[str]], Executor]
 """From the jobs' environment and the modules they run to who runs them."""
@@ -56,7 +55,7 @@ class Runner:
         self.running: dict[Future[int], str] = {}
         self.started: dict[str, float] = {}
         self.deaths: Counter[str] = Counter()
-        self._compared = (0.0, 0.0)  # seconds that finished stages were expected to take, and took
+        self.taken: dict[str, float] = {}  # seconds of the stages that are done
         self.failed: dict[str, str] = {}  # why
         self.not_run: dict[str, str] = {}  # the stage that failed before it
         self.expected = {name: artifacts.expected_seconds(stage) or 0.0 for name, stage in stages.items()}
@@ -99,28 +98,23 @@ class Runner:
                 self.view.show(self.progress())
 
     def seconds_left(self) -> float:
-        """Time until all is done: that of the longest chain, or of the work shared by all jobs."""
-        left = {name: self.expected[name] * self._pace() for name in self.waiting}
-        left |= {name: self._left(name) for name in self.running.values()}
-        chains: dict[str, float] = {}
-        for name, stage in self.stages.items():
-            chains[name] = left.get(name, 0.0) + max((chains[other] for other in stage.inputs()), default=0.0)
-        return max(max(chains.values(), default=0.0), sum(left.values()) / self.jobs)
+        """Time until all is done, as the stages that are done and those that run let expect."""
+        return self._until(self._left())
 
-    def _pace(self) -> float:
-        """How much longer than expected stages have taken so far: others work on the machine too."""
-        expected, taken = self._compared
-        for name in self.running.values():
-            shown = self.artifacts.seconds_left(name)
-            if shown is not None and self.expected[name] and self._seconds(name) > SETTLED:
-                expected += self.expected[name]
-                taken += self._seconds(name) + shown
-        return min(MOST, max(1 / MOST, taken / expected)) if expected else 1.0
+    def _until(self, left: Mapping[str, float]) -> float:
+        after = {name: self.stages[name].inputs() for name in left}
+        return makespan(left, after, list(left), self.jobs)
 
-    def _left(self, name: str) -> float:
-        """What a running stage still takes: as its own progress bar says, else as expected."""
-        shown = self.artifacts.seconds_left(name)
-        return max(self.expected[name] - self._seconds(name), 0.0) if shown is None else shown
+    def _left(self) -> dict[str, float]:
+        """Seconds that each stage takes yet: those that run, then those that wait, in their order."""
+        running = {name: self._timed(name, self._seconds(name)) for name in self.running.values()}
+        done = [replace(self._timed(name, seconds), shown=0.0) for name, seconds in self.taken.items()]
+        pace = Pace([*done, *running.values()])
+        waiting = {name: Timed(kind(self.stages[name]), self.expected[name]) for name in self.waiting}
+        return {name: pace.left(stage) for name, stage in (running | waiting).items()}
+
+    def _timed(self, name: str, seconds: float) -> Timed:
+        return Timed(kind(self.stages[name]), self.expected[name], seconds, self.artifacts.seconds_left(name))
 
     def _chain(self, name: str) -> float:
         """Seconds of work that wait for this stage, itself included."""
@@ -197,8 +191,7 @@ class Runner:
             except OSError as error:
                 self._fail(name, sentence(error))
                 return
-            if expected := self.expected[name]:
-                self._compared = (self._compared[0] + expected, self._compared[1] + seconds)
+            self.taken[name] = seconds
             self.undone.discard(name)
             self.view.say(f"done   {name} in {clock(seconds)}")
         else:
@@ -230,13 +223,14 @@ class Runner:
         """How far all is."""
         names = [*self.waiting, *self.running.values()]
         lost = len(self.failed) + len(self.not_run)
+        left = self._left()
         return Progress(
             done=self.total - len(names) - lost,
             failed=lost,
             total=self.total,
-            running=[Running(name, self._seconds(name), self._left(name)) for name in self.running.values()],
+            running=[Running(name, self._seconds(name), left[name]) for name in self.running.values()],
             waiting=self.waiting,
-            left=self.seconds_left(),
+            left=self._until(left),
             is_least=not all(self.expected[name] for name in names),
         )
 
@@ -244,6 +238,12 @@ class Runner:
 def wandb_group(output: Path) -> str:
     """What the study in `output` is called in Weights & Biases, unless the environment says otherwise."""
     return os.environ.get("WANDB_RUN_GROUP", output.absolute().name)
+
+
+def kind(stage: Stage) -> str:
+    """The same for stages that run the same code: of a defence's strengths, say."""
+    section = stage.config.get("model") or stage.config.get("attack") or {}
+    return f"{stage.command} {section.get('class_path', '')}"
 
 
 def _tail(log: Path) -> list[str]:

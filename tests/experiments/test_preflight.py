@@ -87,7 +87,7 @@ def test_a_trial_says_what_a_study_costs_and_is_not_repeated(
 
 
 def test_a_defence_is_tried_at_one_of_its_strengths() -> None:
-    plan = Plan(load(ROOT / "experiments" / "configs" / "demo.yaml"))
+    plan = Plan(load(ROOT / "experiments" / "configs" / "painted.yaml"))
     same = representatives(plan, plan.stages)
     assert same["crafter.beta=8"] == same["crafter.beta=0.1"] == "crafter.beta=0.1"
     assert same["crafter.beta=8.white_box.measure"] == "crafter.beta=0.1.white_box.measure"
@@ -97,7 +97,7 @@ def test_a_defence_is_tried_at_one_of_its_strengths() -> None:
 
 
 def test_trials_cut_loops_and_leave_the_study_alone() -> None:
-    plan = Plan(load(ROOT / "experiments" / "configs" / "demo.yaml"))
+    plan = Plan(load(ROOT / "experiments" / "configs" / "painted.yaml"))
     before = keys(plan.stages, plan.data.fingerprint)
     found = {name: trial(stage, 100, Path("cache")) for name, stage in plan.stages.items()}
     assert keys(plan.stages, plan.data.fingerprint) == before

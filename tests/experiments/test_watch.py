@@ -9,7 +9,6 @@ from pathlib import Path
 from rich.console import Console
 
 from experiments.study.frontier import Point, plot, points
-from experiments.study.runner import Runner
 from experiments.study.views import Lines, Progress, Running, plain_view
 from experiments.study.watch import Watch
 
@@ -69,14 +68,3 @@ def test_where_there_is_no_terminal_there_are_lines(capsys) -> None:
     assert capsys.readouterr().out == ("[3/9] 1 failed; about 1:02:03 left; running: prior (0:01:10)\n"), (
         "and no escape codes"
     )
-
-
-def test_what_stages_took_corrects_what_the_others_will() -> None:
-    """Otherwise a study on a busy machine says all the time that it ends soon."""
-    runner = object.__new__(Runner)
-    runner._compared, runner.running = (100.0, 150.0), {}
-    assert runner._pace() == 1.5
-    runner._compared = (1.0, 100.0)
-    assert runner._pace() == 4.0, "one short stage says little"
-    runner._compared = (0.0, 0.0)
-    assert runner._pace() == 1.0

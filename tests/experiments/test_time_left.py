@@ -1,0 +1,50 @@
+"""The time left that a study shows, against schedules by hand and against what recorded studies took."""
+
+from __future__ import annotations
+
+import pytest
+
+from experiments.study.time_left import HABIT, MOST, Pace, Timed, makespan
+
+
+def test_a_stage_starts_when_what_it_builds_on_is_done_and_a_job_is_free() -> None:
+    """By hand, with two jobs: a and b run until 3 and 5; c waits for b, d and e for nothing but a job.
+
+    The longest chain takes 7 and all work shared by two 8, but no schedule in this order takes less than 9.
+    """
+    left = {"a": 3.0, "b": 5.0, "c": 2.0, "d": 2.0, "e": 4.0}
+    after = {"a": set(), "b": {"done before"}, "c": {"b"}, "d": set(), "e": set()}
+    # job 1: a 0-3, d 3-5, c 5-7; job 2: b 0-5, e 5-9
+    assert makespan(left, after, list(left), jobs=2) == 9.0
+    assert makespan(left, after, list(left), jobs=1) == 16.0
+    assert makespan(left, after, list(left), jobs=9) == 7.0
+    assert makespan({}, {}, [], jobs=2) == 0.0
+
+
+def test_a_stage_is_judged_by_its_own_kind_first() -> None:
+    """Training may take twice as long as expected here where attacks take what was expected."""
+    pace = Pace([Timed("fit", 1000, 2000, 0.0), Timed("attack", 1000, 1000, 0.0)])
+    assert pace.of("fit") == pytest.approx(2.0, rel=0.02)
+    assert pace.of("attack") == pytest.approx(1.0, rel=0.02)
+    assert pace.of("measure") == pytest.approx(1.5, rel=0.02), "unseen: as all others"
+
+
+def test_one_short_stage_says_little() -> None:
+    """A second's work that waited for somebody else's for a minute would make a week of a day."""
+    assert Pace([Timed("data", 1, 60, 0.0)]).of("fit") == pytest.approx((60 + HABIT) / (1 + HABIT))
+    assert Pace([Timed("data", 1, 10_000, 0.0)]).of("fit") == MOST
+    assert Pace([]).of("fit") == 1.0
+    assert Pace([Timed("unknown", 0, 1000, 0.0)]).of("fit") == 1.0, "nobody knew how long it would take"
+
+
+def test_what_runs_counts_as_far_as_it_is() -> None:
+    """A quarter of 80 expected seconds took 40: the rest is believed to take as long as the bar says by and
+    by, and others of its kind twice as long as was thought."""
+    running = Timed("fit", 80, 40, 120)
+    pace = Pace([running])
+    assert pace.of("fit") == pytest.approx((40 + HABIT * (40 + HABIT) / (20 + HABIT)) / (20 + HABIT))
+    believed = 80 * pace.of("fit") - 40
+    assert pace.left(running) == pytest.approx(0.75 * believed + 0.25 * 120)
+    assert pace.left(Timed("fit", 0, 40, 120)) == 120, "nothing but its bar is known of it"
+    overdue = Timed("fit", 80, 240)
+    assert Pace([overdue]).of("fit") > 2, "not over yet, it took three times as long already"
