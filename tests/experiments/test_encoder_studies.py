@@ -31,6 +31,15 @@ def scripted(folder: Path) -> str:
     return str(folder / "encoder.ts")
 
 
+def as_onnx(folder: Path) -> str:
+    """The same blocks, as ONNX."""
+    encoder = models.mobilenet_v3_small(num_classes=17).features[:4].eval()
+    axes = {"images": {0: "count"}, "features": {0: "count"}}
+    names = {"input_names": ["images"], "output_names": ["features"], "dynamic_axes": axes}
+    torch.onnx.export(encoder, (torch.rand(2, 3, SIZE, SIZE),), folder / "net.onnx", dynamo=False, **names)
+    return str(folder / "net.onnx")
+
+
 def exported(folder: Path) -> str:
     """A whole network, saved by torch.export."""
     network = models.mobilenet_v3_small(num_classes=17).eval()
@@ -49,6 +58,7 @@ ENCODERS: dict[str, tuple[str | Callable[[Path], str], dict[str, Any]]] = {
     "ViT": ("timm/vit_tiny_patch16_224", {"split": "blocks.1", "arch_args": VIT}),
     "TorchScript": (scripted, {}),
     "torch.export": (exported, {"split": "features.3"}),
+    "ONNX": (as_onnx, {}),
 }
 
 
@@ -88,8 +98,8 @@ def test_an_encoder_goes_through_a_study(
     """Seen once: a network that trained for hours, and that Crafter could then not differentiate."""
     if name not in QUICK and ALL not in os.environ:
         pytest.skip(f"a minute or more each: set {ALL}")
-    if name == "ViT":
-        pytest.importorskip("timm")
+    if needed := {"ViT": "timm", "ONNX": "onnx2fx"}.get(name):
+        pytest.importorskip(needed)
     monkeypatch.setenv("FACECRAFTER_CACHE", str(tmp_path / "cache"))
     arch, options = ENCODERS[name]
     config = study(arch if isinstance(arch, str) else arch(tmp_path), **options)

@@ -53,8 +53,8 @@ def split_network(
         arch: resnet18, vgg16 or resnet50, split as in the paper; `torchvision/NAME`; `timm/NAME`; the import
             path of what makes a network; or a file of torch.export (.pt2), TorchScript (.ts) or ONNX (.onnx).
         n_outputs: of the head.
-        split: name of a layer, such as `features.3`; features are its output. A file without one is an
-            encoder as it is, with a new head: average pool and linear map.
+        split: name of a layer, such as `features.3`, or in a file of ONNX of an operation; features are its
+            output. A file without one is an encoder as it is, with a new head: average pool and linear map.
         arch_args: given to what makes the network; `mean` and `std`, three numbers each, are what images
             are normalised by, otherwise ImageNet's.
 
@@ -93,7 +93,7 @@ def _made(arch: str, n_outputs: int, options: dict[str, Any]) -> nn.Module:
     if library == "torchvision" and name in models.list_models(module=models):
         network = models.get_model(name, weights=None, num_classes=n_outputs, **options)
     elif library == "timm":
-        network = _timm().create_model(name, num_classes=n_outputs, **options)
+        network = _package("timm", "timm").create_model(name, num_classes=n_outputs, **options)
     elif not name and "." in arch:
         module, _, attribute = arch.rpartition(".")
         make: Callable[..., nn.Module] = getattr(importlib.import_module(module), attribute)
@@ -108,29 +108,45 @@ def _made(arch: str, n_outputs: int, options: dict[str, Any]) -> nn.Module:
     return network
 
 
-def _timm() -> Any:
+def _package(name: str, extra: str) -> Any:
     try:
-        return importlib.import_module("timm")
+        return importlib.import_module(name)
     except ImportError as error:
-        raise ValueError("networks of timm need it installed: pip install 'facecrafter[timm]'") from error
+        raise ValueError(
+            f"networks of {extra} need {name} installed: pip install 'facecrafter[{extra}]'"
+        ) from error
 
 
 def _opened(path: Path) -> nn.Module:
     if not path.is_file():
         raise FileNotFoundError(f"no network at {path}")
     kind = FILES[path.suffix]
+    if kind == "ONNX":
+        return _converted(path)
     try:
         if kind == "TorchScript":
             script = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
             return Scripted(script.eval())
-        if kind == "torch.export":
-            return _exported(path)
+        return _exported(path)
     except RuntimeError as error:
         raise ValueError(f"{path} is no file of {kind}: {str(error).splitlines()[0]}") from error
-    raise ValueError(
-        f"{path}: ONNX is not read; where the network comes from, save it with torch.export.save (.pt2) or "
-        "torch.jit.save (.ts)"
-    )
+
+
+def _converted(path: Path) -> fx.GraphModule:
+    onnx2fx, onnx = _package("onnx2fx", "onnx"), _package("onnx", "onnx")
+    try:
+        graph: fx.GraphModule = onnx2fx.convert(onnx.load(path))
+    except Exception as error:  # whatever its bytes lead to
+        raise ValueError(
+            f"{path} cannot be read as ONNX ({str(error).splitlines()[0]}): save the network with "
+            "torch.export.save (.pt2) or torch.jit.save (.ts) where it comes from"
+        ) from error
+    for name, value in list(graph.named_buffers()):
+        if value.is_floating_point() and value.ndim:  # numbers are constants of a formula, the others weights
+            delattr(graph, name)
+            graph.register_parameter(name, nn.Parameter(value.clone()))
+    functional(graph)
+    return graph
 
 
 def _exported(path: Path) -> fx.GraphModule:
@@ -179,12 +195,14 @@ def _cut(network: nn.Module, split: str, arch: str) -> tuple[nn.Module, nn.Modul
     for node in nodes:
         if node not in before or node.op == "get_attr":
             copies[node] = second.node_copy(node, lambda n: copies[n])
-    halves = fx.GraphModule(graph, first), fx.GraphModule(graph, second)
-    for half in halves:
-        half.graph.eliminate_dead_code()
-        half.delete_all_unused_submodules()
-        half.recompile()
-    return halves
+    return _half(graph, first), _half(graph, second)
+
+
+def _half(whole: fx.GraphModule, graph: fx.Graph) -> fx.GraphModule:
+    """A part of a network, with the layers and weights that it reads and no others."""
+    half = fx.GraphModule(whole, graph)
+    half.graph.eliminate_dead_code()
+    return fx.GraphModule(half, half.graph)
 
 
 def _belongs(node: fx.Node, split: str) -> bool:
@@ -227,4 +245,6 @@ def _with_new_head(encoder: nn.Sequential, n_outputs: int, arch: str) -> SplitNe
 
 def _layers(network: nn.Module) -> str:
     names = [name for name, _ in network.named_modules() if name and name.count(".") < 2]
+    if not names and isinstance(network, fx.GraphModule):  # one of operations, as ONNX has it
+        names = [node.name for node in network.graph.nodes if node.op == "call_function"]
     return f"Its layers: {', '.join(names[:40])}" if names else ""

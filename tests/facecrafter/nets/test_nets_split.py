@@ -64,6 +64,8 @@ def test_the_halves_are_the_network(arch: str, split: str, monkeypatch: pytest.M
 def test_an_exported_network_is_cut(tmp_path: Path) -> None:
     whole = made(5)
     halves = split_network(exported(tmp_path, whole), 5, "features.3")
+    weights = [sum(weight.numel() for weight in half.parameters()) for half in (*halves, whole)]
+    assert weights[0] + weights[1] == weights[2], "each half has its own"
     torch.testing.assert_close(halves.head(halves.encoder(IMAGES)), whole(Normalise()(IMAGES)))
     crafts(halves.encoder)
 
@@ -76,6 +78,27 @@ def test_a_script_is_an_encoder_with_a_new_head(tmp_path: Path) -> None:
     torch.testing.assert_close(halves.encoder.eval()(IMAGES), encoder(Normalise()(IMAGES)))
     assert halves.head(halves.encoder(IMAGES)).shape == (3, 5)
     crafts(halves.encoder)
+
+
+@pytest.mark.filterwarnings("ignore:.*Jacobian rule", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("split", [None, "relu_2"])
+def test_a_file_of_onnx_is_an_encoder_or_cut_behind_an_operation(tmp_path: Path, split: str | None) -> None:
+    """With weights that can be trained, and none of the other half."""
+    pytest.importorskip("onnx2fx")
+    whole = made(5).eval()
+    file = str(tmp_path / "net.onnx")
+    axes = {"images": {0: "count"}, "out": {0: "count"}}
+    names = {"input_names": ["images"], "output_names": ["out"], "dynamic_axes": axes}
+    saved = whole if split else whole.features[:4].eval()
+    torch.onnx.export(saved, (IMAGES,), file, dynamo=False, **names)
+    halves = split_network(file, 5, split)
+    features = halves.encoder.eval()(IMAGES)
+    found = halves.head.eval()(features)
+    torch.testing.assert_close(found if split else features, saved(Normalise()(IMAGES)))
+    assert found.shape == (3, 5)
+    found.sum().backward()
+    assert all(weight.grad is not None for half in halves for weight in half.parameters())
+    crafts(halves.encoder.requires_grad_(False))
 
 
 @pytest.mark.filterwarnings("ignore:.*Jacobian rule")
