@@ -36,12 +36,7 @@ class FeatureWriter(Callback):
         self.dataset.skip = self.stored
 
     def on_predict_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: dict[str, Any],
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], *_: int
     ) -> None:
         # Workers copy the dataset before `skip` is known, so a stored batch may still arrive decoded.
         if batch["number"] in self.stored:

@@ -31,12 +31,7 @@ class IterationLog(Callback):
             pl_module.listeners.append(self.record)
 
     def on_predict_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: dict[str, Any],
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], *_: int
     ) -> None:
         self.batch = batch["number"]
 

@@ -7,8 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
-from itertools import pairwise
-from pathlib import Path
 
 from datamodules.faces import default_cache_dir
 
@@ -36,7 +34,6 @@ def ends_in_sentences(main: Main) -> Callable[..., None]:
         if debug:
             os.environ["JSONARGPARSE_DEBUG"] = "true"  # mistakes in a configuration, too
         try:
-            _see_that_they_are_text(sys.argv[1:] if args is None else args)
             main(args)
         except (ValueError, OSError) as error:
             if debug:
@@ -46,21 +43,6 @@ def ends_in_sentences(main: Main) -> Callable[..., None]:
             os.environ.pop("JSONARGPARSE_DEBUG", None)
 
     return command
-
-
-def _see_that_they_are_text(args: Sequence[str]) -> None:
-    """Names the configuration that is none; the library that reads them says only at which byte.
-
-    Raises:
-        ValueError: one is no text.
-    """
-    words = [word for argument in args for word in argument.split("=", 1)]
-    for option, value in pairwise(words):
-        if option == "--config" and Path(value).is_file():
-            try:
-                Path(value).read_text(encoding="utf-8")
-            except UnicodeError as error:
-                raise ValueError(f"{value} is no UTF-8 text ({error}); save it as UTF-8") from error
 
 
 def sentence(error: Exception) -> str:

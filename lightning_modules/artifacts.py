@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from jsonargparse import ArgumentError, ArgumentParser
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
@@ -164,9 +166,8 @@ class FeatureReader(LightningModule):
 
     def shape_read(self, image_size: int) -> tuple[int, int, int]:
         """That of h(F) for images of this side."""
-        # A new chain is in train mode, which `feature_shape` would restore: the frozen networks stay in eval.
-        network = nn.Sequential(self.encoder.on(self.device), self._through_head.on(self.device)).eval()
-        return feature_shape(network, image_size)
+        through = nn.Sequential(self.encoder.on(self.device), self._through_head.on(self.device))
+        return feature_shape(through, image_size)
 
     def get_extra_state(self) -> dict[str, str]:
         """What the state dict holds beside the weights."""
@@ -183,3 +184,16 @@ class FeatureReader(LightningModule):
                 f"this {type(self).__name__} was trained on features of encoder {state['encoder'][:12]}, but "
                 f"{self.encoder_folder} now holds encoder {self.encoder_hash[:12]}; train it again"
             )
+
+
+class FeatureNetwork(FeatureReader):
+    """A reader that is one network, whose layout in memory is channels_last."""
+
+    @property
+    @abstractmethod
+    def network(self) -> nn.Module:
+        """What an attack uses, and what `forward` computes."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (N, C, h, w), or h of them, as `network` takes them -> what it makes of them."""
+        return self.network(features.contiguous(memory_format=torch.channels_last))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonargparse import Path as ConfigPath
 from jsonargparse import get_loader, set_loader, set_parsing_settings
 
-from facecrafter.documents import bound_yaml
+from facecrafter.documents import bound_yaml, read_text
 
 # A configuration makes objects where an argument's type asks for them, and of that type. Where any value will
 # do (a dict of further arguments) jsonargparse would make, or call, whatever a class_path there names; and it
@@ -24,3 +26,23 @@ def _bounded(text: str) -> Any:
 
 
 set_loader("yaml", _bounded, (yaml.YAMLError,))
+
+_read_text = ConfigPath.read_text
+
+
+def _named(path: ConfigPath) -> str:
+    """The text of a configuration file, read as all other documents are.
+
+    jsonargparse reads in the machine's encoding, and says at which byte a file is no text, but not in which
+    of several files.
+    """
+    file = Path(path.absolute)
+    if not file.is_file():  # standard input or an address
+        return _read_text(path)
+    try:
+        return read_text(file)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}; a configuration is a UTF-8 text") from error
+
+
+ConfigPath.read_text = _named

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
+from artifact import QUIET, artifact
 from pytorch_lightning import Callback, LightningModule, Trainer
 from tiny_study import DATA, TRAINER, write
 from torch import Tensor, nn
@@ -17,9 +17,6 @@ from torch.utils.data import DataLoader
 from experiments import fit as fit_command
 from lightning_modules import Decoder, Defence, Prior, TargetNetwork
 
-QUIET = dict.fromkeys(
-    ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-)
 IGNORED = ("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
 N_ATTRIBUTES, N_PEOPLE, SIDE, CHANNELS = 3, 4, 8, 4
 
@@ -43,15 +40,6 @@ def toy_tail(channels: int, n_outputs: int) -> nn.Sequential:
     return ToyHead(n_outputs, channels)
 
 
-def artifact(folder: Path, class_path: str, init_args: dict[str, Any], module: nn.Module) -> str:
-    """What a fit of `module` would leave behind."""
-    folder.mkdir(parents=True)
-    config = {"model": {"class_path": class_path, "init_args": init_args}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    torch.save({"state_dict": module.state_dict()}, folder / "last.ckpt")
-    return str(folder)
-
-
 def toy_target(folder: Path, n_outputs: int = N_ATTRIBUTES, loss: str = "attributes", seed: int = 0) -> str:
     """A target network of toys."""
     torch.manual_seed(seed)
@@ -62,14 +50,14 @@ def toy_target(folder: Path, n_outputs: int = N_ATTRIBUTES, loss: str = "attribu
         "encoder": {"class_path": f"{__name__}.ToyEncoder"},
         "head": {"class_path": f"{__name__}.ToyHead", "init_args": {"n_outputs": n_outputs}},
     }
-    return artifact(folder / "target", "lightning_modules.TargetNetwork", init_args, network)
+    return artifact(folder / "target", network, **init_args)
 
 
 def toy_decoder(folder: Path, target: str, image_size: int = SIDE) -> str:
     """A decoder for the features of `target`."""
     torch.manual_seed(1)
     init_args = {"encoder": target, "image_size": image_size, "width": 4, "blocks": 1}
-    return artifact(folder / "decoder", "lightning_modules.Decoder", init_args, Decoder(**init_args))
+    return artifact(folder / "decoder", Decoder(**init_args), **init_args)
 
 
 def toy_batch(count: int = 8) -> dict[str, Tensor]:
@@ -200,7 +188,7 @@ def target_and_prior(folder: Path) -> dict[str, str]:
     small = {"latent_dim": 8, "image_size": 32, "width": 4, "critic_width": 4}
     modules = {"target": (TargetNetwork, {"n_outputs": 3}), "prior": (Prior, small)}
     return {
-        name: artifact(folder / name, f"lightning_modules.{kind.__name__}", arguments, kind(**arguments))
+        name: artifact(folder / name, kind(**arguments), **arguments)
         for name, (kind, arguments) in modules.items()
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -13,16 +13,18 @@ from experiments.report.statistics.checks import Check
 
 
 class Block:
-    """A part of a section. `kind` names the macro that shows it, in blocks.html.j2 and in blocks.md.j2."""
+    """A part of a section."""
 
-    kind: ClassVar[str]
+    @property
+    def kind(self) -> str:
+        """What the macros of blocks.html.j2 and blocks.md.j2 know it by."""
+        return type(self).__name__.lower()
 
 
 @dataclass(frozen=True)
 class Text(Block):
     """A paragraph."""
 
-    kind = "text"
     text: str
 
 
@@ -37,7 +39,6 @@ class Fact(NamedTuple):
 class Card(Block):
     """What the page is about: what to do, and why."""
 
-    kind = "card"
     headline: str
     facts: list[Fact]
 
@@ -46,7 +47,6 @@ class Card(Block):
 class Items(Block):
     """A list; `warning` says that each is a reason to doubt."""
 
-    kind = "items"
     lines: list[str]
     warning: bool = False
 
@@ -55,7 +55,6 @@ class Items(Block):
 class Checks(Block):
     """What has to hold, and whether it does."""
 
-    kind = "checks"
     checks: list[Check]
 
 
@@ -63,7 +62,6 @@ class Checks(Block):
 class Table(Block):
     """A table as people read it, and the numbers behind it as a CSV called `name`."""
 
-    kind = "table"
     readable: pd.DataFrame
     name: str
     raw: pd.DataFrame
@@ -73,7 +71,6 @@ class Table(Block):
 class Figures(Block):
     """Drawings, beside each other where there is room."""
 
-    kind = "figures"
     figures: list[Figure]
 
 
@@ -81,7 +78,6 @@ class Figures(Block):
 class Code(Block):
     """Text as it is."""
 
-    kind = "code"
     text: str
     language: str = ""
 
@@ -90,7 +86,6 @@ class Code(Block):
 class Folded(Block):
     """What few readers want, behind its title."""
 
-    kind = "folded"
     title: str
     blocks: list[Block]
 

@@ -10,12 +10,12 @@ from facecrafter import ranks
 from facecrafter.nets import amortizer as nets
 from facecrafter.nets.folding import fold_batchnorm
 from facecrafter.nets.target import feature_shape
-from lightning_modules.artifacts import FeatureReader, Frozen, load_artifact
+from lightning_modules.artifacts import FeatureNetwork, Frozen, load_artifact
 from lightning_modules.attackers.prior import Prior
 from lightning_modules.training import one_cycle
 
 
-class Amortizer(FeatureReader):
+class Amortizer(FeatureNetwork):
     """Learns features -> latents by the distance between F = φ(z) of a drawn latent z and φ(amortizer(F)).
 
     φ = Enc∘G is frozen. Equation 37 regresses z itself, which punishes a latent that explains the feature
@@ -41,12 +41,8 @@ class Amortizer(FeatureReader):
 
     @property
     def network(self) -> nn.Module:
-        """What an attack uses: features (N, C, h, w) -> latents (N, d)."""
-        return self.amortizer
-
-    def forward(self, features: Tensor) -> Tensor:
         """Features (N, C, h, w) -> latents (N, d)."""
-        return self.amortizer(features.contiguous(memory_format=torch.channels_last))
+        return self.amortizer
 
     def on_fit_start(self) -> None:
         self._draws = torch.Generator().manual_seed(torch.initial_seed())

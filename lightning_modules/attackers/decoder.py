@@ -9,12 +9,12 @@ from torch.nn import functional as F
 
 from facecrafter.nets import decoder as nets
 from facecrafter.nets.augmentation import mirror_every_other
-from lightning_modules.artifacts import FeatureReader, load_artifact
+from lightning_modules.artifacts import FeatureNetwork, load_artifact
 from lightning_modules.checks import refuse_other_pairs
 from lightning_modules.training import one_cycle
 
 
-class Decoder(FeatureReader):
+class Decoder(FeatureNetwork):
     """Learns x from Enc(x) on the attacker's own images; `decoder` maps features to images in [0, 1].
 
     Pairs that the data brings (`features` in the batch, as after an attacker protected images) are used as
@@ -67,12 +67,8 @@ class Decoder(FeatureReader):
 
     @property
     def network(self) -> nn.Module:
-        """What an attack uses: features (N, C, h, w), or h of them -> images (N, 3, H, W) in [0, 1]."""
-        return self.decoder
-
-    def forward(self, features: Tensor) -> Tensor:
         """Features (N, C, h, w), or h of them -> images (N, 3, H, W) in [0, 1]."""
-        return self.decoder(features.contiguous(memory_format=torch.channels_last))
+        return self.decoder
 
     def setup(self, stage: str) -> None:
         if stage == "fit":

@@ -9,14 +9,14 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_modules.artifacts import FeatureReader, load_artifact
+from lightning_modules.artifacts import FeatureNetwork, load_artifact
 from lightning_modules.checks import fitted_data, refuse_other_people
 from lightning_modules.defences.base import Defence
 from lightning_modules.networks.target import TargetNetwork
 from lightning_modules.training import one_cycle
 
 
-class FeatureIdentifier(FeatureReader):
+class FeatureIdentifier(FeatureNetwork):
     """Learns identities from leaked pairs (Enc(X_train), identity) (Crafter, section VI-F).
 
     Its layers are those of the target's head f with one output per private identity. It starts at f's
@@ -47,12 +47,8 @@ class FeatureIdentifier(FeatureReader):
 
     @property
     def network(self) -> nn.Module:
-        """What an attack uses: features (N, C, h, w) -> scores (N, n_identities)."""
-        return self.head
-
-    def forward(self, features: Tensor) -> Tensor:
         """Features (N, C, h, w) -> scores (N, n_identities)."""
-        return self.head(features.contiguous(memory_format=torch.channels_last))
+        return self.head
 
     def setup(self, stage: str) -> None:
         if data := fitted_data(self, stage):

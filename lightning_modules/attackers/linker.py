@@ -42,6 +42,10 @@ class Linker(SeededBatches, FeatureReader):
         oracle: who embeds photographs: an artifact folder, or the network itself.
         image_size: side of the images.
         layers: of f, behind the split, that are read in place of the feature; see FeatureReader.
+
+    Attributes:
+        inputs: numbers in what is read of one feature.
+        mean: that of the photographs' embeddings (E,).
     """
 
     access = "black"
@@ -57,7 +61,8 @@ class Linker(SeededBatches, FeatureReader):
         known = load_artifact(oracle, IdentityOracle) if isinstance(oracle, str) else oracle
         self.oracle = Frozen(known)
         with torch.no_grad():
-            numbers = known.eval().embed(torch.full((2, 3, image_size, image_size), 0.5)).shape[1]
+            numbers = known.embed(torch.full((2, 3, image_size, image_size), 0.5)).shape[1]
+        self.inputs = torch.Size(self.shape_read(image_size)).numel()
         self.mean: Tensor
         self.register_buffer("mean", torch.zeros(numbers))
         self._known: dict[int, Tensor] = {}  # where a photograph stands, by row
@@ -111,7 +116,11 @@ class Linker(SeededBatches, FeatureReader):
 
 
 class RidgeLinker(Linker):
-    """The simplest: ridge regression, solved once, its penalty chosen by people who are held out."""
+    """The simplest: ridge regression, solved once, its penalty chosen by people who are held out.
+
+    Args:
+        encoder, oracle, image_size, kwargs: see Linker.
+    """
 
     VERSION = 1
     describe = (
@@ -119,17 +128,11 @@ class RidgeLinker(Linker):
         "recogniser's embeddings, where photographs of the private people are."
     )
 
-    def __init__(
-        self,
-        encoder: str,
-        oracle: str | IdentityOracle,
-        image_size: int,
-        layers: dict[str, float] | None = None,
-    ) -> None:
-        super().__init__(encoder, oracle, image_size, layers)
+    def __init__(self, encoder: str, oracle: str | IdentityOracle, image_size: int, **kwargs: Any) -> None:
+        super().__init__(encoder, oracle, image_size, **kwargs)
         self.automatic_optimization = False
-        inputs = torch.Size(self.shape_read(image_size)).numel()
-        self.linear = nn.Sequential(nn.Flatten(), nn.Linear(inputs, len(self.mean))).requires_grad_(False)
+        layer = nn.Linear(self.inputs, len(self.mean))
+        self.linear = nn.Sequential(nn.Flatten(), layer).requires_grad_(False)
 
     @property
     def network(self) -> nn.Module:
@@ -175,7 +178,7 @@ class NetworkLinker(Linker):
     the weights that suit them best are kept, and training ends when they have not improved for some time.
 
     Args:
-        encoder, oracle, image_size, layers: see Linker.
+        encoder, oracle, image_size, kwargs: see Linker.
         width: units between the two layers of a network behind the split.
         dropout: share of what the network reads that is hidden from it while it learns.
         learning_rate: of AdamW.
@@ -195,19 +198,18 @@ class NetworkLinker(Linker):
         encoder: str,
         oracle: str | IdentityOracle,
         image_size: int,
-        layers: dict[str, float] | None = None,
         width: int = 512,
         dropout: float = 0.2,
         learning_rate: float = 5e-4,
         weight_decay: float = 0.05,
         contrast: float = 0.1,
         patience: int = 10,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(encoder, oracle, image_size, layers)
-        inputs = torch.Size(self.shape_read(image_size)).numel()
+        super().__init__(encoder, oracle, image_size, **kwargs)
         self.trained = (
-            behind_split(inputs, width, len(self.mean), dropout)
-            if layers
+            behind_split(self.inputs, width, len(self.mean), dropout)
+            if self.layers
             else nn.Sequential(nn.Dropout2d(dropout), with_outputs(_head(encoder), len(self.mean)))
         )
         self.best = copy.deepcopy(self.trained).requires_grad_(False)

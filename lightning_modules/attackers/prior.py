@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pytorch_lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from facecrafter import ranks
 from facecrafter.crafter.inversion import squared_distance
@@ -14,15 +13,15 @@ from facecrafter.losses.wasserstein import earth_mover, gradient_penalty
 from facecrafter.nets.critic import Critic
 from facecrafter.nets.generator import Generator1, Generator2
 from facecrafter.nets.posterior import Posterior, divergence_from_normal, sample
-from lightning_modules.checks import require_unused_parameters
-from lightning_modules.training import descend, moving_average
+from lightning_modules.attackers.averaged import AveragedGenerator
+from lightning_modules.training import descend
 
 GENERATORS = {"G1": Generator1, "G2": Generator2}
 # Of both Adams, as in Crafter's published code.
 BETAS = (0.5, 0.999)
 
 
-class Prior(LightningModule):
+class Prior(AveragedGenerator):
     """WGAN-GP (Gulrajani et al. 2017) with a moving average of G; optionally a VAE/GAN (Larsen et al. 2016).
 
     An inversion can only find faces that G can express. With `reconstruction` > 0, a posterior q(z | x)
@@ -38,8 +37,7 @@ class Prior(LightningModule):
         critic_steps: critic steps per generator step, each on a batch of its own.
         penalty: weight of the gradient penalty.
         penalty_every: take the penalty every so many critic steps, with its weight multiplied by as many.
-        learning_rate: of both Adams, constant: the moving average takes the place of a schedule.
-        averaging: decay of the moving average of G per generator step.
+        learning_rate, averaging: see AveragedGenerator.
         reconstruction: weight of ‖G(z) − x‖² per image, z ~ q(z | x); 0 trains a plain WGAN-GP.
         divergence: weight of KL(q(z | x) ‖ N(0, I)) per image within the reconstruction term.
         adversary_from: epoch in which the critic joins. Before it G learns from the reconstruction alone, at
@@ -64,42 +62,26 @@ class Prior(LightningModule):
         divergence: float = 0.1,
         adversary_from: int = 0,
     ) -> None:
-        super().__init__()
         if adversary_from and not reconstruction:
             raise ValueError("without a reconstruction G learns from the critic alone: set adversary_from=0")
-        self.automatic_optimization = False
+        channels_last = torch.channels_last
+        made = GENERATORS[generator](latent_dim, image_size, width).to(memory_format=channels_last)
+        super().__init__(made, averaging, learning_rate)
         self.latent_dim = latent_dim
         self.image_size = image_size
         self.critic_steps = critic_steps
         self.penalty = penalty
         self.penalty_every = penalty_every
-        self.learning_rate = learning_rate
         self.reconstruction = reconstruction
         self.divergence = divergence
         self.adversary_from = adversary_from
-        channels_last = torch.channels_last
-        self.generator = GENERATORS[generator](latent_dim, image_size, width).to(memory_format=channels_last)
         self.critic = Critic(image_size, critic_width).to(memory_format=channels_last)
         self.posterior = (
             Posterior(latent_dim, image_size).to(memory_format=channels_last) if reconstruction else None
         )
-        self.average = moving_average(self.generator, averaging)
-
-    @property
-    def network(self) -> nn.Module:
-        """What an attack uses: the moving average of G, latents (N, d) -> images (N, 3, H, W) in [0, 1]."""
-        return self.average.module
-
-    def setup(self, stage: str) -> None:
-        require_unused_parameters(self)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        learners = [self.generator, *([self.posterior] if self.posterior else [])]
-        parameters = [p for learner in learners for p in learner.parameters()]
-        return [
-            torch.optim.Adam(parameters, self.learning_rate, BETAS, fused=True),
-            torch.optim.Adam(self.critic.parameters(), self.learning_rate, BETAS, fused=True),
-        ]
+        return [self.adam(BETAS, self.generator, self.posterior), self.adam(BETAS, self.critic)]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         faces = batch["image"].contiguous(memory_format=torch.channels_last)
@@ -118,7 +100,7 @@ class Prior(LightningModule):
     def _critic_step(self, faces: Tensor, optimizer: torch.optim.Optimizer, batch_idx: int) -> None:
         with torch.no_grad():
             # G stands still while the critic learns, so no graph of it is kept.
-            fakes = self.generator(self._latents(len(faces))).float()
+            fakes = self.generator(self.latents(len(faces))).float()
         distance = earth_mover(self.critic, faces, fakes)
         loss = -distance
         if batch_idx % self.penalty_every == 0:
@@ -134,7 +116,7 @@ class Prior(LightningModule):
         if self._adversarial:
             # G's loss goes through the critic, but gradients of its weights would be computed for nothing.
             self.critic.requires_grad_(False)
-            loss = loss - self.critic(self.generator(self._latents(len(faces)))).float().mean()
+            loss = loss - self.critic(self.generator(self.latents(len(faces)))).float().mean()
         if self.posterior:
             loss = loss + self.reconstruction * self._evidence_loss(self.posterior, faces)
         descend(self, loss, optimizer)
@@ -154,7 +136,7 @@ class Prior(LightningModule):
 
         Far above that of the training faces, it has memorised them.
         """
-        fakes = self.network(self._latents(len(batch["image"])))
+        fakes = self.network(self.latents(len(batch["image"])))
         self.log("val/emd", earth_mover(self.critic, batch["image"], fakes), sync_dist=True)
         if self.posterior:
             distance = squared_distance(
@@ -162,10 +144,5 @@ class Prior(LightningModule):
             )
             self.log("val/reconstruction", distance.mean(), prog_bar=True, sync_dist=True)
 
-    def example_images(self, batch: dict[str, Tensor]) -> Tensor:
-        """Random faces of the averaged generator (N, 3, H, W): synthetic, so free to be shown."""
-        with torch.no_grad():
-            return self.network(self._latents(len(batch["image"])))
-
-    def _latents(self, count: int) -> Tensor:
+    def latents(self, count: int) -> Tensor:
         return ranks.randn(count, self.latent_dim, device=self.device)

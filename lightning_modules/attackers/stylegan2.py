@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from facecrafter import ranks
 from facecrafter.losses.nonsaturating import discriminator_loss, generator_loss, path_lengths, r1_penalty
@@ -12,15 +12,16 @@ from facecrafter.nets.augmentation import mirror_every_other
 from facecrafter.nets.stylegan2.checkpoint import load_stylegan2
 from facecrafter.nets.stylegan2.discriminator import StyleDiscriminator
 from facecrafter.nets.stylegan2.generator import StyleGenerator
-from lightning_modules.checks import fitted_data, require_unused_parameters
-from lightning_modules.training import SeededBatches, descend, moving_average
+from lightning_modules.attackers.averaged import AveragedGenerator
+from lightning_modules.checks import fitted_data
+from lightning_modules.training import SeededBatches, descend
 
 BETAS = (0.0, 0.99)
 STYLE_AVERAGING = 0.995  # decay of w̄ per step
 LENGTH_AVERAGING = 0.99  # decay of the mean path length per regularised step
 
 
-class StyleGan2(SeededBatches):
+class StyleGan2(SeededBatches, AveragedGenerator):
     """StyleGAN2 (Karras et al. 2020) in a size for small images, with a moving average of G.
 
     Both regularisers are lazy: taken at every so many batches, with their weights multiplied by as many, in
@@ -32,13 +33,12 @@ class StyleGan2(SeededBatches):
         mapping_layers: from z to w (configuration F: 8).
         channel_base, channel_max: at side r both networks have min(channel_base / r, channel_max) channels
             (configuration F: 32768 and 512).
-        learning_rate: of both Adams.
+        learning_rate, averaging: see AveragedGenerator.
         r1: γ, half of which weighs R1; NVIDIA's rule of thumb is 0.0002·H² / batch size.
         r1_every: batches between two R1 penalties.
         path_length: weight of the path length regulariser.
         path_every: batches between two such, on half a batch of latents.
         style_mixing: probability that a batch's finer layers get the styles of other latents.
-        averaging: decay of the moving average of G per batch.
     """
 
     VERSION = 1
@@ -59,27 +59,19 @@ class StyleGan2(SeededBatches):
         style_mixing: float = 0.9,
         averaging: float = 0.998,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.learning_rate = learning_rate
+        sizes = {"channel_base": channel_base, "channel_max": channel_max}
+        generator = StyleGenerator(image_size, latent_dim, latent_dim, mapping_layers, **sizes)
+        super().__init__(generator, averaging, learning_rate)
         self.r1 = r1
         self.r1_every = r1_every
         self.path_length = path_length
         self.path_every = path_every
         self.style_mixing = style_mixing
-        sizes = {"channel_base": channel_base, "channel_max": channel_max}
-        self.generator = StyleGenerator(image_size, latent_dim, latent_dim, mapping_layers, **sizes)
         self.discriminator = StyleDiscriminator(image_size, **sizes)
-        self.average = moving_average(self.generator, averaging)
         self.register_buffer("path_mean", torch.zeros(()))
 
-    @property
-    def network(self) -> nn.Module:
-        """What an attack uses: the moving average of G, latents (N, d) -> images (N, 3, H, W) in [0, 1]."""
-        return self.average.module
-
     def setup(self, stage: str) -> None:
-        require_unused_parameters(self)
+        super().setup(stage)
         data, devices = fitted_data(self, stage), self.trainer.world_size
         if data is not None and devices > 1 and data.batch_size % (2 * devices):
             raise ValueError(
@@ -88,10 +80,7 @@ class StyleGan2(SeededBatches):
             )
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        return [
-            torch.optim.Adam(player.parameters(), self.learning_rate, BETAS, fused=True)
-            for player in (self.generator, self.discriminator)
-        ]
+        return [self.adam(BETAS, self.generator), self.adam(BETAS, self.discriminator)]
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         images = batch["image"]
@@ -162,11 +151,8 @@ class StyleGan2(SeededBatches):
         logits = self.discriminator(batch["image"] * 2 - 1)
         self.log("val/real", logits.mean(), prog_bar=True, sync_dist=True, batch_size=len(logits))
 
-    @torch.no_grad()
-    def example_images(self, batch: dict[str, Tensor]) -> Tensor:
-        """Random faces of the averaged generator (N, 3, H, W): synthetic, so free to be shown."""
-        latent_dim = self.generator.mapping.latent_dim
-        return self.network(ranks.randn(len(batch["image"]), latent_dim, device=self.device))
+    def latents(self, count: int) -> Tensor:
+        return ranks.randn(count, self.generator.mapping.latent_dim, device=self.device)
 
 
 class PretrainedStyleGan2(LightningModule):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from facecrafter.losses.games import DistanceForm, image_distance, published_distance, task_loss
@@ -50,17 +49,13 @@ class AdversarialLearning(GameDefence):
         seed: int = 0,
         query: int = 0,
     ) -> None:
-        super().__init__(target, lambda_, seed, query)
+        super().__init__(target, lambda_, learning_rate, seed, query)
         self.task = task_of(self, target)
         self.distance = DISTANCES[loss]
         self.decoder = _decoder_of(decoder, encoder_hash(self.encoder))
-        self.learning_rate = learning_rate
 
     def players(self) -> dict[str, nn.Module]:
         return {"decoder": self.decoder, "encoder": nn.ModuleList([self.encoder, self.head])}
-
-    def optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, self.learning_rate)
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -88,10 +83,6 @@ class AdversarialLearning(GameDefence):
         task = task_loss(self.head(features), batch["attributes"], self.task)
         distance = self.distance(batch["image"], self.decoder(features))
         return (1 - self.lambda_) * task - self.lambda_ * distance
-
-    def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        features: Tensor = self.encoder(images)
-        return features
 
 
 def _decoder_of(folder: str, encoder: str) -> nn.Module:

@@ -55,14 +55,13 @@ class Disco(GameDefence):
         seed: int = 0,
         query: int = 0,
     ) -> None:
-        super().__init__(target, lambda_, seed, query)
+        super().__init__(target, lambda_, learning_rate, seed, query)
         self.task = task_of(self, target)
         self.distance = DISTANCES[loss]
         shape = feature_shape(self.encoder, image_size)
         self.encoder = nn.Sequential(self.encoder, Pruner(shape[0], ratio))
         self.decoder = Decoder(shape, image_size, width, blocks)
         self.to(memory_format=torch.channels_last)
-        self.learning_rate = learning_rate
 
     def players(self) -> dict[str, nn.Module]:
         encoder, pruner = self.encoder
@@ -71,9 +70,6 @@ class Disco(GameDefence):
             "pruner": pruner,
             "decoder": self.decoder,
         }
-
-    def optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, self.learning_rate)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         self.move(lambda: self.encoder_objective(batch), "encoder")
@@ -99,7 +95,3 @@ class Disco(GameDefence):
     def decoder_objective(self, batch: dict[str, Tensor]) -> Tensor:
         """What the simulated adversary descends."""
         return self.distance(self.decoder(self.encoder(batch["image"])), batch["image"])
-
-    def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        features: Tensor = self.encoder(images)
-        return features

@@ -23,23 +23,27 @@ class GameDefence(SeededBatches, Defence):
     Args:
         target: artifact folder of the trained target network that Enc and f start from.
         lambda_: λ in [0, 1], the weight of privacy against utility: at 0 there is no privacy term.
+        learning_rate: of every player's Adam.
         seed, query: see Defence.
     """
 
-    def __init__(self, target: str, lambda_: float, seed: int = 0, query: int = 0) -> None:
+    def __init__(
+        self, target: str, lambda_: float, learning_rate: float, seed: int = 0, query: int = 0
+    ) -> None:
         super().__init__(target, seed, query)
         if not 0 <= lambda_ <= 1:
             raise ValueError(f"lambda_ must lie between 0 and 1, got {lambda_}")
         self.automatic_optimization = False
         self.lambda_ = lambda_
+        self.learning_rate = learning_rate
 
     @abstractmethod
     def players(self) -> dict[str, nn.Module]:
         """The networks that move together, by name, in the order of `configure_optimizers`."""
 
-    @abstractmethod
     def optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of one player."""
+        return torch.optim.Adam(parameters, self.learning_rate)
 
     def setup(self, stage: str) -> None:
         if stage != "fit":
@@ -69,6 +73,11 @@ class GameDefence(SeededBatches, Defence):
         for name in movers:
             optimizers[name].step()
         self.log(f"train/{movers[0]}", loss.detach(), prog_bar=True)
+
+    def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """What the trained encoder makes of the images; nothing is random any more."""
+        features: Tensor = self.encoder(images)
+        return features
 
 
 def task_of(defence: Defence, target: str) -> Task:

@@ -50,14 +50,13 @@ class Tiprdc(GameDefence):
         seed: int = 0,
         query: int = 0,
     ) -> None:
-        super().__init__(target, lambda_, seed, query)
+        super().__init__(target, lambda_, learning_rate, seed, query)
         channels = feature_shape(self.encoder, image_size)[0]
         self.classifier = resnet18_tail(channels, n_identities)
         self.estimator = StatisticsNetwork(channels, n_identities)
         self.to(memory_format=torch.channels_last)
         self.n_identities = n_identities
         self.pretraining = pretraining
-        self.learning_rate = learning_rate
         self.weight_decay = weight_decay
 
     def players(self) -> dict[str, nn.Module]:
@@ -101,7 +100,3 @@ class Tiprdc(GameDefence):
 
     def _information(self, features: Tensor, batch: dict[str, Tensor]) -> Tensor:
         return jensen_shannon_information(self.estimator, batch["image"], features, batch["identity"])
-
-    def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        features: Tensor = self.encoder(images)
-        return features

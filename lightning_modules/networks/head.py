@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from facecrafter.losses.games import Task, task_loss
 from facecrafter.metrics.utility import MeanAUC
 from facecrafter.nets.split import split_network
-from lightning_modules.artifacts import FeatureReader
+from lightning_modules.artifacts import FeatureNetwork
 from lightning_modules.checks import fitted_data, refuse_other_pairs
 from lightning_modules.training import SeededBatches, one_cycle
 
 
-class HeadTraining(SeededBatches, FeatureReader):
+class HeadTraining(SeededBatches, FeatureNetwork):
     """Learns f, features -> logits, and reports its mean AUC on raw features of held-out public images.
 
     Features that the data brings (`datamodules.CrowdsourcedFeatures`: protected ones of private-train
@@ -61,10 +61,6 @@ class HeadTraining(SeededBatches, FeatureReader):
     def network(self) -> nn.Module:
         """f: features (N, C, h, w) -> logits (N, n_outputs)."""
         return self.head
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features (N, C, h, w) -> logits (N, n_outputs)."""
-        return self.head(features.contiguous(memory_format=torch.channels_last))
 
     def setup(self, stage: str) -> None:
         datamodule = fitted_data(self, stage)

@@ -27,7 +27,7 @@ def read_json(path: Path, remedy: str) -> Any:
         ValueError: it is no JSON text, nested too deeply, too large, or a number in it is not finite.
     """
     try:
-        content = parse_json(_text(path))
+        content = parse_json(read_text(path))
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as JSON: {error}; {remedy}") from error
     return content
@@ -50,7 +50,7 @@ def read_yaml(path: Path, remedy: str, loader: type[yaml.SafeLoader] = yaml.Safe
         loader: what reads it.
     """
     try:
-        content = parse_yaml(_text(path), loader)
+        content = parse_yaml(read_text(path), loader)
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{path} is not valid YAML: {error}; {remedy}") from error
     return content
@@ -89,7 +89,13 @@ def _values(node: yaml.Node, known: dict[int, int], depth: int = 0) -> int:
     return known[id(node)]
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no UTF-8 text or too large; says why, but not which file.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     if path.stat().st_size > MAX_BYTES:

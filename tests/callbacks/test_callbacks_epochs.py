@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from artifact import QUIET
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -30,12 +31,9 @@ class Counter(LightningModule):
 
 
 def fit(folder: Path, epochs: list[int], max_epochs: int = 3, ckpt_path: Path | None = None) -> None:
-    quiet = dict.fromkeys(
-        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-    )
     keep = EpochCheckpoints(epochs)
     trainer = Trainer(
-        max_epochs=max_epochs, accelerator="cpu", default_root_dir=folder, callbacks=[keep], **quiet
+        max_epochs=max_epochs, accelerator="cpu", default_root_dir=folder, callbacks=[keep], **QUIET
     )
     module = Counter()
     trainer.fit(module, DataLoader(torch.zeros(4, 1), batch_size=2), ckpt_path=ckpt_path, weights_only=True)

@@ -218,9 +218,7 @@ class FeatureCrafting:
         # Lemma 1 holds where ∂L_inv/∂z = 0: this says how far z* is from such a point.
         slope = 2 * at.d_phi.vjp(missing).norm(dim=1)  # ‖∂L_inv/∂z‖
         return {
-            "privacy_loss": -scores.mean().item(),
-            "emd": state.critic.average_score() - scores.mean().item(),
-            "gradient_penalty": state.critic.penalty,
+            **state.critic.metrics(scores),
             "inversion_loss": squared_distance(state.features, at.features).mean().item(),
             "stationarity": slope.mean().item(),
             "solver_residual": residual.mean().item(),

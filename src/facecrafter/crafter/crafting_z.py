@@ -74,12 +74,7 @@ class LatentCrafting:
         state.optimizer.step()
         state.iteration += 1
         utility = (at.features - state.raw).square().flatten(1).mean(dim=1)
-        return {
-            "privacy_loss": -scores.mean().item(),
-            "utility_loss": utility.mean().item(),
-            "emd": state.critic.average_score() - scores.mean().item(),
-            "gradient_penalty": state.critic.penalty,
-        }
+        return state.critic.metrics(scores) | {"utility_loss": utility.mean().item()}
 
     def gradient(self, at: Response, raw: Tensor, grad_images: Tensor) -> Tensor:
         """∂(L_p + β·L_u)/∂z (N, d) at `at`, given ∂L_p/∂G(z) (N, 3, H, W)."""

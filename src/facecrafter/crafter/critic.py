@@ -95,6 +95,11 @@ class FreshCritic:
             scores: Tensor = self.network(self.average_faces)
         return scores.float().mean().item()
 
+    def metrics(self, scores: Tensor) -> dict[str, float]:
+        """What a step logs of the game, given the scores (N,) of the reconstructions."""
+        mean = scores.mean().item()
+        return {"privacy_loss": -mean, "emd": self.average_score() - mean, "gradient_penalty": self.penalty}
+
     def _weighted_penalty(self, real: Tensor, fake: Tensor) -> Tensor:
         # g_p as it was last taken: the weight follows it one penalty later.
         weight = self.training.penalty * (2 if self.penalty > 1 else 1)

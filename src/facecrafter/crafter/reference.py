@@ -252,10 +252,8 @@ class PublishedCrafting:
         slope = 2 * at.slope.detach().norm(dim=1) * at.distance.pow(1 - self.reading.power / 2)
         utility = (state.features - state.raw).square().flatten(1).mean(dim=1)
         return {
-            "privacy_loss": -scores.mean().item(),
+            **state.critic.metrics(scores),
             "utility_loss": utility.mean().item(),
-            "emd": state.critic.average_score() - scores.mean().item(),
-            "gradient_penalty": state.critic.penalty,
             "inversion_loss": at.distance.mean().item(),
             "stationarity": slope.mean().item(),
             "solver_residual": residual.mean().item(),

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from facecrafter.nets.modes import evaluating
 from facecrafter.nets.target import SplitNetwork
 
 _SIDES = (32, 64, 112, 128, 224)  # that are tried for what a network takes
@@ -65,10 +66,8 @@ def probed(network: nn.Module, name: str) -> Tensor:
     Raises:
         ValueError: it takes none, or gives what no map can be made of.
     """
-    training = network.training
-    network.eval()
     fault: Exception | None = None
-    try:
+    with evaluating(network):
         for side in _SIDES:
             try:
                 found = network(torch.full((2, 3, side, side), 0.5))
@@ -76,8 +75,6 @@ def probed(network: nn.Module, name: str) -> Tensor:
                 fault = error
                 continue
             return _checked(found, name)
-    finally:
-        network.train(training)
     raise NoSize(f"{name} takes two images of none of the sizes {_SIDES}: {fault}")
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from facecrafter.nets.modes import evaluating
 from facecrafter.nets.narrow import NarrowResNet18
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -113,11 +114,9 @@ def feature_shape(encoder: nn.Module, image_size: int) -> tuple[int, int, int]:
         ValueError: if the output is not one map (N, C, h, w).
     """
     like = next(encoder.parameters(), torch.zeros(()))
-    training = encoder.training
-    with torch.no_grad():
-        images = torch.zeros(1, 3, image_size, image_size, dtype=like.dtype, device=like.device)
-        features = encoder.eval()(images)
-    encoder.train(training)
+    # In eval mode: batch norms would take the black image into their statistics, or refuse a batch of one.
+    with torch.no_grad(), evaluating(encoder):
+        features = encoder(torch.zeros(1, 3, image_size, image_size, dtype=like.dtype, device=like.device))
     if not isinstance(features, Tensor) or features.ndim != 4:
         raise ValueError("an encoder must return one feature map of shape (N, C, h, w)")
     channels, height, width = features.shape[1:]

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from facecrafter.nets.modes import evaluating
+
 # Types of layers that stay whole in a graph, beside those of torch.nn: those with a Jacobian rule.
 WHOLE: set[type[nn.Module]] = set()
 
@@ -35,17 +37,15 @@ def traced(network: nn.Module) -> fx.GraphModule | None:
 
     Its parameters and layers are those of `network`, under the same names.
     """
-    training = network.training
     try:
         options = list(inspect.signature(network.forward).parameters.values())[1:]
         # What a forward takes beside the images keeps its default: recorded as unknown, it would be "given".
         defaults = {option.name: option.default for option in options}
-        graph = _Tracer().trace(network.eval(), concrete_args=defaults or None)
+        with evaluating(network):
+            graph = _Tracer().trace(network, concrete_args=defaults or None)
         _without_options(graph)
     except Exception:  # a user's forward may raise anything when called with proxies
         return None
-    finally:
-        network.train(training)
     result = fx.GraphModule(network, graph)
     functional(result)
     return result

@@ -13,6 +13,7 @@ from facecrafter.nets.decoder import Decoder, LinearDecoder
 from facecrafter.nets.identity import IdentityNet
 from facecrafter.nets.narrow import NarrowResNet18
 from facecrafter.nets.target import ARCHITECTURES, Normalise, feature_shape
+from facecrafter.nets.tracing import traced
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,18 @@ def test_at_full_width_the_narrow_resnet_is_torchvisions() -> None:
     narrow.load_state_dict(original.state_dict())
     images = torch.rand(2, 3, 32, 32)
     torch.testing.assert_close(narrow(images), original(images))
+
+
+@pytest.mark.parametrize("look", [lambda network: feature_shape(network, 16), traced])
+def test_looking_at_a_network_leaves_every_layer_in_its_mode(look) -> None:
+    """A frozen batch norm inside of a network that trains would begin to follow the batches."""
+    frozen = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    network = nn.Sequential(frozen, nn.BatchNorm2d(4))
+    before = [layer.training for layer in network.modules()]
+    statistics = [buffer.clone() for buffer in network.buffers()]
+    look(network)
+    assert [layer.training for layer in network.modules()] == before == [True, False, False, False, True]
+    assert all(map(torch.equal, network.buffers(), statistics))
 
 
 def test_an_encoder_without_a_feature_map_is_refused() -> None:

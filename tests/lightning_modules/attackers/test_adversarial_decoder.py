@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from artifact import QUIET, artifact
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,9 +15,6 @@ from torch.utils.data import DataLoader
 from lightning_modules.attackers.adversarial_decoder import AdversarialDecoder, hidden_maps, map_distance
 from lightning_modules.attackers.decoder import Decoder
 
-QUIET = dict.fromkeys(
-    ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-)
 SIZES = {"image_size": 32, "width": 8, "blocks": 1, "critic_width": 4, "mirror": False}
 
 
@@ -30,10 +27,7 @@ class Encoding(LightningModule):
 @pytest.fixture
 def encoder(tmp_path: Path) -> str:
     torch.manual_seed(0)
-    config = {"model": {"class_path": f"{__name__}.Encoding", "init_args": {}}}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    torch.save({"state_dict": Encoding().state_dict()}, tmp_path / "last.ckpt")
-    return str(tmp_path)
+    return artifact(tmp_path, Encoding())
 
 
 def batch() -> dict[str, Tensor]:

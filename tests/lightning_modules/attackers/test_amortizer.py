@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from artifact import QUIET, artifact
 from pytorch_lightning import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader
@@ -32,19 +32,11 @@ class Faces(LightningModule):
         self.network = nn.Sequential(nn.Linear(2, 768), nn.Unflatten(1, (3, 16, 16)), nn.Sigmoid())
 
 
-def artifact(folder: Path, module: type[LightningModule]) -> str:
-    folder.mkdir()
-    config = {"model": {"class_path": f"{__name__}.{module.__name__}", "init_args": {}}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    torch.manual_seed(0)
-    torch.save({"state_dict": module().state_dict()}, folder / "last.ckpt")
-    return str(folder)
-
-
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Amortizer:
     monkeypatch.setattr(amortizer_module, "Prior", Faces)
-    encoder, prior = artifact(tmp_path / "target", Encoding), artifact(tmp_path / "prior", Faces)
+    torch.manual_seed(0)
+    encoder, prior = artifact(tmp_path / "target", Encoding()), artifact(tmp_path / "prior", Faces())
     return Amortizer(encoder, prior, learning_rate=2e-3)
 
 
@@ -59,10 +51,7 @@ def test_features_are_inverted_and_phi_stays(module: Amortizer) -> None:
     frozen = [module.encoder.on(module.device), module.generator.on(module.device)]
     before, start = [encoder_hash(network) for network in frozen], residual(module)
     data = DataLoader([{"image": torch.zeros(16, 3, 16, 16)}] * 40, batch_size=None)
-    options = dict.fromkeys(
-        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-    )
-    Trainer(max_epochs=1, accelerator="cpu", **options).fit(module.train(), data)
+    Trainer(max_epochs=1, accelerator="cpu", **QUIET).fit(module.train(), data)
     assert residual(module) < start / 3
     assert [encoder_hash(network) for network in frozen] == before
 

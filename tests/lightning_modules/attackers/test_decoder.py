@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from artifact import QUIET, artifact
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,18 +28,10 @@ class NoEncoder(LightningModule):
     pass
 
 
-def artifact(folder: Path, module: type[LightningModule]) -> str:
-    folder.mkdir()
-    config = {"model": {"class_path": f"{__name__}.{module.__name__}", "init_args": {}}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    torch.manual_seed(0)
-    torch.save({"state_dict": module().state_dict()}, folder / "last.ckpt")
-    return str(folder)
-
-
 @pytest.fixture
 def encoder(tmp_path: Path) -> str:
-    return artifact(tmp_path / "target", Encoding)
+    torch.manual_seed(0)
+    return artifact(tmp_path / "target", Encoding())
 
 
 def batch(**extra: Tensor) -> dict[str, Tensor]:
@@ -49,10 +41,7 @@ def batch(**extra: Tensor) -> dict[str, Tensor]:
 
 def fit(module: LightningModule, data: dict[str, Tensor], epochs: int) -> None:
     loader = DataLoader([data], batch_size=None)
-    options = dict.fromkeys(
-        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-    )
-    Trainer(max_epochs=epochs, accelerator="cpu", limit_val_batches=0, **options).fit(module, loader)
+    Trainer(max_epochs=epochs, accelerator="cpu", limit_val_batches=0, **QUIET).fit(module, loader)
 
 
 def small(encoder: str, **kwargs) -> Decoder:
@@ -104,4 +93,4 @@ def test_examples_show_the_image_beside_its_reconstruction(encoder: str) -> None
 
 def test_an_artifact_without_encoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="NoEncoder without encoder"):
-        Decoder(artifact(tmp_path / "other", NoEncoder), image_size=16)
+        Decoder(artifact(tmp_path / "other", NoEncoder()), image_size=16)

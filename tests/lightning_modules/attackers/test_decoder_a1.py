@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from artifact import QUIET, artifact
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -16,9 +16,6 @@ from facecrafter.store import encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers.decoder import Decoder
 
-QUIET = dict.fromkeys(
-    ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-)
 SIZES = {"image_size": 16, "width": 16, "blocks": 1}
 
 
@@ -43,24 +40,16 @@ class Pairs(LightningDataModule):
         return DataLoader([{"image": self.images, "features": self.features}] * 5, batch_size=None)
 
 
-def write(folder: Path, module: LightningModule, **init_args: object) -> str:
-    folder.mkdir()
-    config = {"class_path": f"{type(module).__module__}.{type(module).__name__}", "init_args": init_args}
-    (folder / "config.yaml").write_text(yaml.safe_dump({"model": config}))
-    torch.save({"state_dict": module.state_dict()}, folder / "last.ckpt")
-    return str(folder)
-
-
 @pytest.fixture
 def encoder(tmp_path: Path) -> str:
     torch.manual_seed(0)
-    return write(tmp_path / "target", Encoding())
+    return artifact(tmp_path / "target", Encoding())
 
 
 @pytest.fixture
 def start(encoder: str, tmp_path: Path) -> str:
     torch.manual_seed(1)
-    return write(tmp_path / "decoder", Decoder(encoder, **SIZES), encoder=encoder, **SIZES)
+    return artifact(tmp_path / "decoder", Decoder(encoder, **SIZES), encoder=encoder, **SIZES)
 
 
 def pairs(encoder: str, **changes: str) -> Pairs:
@@ -118,7 +107,7 @@ class Game(Encoding):
 def test_it_starts_as_the_simulated_adversary_of_a_defence(encoder: str, tmp_path: Path) -> None:
     """Where it began elsewhere, epoch 0 would not be what the defence was trained against."""
     game = Game()
-    folder = write(tmp_path / "game", game)
+    folder = artifact(tmp_path / "game", game)
     features: Tensor = pairs(encoder).features
     torch.testing.assert_close(Decoder(folder, **SIZES, start=folder)(features), game.decoder(features))
 

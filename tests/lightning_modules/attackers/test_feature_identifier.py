@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from artifact import QUIET, artifact
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -16,9 +16,6 @@ from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers import identifier as module
 from lightning_modules.attackers.identifier import FeatureIdentifier, with_outputs
 
-QUIET = dict.fromkeys(
-    ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-)
 PEOPLE = 5
 
 
@@ -56,19 +53,11 @@ class People(LightningDataModule):
         return DataLoader([self.batch(seed) for seed in range(1, 9)], batch_size=None)
 
 
-def write(folder: Path, module: LightningModule) -> str:
-    folder.mkdir()
-    config = {"class_path": f"{type(module).__module__}.{type(module).__name__}", "init_args": {}}
-    (folder / "config.yaml").write_text(yaml.safe_dump({"model": config}))
-    torch.save({"state_dict": module.state_dict()}, folder / "last.ckpt")
-    return str(folder)
-
-
 @pytest.fixture
 def target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(module, "TargetNetwork", Split)
     torch.manual_seed(0)
-    return write(tmp_path / "target", Split())
+    return artifact(tmp_path / "target", Split())
 
 
 def identifier(target: str) -> FeatureIdentifier:
@@ -122,6 +111,6 @@ def test_data_that_does_not_fit_is_refused(target: str, data: People, message: s
 
 def test_heads_that_cannot_be_given_outputs_are_refused(target: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="NoHead, which has no head"):
-        FeatureIdentifier(write(tmp_path / "other", NoHead()), PEOPLE)
+        FeatureIdentifier(artifact(tmp_path / "other", NoHead()), PEOPLE)
     with pytest.raises(ValueError, match="Sequential, has no linear layer"):
         with_outputs(nn.Sequential(nn.Flatten()), PEOPLE)

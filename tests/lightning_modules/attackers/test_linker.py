@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from artifact import QUIET, artifact
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,9 +16,6 @@ from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers.linker import Linker, NetworkLinker, RidgeLinker, ridge
 from lightning_modules.networks.oracle import IdentityOracle
 
-QUIET = dict.fromkeys(
-    ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-)
 SIZE, STRANGERS, PHOTOGRAPHS = 8, 20, 3
 
 
@@ -78,12 +75,7 @@ class Pairs(LightningDataModule):
 @pytest.fixture
 def target(tmp_path: Path) -> str:
     torch.manual_seed(0)
-    folder, module = tmp_path / "target", Split()
-    folder.mkdir()
-    config = {"class_path": f"{Split.__module__}.Split", "init_args": {}}
-    (folder / "config.yaml").write_text(yaml.safe_dump({"model": config}))
-    torch.save({"state_dict": module.state_dict()}, folder / "last.ckpt")
-    return str(folder)
+    return artifact(tmp_path / "target", Split())
 
 
 def linked(linker: Linker, data: Pairs, encoder: nn.Module, epochs: int) -> float:

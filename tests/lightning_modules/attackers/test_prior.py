@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from artifact import QUIET
 from pytorch_lightning import Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -11,10 +12,6 @@ from torch.utils.data import DataLoader
 from facecrafter.crafter.inversion import squared_distance
 from facecrafter.store import encoder_hash
 from lightning_modules.attackers.prior import Prior
-
-OPTIONS = dict.fromkeys(
-    ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-)
 
 
 def tiny(**options) -> Prior:
@@ -29,7 +26,7 @@ def batch() -> dict[str, Tensor]:
 
 
 def fit(prior: Prior, epochs: int, **options) -> Trainer:
-    trainer = Trainer(max_epochs=epochs, accelerator="cpu", **{**OPTIONS, **options})
+    trainer = Trainer(max_epochs=epochs, accelerator="cpu", **{**QUIET, **options})
     trainer.fit(prior, DataLoader([batch()], batch_size=None))
     return trainer
 
@@ -101,7 +98,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_ends(tmp_path) -> None:
     unbroken, first, second = make(), make(), make()
     fit(unbroken, 4)
     fit(first, 2).save_checkpoint(tmp_path / "half.ckpt")
-    Trainer(max_epochs=4, accelerator="cpu", **OPTIONS).fit(
+    Trainer(max_epochs=4, accelerator="cpu", **QUIET).fit(
         second, DataLoader([batch()], batch_size=None), ckpt_path=tmp_path / "half.ckpt", weights_only=True
     )
     for name, value in unbroken.state_dict().items():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from artifact import QUIET
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,10 +18,6 @@ from facecrafter.nets.stylegan2.generator import StyleGenerator
 from facecrafter.store import encoder_hash
 from lightning_modules import PretrainedStyleGan2, StyleGan2
 from lightning_modules.artifacts import load_artifact
-
-OPTIONS = dict.fromkeys(
-    ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-)
 
 
 def tiny(**options) -> StyleGan2:
@@ -35,7 +32,7 @@ def batch(count: int = 8) -> dict[str, Tensor]:
 
 
 def fit(module: StyleGan2, epochs: int, **options) -> Trainer:
-    trainer = Trainer(max_epochs=epochs, accelerator="cpu", **{**OPTIONS, **options})
+    trainer = Trainer(max_epochs=epochs, accelerator="cpu", **{**QUIET, **options})
     data = DataLoader([batch()] * 2, batch_size=None)
     trainer.fit(module, data)
     return trainer
@@ -187,7 +184,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_ends(tmp_path: Path) -> N
     torch.manual_seed(0)
     fit(first, 2).save_checkpoint(tmp_path / "half.ckpt")
     torch.manual_seed(0)
-    Trainer(max_epochs=4, accelerator="cpu", **OPTIONS).fit(
+    Trainer(max_epochs=4, accelerator="cpu", **QUIET).fit(
         second,
         DataLoader([batch()] * 2, batch_size=None),
         ckpt_path=tmp_path / "half.ckpt",
@@ -199,7 +196,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_ends(tmp_path: Path) -> N
 
 def test_validation_reports_how_real_held_out_people_look() -> None:
     module = tiny()
-    trainer = Trainer(accelerator="cpu", **OPTIONS)
+    trainer = Trainer(accelerator="cpu", **QUIET)
     trainer.validate(module, DataLoader([batch()], batch_size=None), verbose=False)
     expected = module.discriminator(batch()["image"] * 2 - 1).mean().item()
     assert trainer.callback_metrics["val/real"].item() == pytest.approx(expected, rel=1e-5)

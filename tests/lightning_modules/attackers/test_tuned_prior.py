@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from artifact import QUIET, artifact
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader
@@ -17,10 +17,6 @@ from facecrafter.store import encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers import tuned_prior
 from lightning_modules.attackers.tuned_prior import TunedPrior
-
-QUIET = dict.fromkeys(
-    ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-)
 
 
 class Encoding(LightningModule):
@@ -70,14 +66,6 @@ class Pairs(LightningDataModule):
         return DataLoader(self.batches()[:1], batch_size=None)
 
 
-def write(folder: Path, module: LightningModule, **init_args: object) -> str:
-    folder.mkdir()
-    config = {"class_path": f"{type(module).__module__}.{type(module).__name__}", "init_args": init_args}
-    (folder / "config.yaml").write_text(yaml.safe_dump({"model": config}))
-    torch.save({"state_dict": module.state_dict()}, folder / "last.ckpt")
-    return str(folder)
-
-
 @pytest.fixture
 def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.setattr(tuned_prior, "Prior", Faces)
@@ -85,7 +73,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     prior = Faces()
     prior.network.train()(torch.randn(32, 3))
     modules = {"encoder": Encoding(), "prior": prior}
-    return {name: write(tmp_path / name, module) for name, module in modules.items()}
+    return {name: artifact(tmp_path / name, module) for name, module in modules.items()}
 
 
 def data(folders: dict[str, str]) -> Pairs:

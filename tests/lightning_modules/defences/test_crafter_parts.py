@@ -41,23 +41,20 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder: Path = tmp_path_factory.mktemp("networks")
     torch.manual_seed(0)
     arguments = {"n_outputs": 3}
-    target = artifact(
-        folder / "target", "lightning_modules.TargetNetwork", arguments, TargetNetwork(**arguments)
-    )
+    target = artifact(folder / "target", TargetNetwork(**arguments), **arguments)
     kinds: dict[str, tuple[type, dict[str, Any]]] = {
         "prior": (Prior, {"latent_dim": 8, "image_size": 32, "width": 4, "critic_width": 4}),
         "decoder": (Decoder, {"encoder": target, "image_size": 32, "width": 8, "blocks": 1}),
     }
     return {"target": target} | {
-        name: artifact(folder / name, f"lightning_modules.{kind.__name__}", given, kind(**given))
-        for name, (kind, given) in kinds.items()
+        name: artifact(folder / name, kind(**given), **given) for name, (kind, given) in kinds.items()
     }
 
 
 def test_a_configuration_exchanges_every_part(networks: dict[str, str], tmp_path: Path) -> None:
     given = {**networks, **SMALL, **EXCHANGED}
     plain = Crafter(networks["target"], networks["prior"])
-    folder = artifact(tmp_path / "crafter", "lightning_modules.Crafter", given, plain)
+    folder = artifact(tmp_path / "crafter", plain, **given)
     defence = load_artifact(folder, Defence)
     crafting = defence.crafting
     names = [type(part).__name__ for part in (crafting.utility, crafting.towards, crafting.update)]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from artifact import artifact
 from torch import Tensor
 
 from facecrafter.crafter.crafting import CriticTraining
@@ -19,23 +20,15 @@ from lightning_modules.artifacts import load_artifact
 PRIOR = {"latent_dim": 8, "image_size": 32, "width": 4, "critic_width": 4}
 
 
-def artifact(folder: Path, name: str, module: torch.nn.Module, init_args: dict) -> str:
-    folder.mkdir()
-    config = {"model": {"class_path": f"lightning_modules.{name}", "init_args": init_args}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    torch.save({"state_dict": module.state_dict()}, folder / "last.ckpt")
-    return str(folder)
-
-
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("networks") / "target"
-    return artifact(folder, "TargetNetwork", TargetNetwork(3), {"n_outputs": 3})
+    return artifact(folder, TargetNetwork(3), n_outputs=3)
 
 
 @pytest.fixture(scope="module")
 def prior(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return artifact(tmp_path_factory.mktemp("networks") / "prior", "Prior", Prior(**PRIOR), PRIOR)
+    return artifact(tmp_path_factory.mktemp("networks") / "prior", Prior(**PRIOR), **PRIOR)
 
 
 def batch(number: int = 0) -> dict:

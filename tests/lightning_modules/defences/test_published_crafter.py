@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from torch import nn
+from artifact import artifact
+from toy_rivals import target_and_prior
 
 from facecrafter.crafter.critic import CriticTraining
 from facecrafter.crafter.reference import PUBLISHED_CRITIC, SQUARED, UNSQUARED, RestartedInversion
 from facecrafter.store import encoder_hash
-from lightning_modules import Amortizer, Defence, Prior, TargetNetwork
+from lightning_modules import Amortizer, Defence
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defences.crafter import PublishedCrafter
 
@@ -25,20 +26,10 @@ SMALL = {
 }
 
 
-def artifact(folder: Path, name: str, module: nn.Module, init_args: dict) -> str:
-    folder.mkdir()
-    config = {"model": {"class_path": f"lightning_modules.{name}", "init_args": init_args}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    torch.save({"state_dict": module.state_dict()}, folder / "last.ckpt")
-    return str(folder)
-
-
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Artifact folders of a target network and a prior."""
-    folder = tmp_path_factory.mktemp("networks")
-    target = artifact(folder / "target", "TargetNetwork", TargetNetwork(3), {"n_outputs": 3})
-    return {"target": target, "prior": artifact(folder / "prior", "Prior", Prior(**PRIOR), PRIOR)}
+    return target_and_prior(tmp_path_factory.mktemp("networks"))
 
 
 def batch() -> dict:
@@ -67,7 +58,7 @@ def test_the_attacked_encoder_stays_the_targets(networks: dict[str, str]) -> Non
 def test_inversions_start_at_the_amortizer_of_the_artifact(networks: dict[str, str], tmp_path: Path) -> None:
     init_args = {"encoder": networks["target"], "prior": networks["prior"]}
     module = Amortizer(**init_args)
-    folder = artifact(tmp_path / "amortizer", "Amortizer", module, init_args)
+    folder = artifact(tmp_path / "amortizer", module, **init_args)
     options = SMALL | {"inner": RestartedInversion(steps=0)}
     crafting = PublishedCrafter(**networks, amortizer=folder, **options).crafting
     state = crafting.start(batch()["image"], torch.Generator().manual_seed(0))

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from toy_rivals import artifact
+from toy_rivals import target_and_prior
 
 from facecrafter.crafter.critic import CriticTraining
 from facecrafter.crafter.inversion import InnerProblem
 from facecrafter.store import encoder_hash
-from lightning_modules import CrafterZ, Prior, TargetNetwork
+from lightning_modules import CrafterZ
 
 PRIOR = {"latent_dim": 8, "image_size": 32, "width": 4, "critic_width": 4}
 
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder: Path = tmp_path_factory.mktemp("networks")
-    modules = {"target": (TargetNetwork, {"n_outputs": 3}), "prior": (Prior, PRIOR)}
-    return {
-        name: artifact(folder / name, f"lightning_modules.{kind.__name__}", arguments, kind(**arguments))
-        for name, (kind, arguments) in modules.items()
-    }
+    return target_and_prior(tmp_path_factory.mktemp("networks"))
 
 
 def test_features_are_the_priors_own_and_every_iteration_is_announced(networks: dict[str, str]) -> None:

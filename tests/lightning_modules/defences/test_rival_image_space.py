@@ -47,7 +47,7 @@ def surrogates(tmp_path: Path) -> list[str]:
 def identity(folder: Path, kind: type[IdentityClassifier], seed: int) -> str:
     torch.manual_seed(seed)
     arguments = {"n_identities": 3}
-    return artifact(folder, f"lightning_modules.{kind.__name__}", arguments, kind(**arguments))
+    return artifact(folder, kind(**arguments), **arguments)
 
 
 def batch() -> dict:

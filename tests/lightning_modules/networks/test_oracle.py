@@ -7,14 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from artifact import QUIET
 from pytorch_lightning import Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from facecrafter.nets.identity import MobileFaceNet
 from lightning_modules.networks.oracle import EmbeddingOracle, IdentityClassifier
-
-OFF = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
 
 
 def people(n: int, each: int, size: int = 32) -> tuple[Tensor, Tensor]:
@@ -45,7 +44,7 @@ def test_a_classifier_learns_who_is_who() -> None:
     images, identities = people(3, 4)
     module = IdentityClassifier(3, learning_rate=1e-3)
     data = DataLoader([{"image": images, "identity": identities}], batch_size=None)
-    Trainer(max_epochs=16, accelerator="cpu", **OFF).fit(module, data)
+    Trainer(max_epochs=16, accelerator="cpu", **QUIET).fit(module, data)
     module.eval()
     embeddings = module.embed(images)
     assert embeddings.shape == (12, 200)
