@@ -22,7 +22,10 @@ _load = get_loader("yaml")
 def _bounded(text: str) -> Any:
     """What jsonargparse makes of a YAML text, unless a few lines of it stand for millions."""
     bound_yaml(text)
-    return _load(text)
+    try:
+        return _load(text)
+    except ValueError as error:  # a number of thousands of digits
+        raise yaml.YAMLError(str(error)) from error
 
 
 set_loader("yaml", _bounded, (yaml.YAMLError,))
@@ -40,9 +43,11 @@ def _named(path: ConfigPath) -> str:
     if not file.is_file():  # standard input or an address
         return _read_text(path)
     try:
-        return read_text(file)
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read: {error}; a configuration is a UTF-8 text") from error
+        text = read_text(file)
+        _bounded(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} cannot be read: {error}; a configuration is YAML, a UTF-8 text") from error
+    return text
 
 
 ConfigPath.read_text = _named

@@ -59,12 +59,20 @@ def test_the_sentence_is_all_there_is(command: Command, tmp_path: Path) -> None:
         assert str(tmp_path) in result.stderr or "nowhere" in result.stderr
 
 
-def test_a_configuration_that_is_no_text_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"fea\xff\xfetures: a\n", "no UTF-8 text"),
+        (b"features: a\nseed: " + b"9" * 5_000, "4300 digits"),
+        (b"features: [a\n", "expected ',' or ']'"),
+    ],
+)
+def test_a_configuration_that_is_no_yaml_is_named(content: bytes, reason: str, tmp_path: Path) -> None:
     """The library that reads it says at which byte, and not in which of several files."""
     path = tmp_path / "attack.yaml"
-    path.write_bytes(b"fea\xff\xfetures: a\n")
+    path.write_bytes(content)
     for args in (["--config", str(path)], [f"--config={path}"]):
-        with pytest.raises(SystemExit, match=r"attack\.yaml cannot be read: it is no UTF-8 text"):
+        with pytest.raises(SystemExit, match=rf"(?s)attack\.yaml cannot be read: .*{reason}"):
             errors.ends_in_sentences(attack.main)(args)
 
 
