@@ -42,19 +42,16 @@ def test_a_file_that_is_gone_is_named(folder: Path) -> None:
         verified(folder)
 
 
-def test_every_flipped_bit_of_the_marker_is_named_or_changes_nothing(folder: Path) -> None:
+def test_flipped_bits_of_the_marker_are_named(folder: Path) -> None:
+    """In the name of its checksum, too: nothing would be compared."""
     marker = folder / "stage.json"
-    whole, known = marker.read_bytes(), read_marker(folder)
-    for bit in range(0, 8 * len(whole), 7):
+    whole = marker.read_bytes()
+    for bit in range(0, 8 * len(whole), 3):
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
         marker.write_bytes(damaged)
-        said, found = "", known
-        try:
-            found = read_marker(folder)
-        except ValueError as error:
-            said = str(error)
-        assert str(marker) in said or ({name: found.get(name) for name in known} == known and not said)
+        with pytest.raises(ValueError, match=r"stage\.json"):
+            read_marker(folder)
 
 
 def test_a_marker_of_an_earlier_version_is_read(tmp_path: Path) -> None:
