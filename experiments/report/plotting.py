@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,7 @@ RC: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.titlesize": 9,
 }
+TITLE = 60  # letters of a title in a line of SIZE
 SIZE = (4.8, 4.0)  # inches: as wide as a column of the page, so that its letters keep their size
 Style = dict[str, Any]
 
@@ -117,6 +119,11 @@ def in_percent(axes: Axes) -> None:
     """The y axis in percent, from 0."""
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def wrapped(title: str) -> str:
+    """A title in lines that an axis has room for."""
+    return textwrap.fill(title, TITLE)
 
 
 def legend(axes: Axes, columns: int = 3) -> None:

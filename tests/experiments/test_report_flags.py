@@ -29,7 +29,7 @@ def test_black_box_over_white_box_is_flagged_where_the_defence_makes_it_so() -> 
     strong = [attack("white_box", 36, **none), attack("black_box", 30, **none)]
     (flag,) = flags(protected + strong)
     assert flag.startswith("Gradients masked?")
-    assert "black_box (75.0%) beats every white-box attack (white_box, 5.0%)" in flag
+    assert "black-box decoder (75.0%) beats every white-box attack (white-box search, 5.0%)" in flag
     weak = [attack("white_box", 2, **none), attack("black_box", 30, **none)]
     (flag,) = flags(protected + weak)
     assert flag.startswith("Even undefended")

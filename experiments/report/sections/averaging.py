@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Table, Text
 from experiments.report.formats import filled, intervals, named, percent
@@ -53,11 +54,12 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
     """Per defence, averaging and judge a line, one column per countermeasure."""
     found = intervals(table, "eval_acc", percent)
     cells = [f"{cell}, {verdict}" for cell, verdict in zip(found, table["verdict"], strict=True)]
-    names = {"attack": "averaging", "oracle": "judge", "one_query_attack": "strongest attack on one query"}
     lines = pd.DataFrame(
         {
             "defence": named(table)["defence"],
-            **{shown: table[column] for column, shown in names.items()},
+            "averaging": table["attack"].map(names.attack),
+            "judge": table["oracle"].map(names.judge),
+            "strongest attack on one query": table["one_query_attack"].map(names.attack),
             "it identified": table["one_query_eval_acc"].map(percent),
         }
     )

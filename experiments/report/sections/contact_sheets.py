@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import torch
 from torchvision.utils import make_grid
 
+from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Figures
 from experiments.report.formats import name_of
@@ -78,5 +79,6 @@ def _sheet(attack: str, lines: dict[str, torch.Tensor], path: Path) -> Figure:
             axis.spines[:].set_visible(False)
         figure.savefig(path, dpi=150, bbox_inches="tight")
         plt.close(figure)
-    text = f"{attack}: the private faces, and below them what the attacker reconstructs from their features"
+    shown = "the private faces, and below them what the attacker reconstructs from their features"
+    text = f"{names.attack(attack)}: {shown}"
     return Figure(path, f"{text}.", f"{text}. Rows from the top: {', '.join(lines)}.")

@@ -10,7 +10,7 @@ import pandas as pd
 from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Figures, Folded, Text
-from experiments.report.plotting import Figure, drawing, file_name, legend
+from experiments.report.plotting import Figure, drawing, file_name, legend, wrapped
 from experiments.report.results import POINT
 from experiments.report.tradeoff import draw_tradeoff, in_words
 
@@ -52,7 +52,7 @@ def _figure(rows: pd.DataFrame, attack: str, oracle: str, analysis: Analysis) ->
     title, first = f"{names.attack(attack)}, judged by {names.judge(oracle)}", rows.iloc[0]
     with drawing(path) as axes:
         draw_tradeoff(axes, rows, "eval_acc", first, analysis.best["defence"])
-        axes.set(ylabel="images identified", title=title)
+        axes.set(ylabel="images identified", title=wrapped(title))
         legend(axes, 2)
     alt = (
         f"Privacy-utility curve, {title}. {in_words(rows, 'eval_acc')} "

@@ -8,6 +8,7 @@ import pandas as pd
 
 from experiments.classes import import_class
 from experiments.evaluation.combining import FUSION
+from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Items, Text
 from experiments.report.formats import name_of, percent
@@ -35,7 +36,7 @@ def doubts(analysis: Analysis) -> Iterator[str]:
     yield from _epochs(found, analysis.outcomes)
     for item in analysis.checks:
         if not item.passed:
-            yield f"The judge {item.oracle} cannot tell: not so that {item.text}."
+            yield f"The figures of {names.judge(item.oracle)} cannot tell: not so that {item.text}."
 
 
 def _masked(found: pd.DataFrame, outcomes: Outcomes, linked: Iterable[str]) -> Iterator[str]:
@@ -51,8 +52,9 @@ def _masked(found: pd.DataFrame, outcomes: Outcomes, linked: Iterable[str]) -> I
     undefended = {black["oracle"] for black, _ in beaten if black["defence"] == "none"}
     for black, white in beaten:
         shown = (
-            f"{black['trial']} ({percent(black['eval_acc'])}) beats every white-box attack "
-            f"({white['trial']}, {percent(white['eval_acc'])}), judged by {black['oracle']}"
+            f"{names.attack(black['attack'])} ({percent(black['eval_acc'])}) beats every white-box attack "
+            f"({names.attack(white['attack'])}, {percent(white['eval_acc'])}), judged by "
+            f"{names.judge(black['oracle'])}"
         )
         if black["defence"] == "none":
             yield f"Even undefended, {shown}: the white-box attacks of this study are weak."
@@ -99,7 +101,7 @@ def _epochs(found: pd.DataFrame, outcomes: Outcomes) -> Iterator[str]:
         if kind == verdict:
             what = "is weaker than its own epoch 0" if kind == "lower" else "has not converged"
             yield (
-                f"Under {name_of(last)}, {last['attack']} {what}: {percent(last['eval_acc'])} after epoch "
-                f"{int(last['epoch'])}, {percent(other['eval_acc'])} after epoch {int(other['epoch'])}, "
-                f"judged by {last['oracle']}."
+                f"Under {name_of(last)}, {names.attack(last['attack'])} {what}: {percent(last['eval_acc'])} "
+                f"after epoch {int(last['epoch'])}, {percent(other['eval_acc'])} after epoch "
+                f"{int(other['epoch'])}, judged by {names.judge(last['oracle'])}."
             )

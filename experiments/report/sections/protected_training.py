@@ -23,6 +23,7 @@ from experiments.report.plotting import (
     reach,
     styles,
     with_bars,
+    wrapped,
 )
 from experiments.report.results import POINT
 from experiments.report.statistics.worst_case import EVAL_ACC
@@ -77,7 +78,8 @@ def _figure(lines: pd.DataFrame, undefended: pd.DataFrame, title: str, path: Pat
         if len(undefended):
             _line(axes, undefended, names.defence("none"), style["none"])
         chance_line(axes, 1 / lines["n_identities"].iloc[0])
-        axes.set(xlabel="epochs of training on protected features", ylabel="images identified", title=title)
+        axes.set(xlabel="epochs of training on protected features", ylabel="images identified")
+        axes.set_title(wrapped(title))
         in_percent(axes)
         legend(axes)
     return Figure(path, f"{title}; epoch 0 is the basic attack.", f"{title}. {_in_words(lines, undefended)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -15,8 +16,8 @@ from .portrait import Portrait
 from .table import FaceTable, find_columns
 
 MIN_SIZE, MAX_SIZE = 32, 128
-_CHUNK = 16
-"""Pictures painted at once: few enough that a layer stays in the processor's cache."""
+_PIXELS = 2**18
+"""Painted at once: few enough that a layer stays in the processor's cache, many beside the cost of a call."""
 
 
 def check_size(size: int) -> None:
@@ -53,10 +54,23 @@ def synthetic_table(
     return FaceTable.of("synthetic faces", names, people, flags, [ATTRIBUTES[column] for column in columns])
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A layer is too little work to share: threads that wait for each other a thousand times take ten times
+    as long as one, where other work is done beside them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def synthetic_pictures(seed: int, names: list[str], size: int) -> Iterator[tuple[Pixels, str]]:
     """Pixels (3, size, size) uint8 of the named pictures and the sha256 of those pixels."""
     keys = torch.tensor([[int(part) for part in name.split("/")] for name in names])
-    for chunk in torch.split(keys, _CHUNK):
-        picture = render(seed, chunk[:, 0].contiguous(), chunk[:, 1].contiguous(), size)
+    for chunk in torch.split(keys, _PIXELS // size**2):
+        with _one_thread():
+            picture = render(seed, chunk[:, 0].contiguous(), chunk[:, 1].contiguous(), size)
         for pixels in (picture * 255).round().to(torch.uint8).numpy():
             yield pixels, hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
