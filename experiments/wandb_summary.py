@@ -32,7 +32,7 @@ TABLES = {"results": True, "summary": True, "comparison": True, "ranking": False
 """The files to send, and whether every study has them."""
 SETTING = ["dataset", "scenario", "network", "seed", *POINT]
 METHOD = ["attack", "access", "adaptive", "countermeasure", "oracle", "restart"]
-FINDING = ["worst_attack", "worst_oracle", "false_security", "verdict"]
+FINDING = ["worst_attack", "worst_oracle", "false_security", "verdict", "against_floor"]
 WORDS = {*SETTING, *METHOD, *FINDING}
 """Columns that go out beside those of numbers."""
 PRIVATE = {"row", "image", "identity", "sha256", "path"}

@@ -51,6 +51,7 @@ NO_NUMBER = {
         "cache_dir": "where pictures are kept that were decoded before",
         "num_workers": "who reads them",
     },
+    "answers": {"device": "where"},
     "attack": {"batch_size": "images at a time: memory and time", "device": "where"},
     "search": {"batch_size": "images at a time: memory and time", "device": "where"},
     "combine": {"device": "where"},

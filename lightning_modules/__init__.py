@@ -19,6 +19,7 @@ from lightning_modules.defences.noise import ChannelDropout, GaussianNoise
 from lightning_modules.defences.tiprdc import Tiprdc
 from lightning_modules.networks.head import HeadTraining
 from lightning_modules.networks.oracle import EmbeddingOracle, IdentityClassifier, IdentityOracle
+from lightning_modules.networks.recognisers import DlibOracle, OwnOracle
 from lightning_modules.networks.surrogate import SurrogateClassifier
 from lightning_modules.networks.target import TargetNetwork
 
@@ -33,6 +34,7 @@ __all__ = [
     "Decoy",
     "Defence",
     "Disco",
+    "DlibOracle",
     "EmbeddingOracle",
     "Fawkes",
     "FeatureIdentifier",
@@ -43,6 +45,7 @@ __all__ = [
     "LowKey",
     "Manifold",
     "NetworkLinker",
+    "OwnOracle",
     "PretrainedStyleGan2",
     "Prior",
     "PublishedCrafter",

@@ -17,6 +17,7 @@ from experiments.evaluation.faces import Faces
 from experiments.machine import device
 from facecrafter.metrics import (
     feature_similarity,
+    fnir_at_fpir,
     frechet_distance,
     identified,
     nearest_neighbours,
@@ -81,6 +82,15 @@ COLUMNS = (
         "verified at 0.1%",
         "Share of the reconstructions accepted as the right person by a threshold that accepts 0.1% of the "
         "wrong ones; lower tells less.",
+        ".1%",
+        interval=True,
+    ),
+    Column(
+        "fnir_at_fpir_1",
+        "not found at 1%",
+        "Share of the searches with a reconstruction that do not find the right person (FNIR), by a "
+        "threshold at which 1% of the searches for people who are not there find somebody (FPIR); higher "
+        "tells less.",
         ".1%",
         interval=True,
     ),
@@ -194,6 +204,7 @@ class Judge:
             **{name: means[name] for name in ("top5", "fsim", "nn_distance", "nn_same_person")},
             **interval_columns("tar_at_far_1", tar_at_far(scores, self.identities, 0.01, self.seed)),
             **interval_columns("tar_at_far_01", tar_at_far(scores, self.identities, 0.001, self.seed)),
+            **interval_columns("fnir_at_fpir_1", fnir_at_fpir(scores, self.identities, 0.01, self.seed)),
             "frechet": frechet_distance(F.normalize(sight.features), F.normalize(self.clean.features)),
         }
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.evaluation import average_faces, judge, utility
+from experiments.evaluation import answers, average_faces, judge, unlinkability, utility
 from experiments.evaluation.columns import Column
 from experiments.evaluation.faces import Faces
 from facecrafter.cells import neutral
@@ -47,7 +47,14 @@ def describe_columns(likeness: Sequence[Column]) -> list[Column]:
         ValueError: a metric has the name of another column.
     """
     others = (*judge.COLUMNS, *utility.COLUMNS, *average_faces.COLUMNS)
-    taken = {*LABELS, *COUNTS, *IMAGE_KEYS, *IMAGE_FIGURES, *(name for o in others for name in o.names())}
+    beside = (*answers.COLUMNS, *unlinkability.COLUMNS)  # which experiments.answers measures
+    taken = {
+        *LABELS,
+        *COUNTS,
+        *IMAGE_KEYS,
+        *IMAGE_FIGURES,
+        *(name for o in (*others, *beside) for name in o.names()),
+    }
     if clash := [column.name for column in likeness if column.name in taken]:
         raise ValueError(f"a metric cannot be named {clash[0]!r}: results.csv has such a column already")
     return [*judge.COLUMNS, *utility.COLUMNS, *likeness, *average_faces.COLUMNS]

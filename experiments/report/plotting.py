@@ -115,6 +115,12 @@ def chance_line(axes: Axes, chance: float) -> None:
     axes.axhline(chance, color=GREY, linestyle=":", linewidth=1, label=f"chance ({chance:.1%})")
 
 
+def floor_line(axes: Axes, floor: float) -> None:
+    """What f's answers give away; nothing where that was not measured."""
+    if not pd.isna(floor):
+        axes.axhline(floor, color=GREY, linestyle="-.", linewidth=1, label=f"f's answers ({floor:.1%})")
+
+
 def in_percent(axes: Axes) -> None:
     """The y axis in percent, from 0."""
     axes.set_ylim(bottom=0)

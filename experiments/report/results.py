@@ -12,12 +12,14 @@ from torch import Tensor
 
 from experiments.evaluation.columns import Column
 from experiments.evaluation.likeness import Likeness
-from experiments.evaluation.rows import describe_columns
+from experiments.evaluation.rows import COUNTS, describe_columns
 from experiments.report.reading import columns, listed, plan, read_table, study_config
 from experiments.study.marker import verified
 from facecrafter.attacks.reconstruction import Reconstruction
 from facecrafter.store import TensorStore
 
+ANSWERS = "answers"
+"""The command whose stages say what f's answers give away."""
 POINT = ["defence", "strength"]
 OUTCOME = ["oracle", "restart", "row", "identity", "correct"]
 LICENSED = {"datamodules.SyntheticFaces", "datamodules.synthetic.SyntheticFaces"}
@@ -106,9 +108,19 @@ def gather(output: Path) -> Results:
     files = [output / stage["folder"] / "results.json" for stage in measured]
     rows = pd.DataFrame([row for file in files for row in listed(file)])
     rows = rows.fillna({"strength": "", "adaptive": "none", "countermeasure": "none"})
+    answers = [output / stage["folder"] / "results.json" for stage in done if stage["command"] == ANSWERS]
+    rows = _beside_answers(rows, [row for file in answers for row in listed(file)])
     found = [_per_image(output, stage) for stage in measured]
     per_image = pd.concat([lines for lines in found if len(lines)] or found, ignore_index=True)
-    return Results(output, config, done, rows, per_image, missing, _columns(files))
+    return Results(output, config, done, rows, per_image, missing, _columns([*files, *answers]))
+
+
+def _beside_answers(rows: pd.DataFrame, found: list[dict[str, Any]]) -> pd.DataFrame:
+    """Every row with what f's answers at its point give away, where that was measured."""
+    if not found:
+        return rows
+    told = pd.DataFrame(found).drop(columns=[*COUNTS], errors="ignore")
+    return rows.merge(told, on=POINT, how="left")
 
 
 def _per_image(output: Path, stage: dict[str, Any]) -> pd.DataFrame:

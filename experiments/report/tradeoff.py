@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ from experiments.report.plotting import (
     GREY,
     Style,
     chance_line,
+    floor_line,
     in_percent,
     label_points,
     reach,
@@ -31,7 +33,7 @@ def draw_tradeoff(
 
     Args:
         points: lines with defence, strength, auc and `value`, and the bounds of both.
-        reference: a row of the judge's, with clean_acc and n_identities.
+        reference: a row of the judge's, with clean_acc, n_identities and, if it is known, floor_raw.
         order: defences in the order of their colours, where not all of them have points.
     """
     style = styles(points["defence"] if order is None else order)
@@ -84,9 +86,10 @@ def _unattacked(axes: Axes, group: pd.DataFrame, name: str, style: Style) -> Non
 
 
 def _references(axes: Axes, row: pd.Series, highest: float) -> None:
-    """Chance, and how often clean images are identified if that is not far above everything else."""
+    """Chance, the floor, and how often clean images are identified where that is not far above all else."""
     clean = row["clean_acc"]
     chance_line(axes, 1 / row["n_identities"])
+    floor_line(axes, row.get("floor_raw", math.nan))
     axes.set_ylim(top=ROOM * highest)
     beyond = "" if clean < ROOM * highest else ", off the scale"
     style = {"color": GREY, "linestyle": "--", "linewidth": 1, "label": f"clean images ({clean:.1%}{beyond})"}

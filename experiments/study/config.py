@@ -249,6 +249,8 @@ class Measure(Cost):
         metrics: further image metrics, `class_path` and `init_args` each, of one's own too.
         head: in the development scenario the fit, a HeadTraining, that learns from protected features.
         unseen: attributes that f is not trained for, which a probe reads.
+        second: the query of private_train pictures whose features are linked with those of the same people.
+        again: the query of the protected pictures once more, whose features are linked with the first ones.
     """
 
     prior: Text | None = None
@@ -256,6 +258,8 @@ class Measure(Cost):
     metrics: list[ClassSection] = field(default_factory=list)
     head: Text | None = None
     unseen: list[Text] = field(default_factory=list)
+    second: Text | None = None
+    again: Text | None = None
 
 
 @dataclass(config=KNOWN_KEYS)

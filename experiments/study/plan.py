@@ -128,6 +128,8 @@ class Plan:
         if not point.config.attacked:
             self._measure(self.measures.utility_stage(point, head))
             return
+        linked = {name: getattr(self.config.measure, name) for name in ("second", "again")}
+        self._add(self.measures.answers_stage(point, head, self._for(point, linked)))
         for name, attack in self.config.attacks.items():
             if point.matches(attack.against):
                 planned = self._planned(point, name, attack)

@@ -21,6 +21,8 @@ from experiments.study.plan_attacks import Point
 from facecrafter.metrics import ImageMetric
 from lightning_modules.networks.oracle import IdentityOracle
 
+ANSWERS = "answers"
+"""The command that measures what f's answers give away, and the last part of its stages' names."""
 ADAPTIVE = ("none", "A1", "A2", "A3")
 """From an attacker who knows nothing of the defence to those who answer it."""
 
@@ -109,6 +111,15 @@ class Measures:
             of_command(inputs["device"], cost),
             cost.minutes,
         )
+
+    def answers_stage(self, point: Point, head: str | None, queries: Mapping[str, str | None]) -> Stage:
+        """What f's answers to a point's features give away, the floor of every attack on them, and whether
+        they can be linked with those that were made in answer to `queries`."""
+        inputs = self._inputs(point, {"defence": point.defence, "strength": point.strength}, head)
+        inputs.pop("unseen", None)
+        inputs |= {name: f"{query}/features" for name, query in queries.items() if query}
+        name, needs = f"{point.stage}.{ANSWERS}", of_command(inputs["device"], self.config.measure)
+        return Stage(name, ANSWERS, inputs, (DATA_STAGE,), needs, self.config.measure.minutes)
 
     def _stage(
         self, point: Point, name: str, attack: str | None, labels: Mapping[str, Any], head: str | None

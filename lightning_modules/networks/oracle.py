@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facecrafter.nets.augmentation import blur_and_noise, change_colours, flip_and_shift
@@ -99,24 +99,22 @@ class IdentityClassifier(IdentityOracle):
         return self.network.classifier(embeddings)
 
 
-class EmbeddingOracle(IdentityOracle):
-    """A frozen, pretrained MobileFaceNet; a score is the cosine to the mean embedding of an identity.
+class Recogniser(IdentityOracle):
+    """A frozen face recognition network; a score is the cosine to the mean embedding of an identity.
 
     Args:
-        weights: file of MobileFaceNet's state dict.
+        network: images (N, 3, H, W) in [0, 1] -> embeddings (N, E) of length one.
         face_box: the part of every image that the network sees: left, top, right and bottom edges as parts
-            of the image's sides. It was trained on tight crops with the eyes above the middle, and a looser
-            one costs much.
+            of the image's sides. Such networks were trained on tight crops with the eyes above the middle,
+            and a looser one costs much.
     """
 
-    def __init__(
-        self, weights: str, face_box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
-    ) -> None:
+    def __init__(self, network: nn.Module, face_box: tuple[float, float, float, float]) -> None:
         super().__init__()
         left, top, right, bottom = face_box
         if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
             raise ValueError(f"face_box={face_box} must be left < right and top < bottom, all within [0, 1]")
-        self.network = load_mobilefacenet(weights)
+        self.network = network
         self.face_box = face_box
         self._directions: Tensor | None = None
 
@@ -150,3 +148,17 @@ class EmbeddingOracle(IdentityOracle):
         if self._directions is None:
             raise RuntimeError("nobody is enrolled; call enrol with private-train images first")
         return embeddings @ self._directions.T
+
+
+class EmbeddingOracle(Recogniser):
+    """A frozen, pretrained MobileFaceNet.
+
+    Args:
+        weights: file of MobileFaceNet's state dict.
+        face_box: see Recogniser.
+    """
+
+    def __init__(
+        self, weights: str, face_box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    ) -> None:
+        super().__init__(load_mobilefacenet(weights), face_box)

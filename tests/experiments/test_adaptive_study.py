@@ -160,6 +160,20 @@ def test_together_are_attacks_on_one_point_by_one_attacker() -> None:
     assert "noise.sigma=0.5.union" not in plan.stages  # one attack alone has no union
 
 
+def test_each_point_is_asked_what_its_answers_give_away() -> None:
+    """With the other pictures and the repetition that this very defence protects, if the study says so."""
+    stages = plan_of(adaptive_study() | {"measure": {"again": "${again}"}}).stages
+    stage = stages["noise.sigma=0.5.answers"]
+    assert stage.command == "answers"
+    assert stage.config["features"] == "${noise.sigma=0.5}/features"
+    assert stage.config["again"] == "${noise.sigma=0.5.again}/features"
+    assert "second" not in stage.config
+    plain, same = keys_of(adaptive_study()), keys_of(adaptive_study() | {"measure": {"again": "${again}"}})
+    assert {name for name, key in plain.items() if same[name] != key} == {
+        name for name in plain if name.endswith(".answers")
+    }
+
+
 def test_what_no_attack_needs_is_not_made() -> None:
     """Protecting further images is the costliest stage there is."""
     names = set(plan_of(adaptive_study()).stages)
@@ -300,7 +314,8 @@ def test_a_configuration_extends_another_and_says_only_what_is_new(tmp_path: Pat
 @pytest.mark.slow
 def test_an_adaptive_study_runs_and_shares_its_artifacts(command: Command, tmp_path: Path) -> None:
     """All kinds of stages run, and a study in another folder that shares the artifacts redoes none."""
-    line = ("--config", write(adaptive_study(), tmp_path / "tiny.yaml"), "--artifacts", tmp_path / "shared")
+    study = adaptive_study() | {"measure": {"again": "${again}"}}
+    line = ("--config", write(study, tmp_path / "tiny.yaml"), "--artifacts", tmp_path / "shared")
     first = command("study", "--no-preflight", *line, "--output", tmp_path / "study")
     assert first.returncode == 0, first.stdout + first.stderr
 
@@ -324,6 +339,8 @@ def test_an_adaptive_study_runs_and_shares_its_artifacts(command: Command, tmp_p
             (union,) = counted[counted["attack"] == "union"]["eval_acc"]
             assert union >= counted["eval_acc"].where(counted["oracle"] == "classifier").max(), point
     assert set(rows[rows["attack"] == "union"]["defence"]) == {"none", "noise"}
+    assert rows["floor"].between(rows["floor_lo"], rows["floor_hi"]).all(), "beside every row of its point"
+    assert rows["floor_attributes"].nunique() == 1, "what is true does not depend on a defence"
     summary = pd.read_csv(tmp_path / "study" / "summary.csv")
     assert "union" not in set(summary["worst_attack"])
     stages = json.loads((tmp_path / "study" / "plan.json").read_text())

@@ -36,9 +36,9 @@ DESIGNED = {
     "countermeasure", "oracle", "clean_acc", "n_images", "n_identities", "eval_acc", "eval_acc_lo",
     "eval_acc_hi", "top5", "fsim", "psnr", "ssim", "ms_ssim", "lpips", "nn_distance", "nn_same_person",
     "tar_at_far_1", "tar_at_far_1_lo", "tar_at_far_1_hi", "tar_at_far_01", "tar_at_far_01_lo",
-    "tar_at_far_01_hi", "frechet", "auc", "auc_lo", "auc_hi", "probe_auc",
-    "probe_auc_lo", "probe_auc_hi", "epsilon", "epsilon_null", "restart", "epoch",
-    "budget", "seed", "seconds",
+    "tar_at_far_01_hi", "fnir_at_fpir_1", "fnir_at_fpir_1_lo", "fnir_at_fpir_1_hi", "frechet", "auc",
+    "auc_lo", "auc_hi", "probe_auc", "probe_auc_lo", "probe_auc_hi", "epsilon", "epsilon_null", "restart",
+    "epoch", "budget", "seed", "seconds",
 }  # fmt: skip
 
 

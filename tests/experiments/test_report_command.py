@@ -16,6 +16,7 @@ from experiments.report.analysis import Analysis
 from experiments.report.build import build
 from experiments.report.results import gather
 from experiments.report.sections import question, seeds
+from experiments.report.statistics.floor import FIGURES
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +114,7 @@ def test_the_tables_of_the_study(study: Path, html: str) -> None:
     assert summary.columns.tolist() == [
         *("defence", "strength", "auc", "worst_attack", "worst_oracle", "worst_epoch", "worst_eval_acc"),
         *("worst_eval_acc_lo", "worst_eval_acc_hi", "false_security", "not_faced"),
+        *(*FIGURES, "floor_note", "against_floor"),
     ]
     assert summary["strength"].tolist() == list(AUC)
     results = pd.read_csv(study / "results.csv")

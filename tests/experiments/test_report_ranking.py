@@ -11,6 +11,7 @@ import pytest
 from experiments.report.sections.equal_utility import orders, shown_better, standings
 from experiments.report.sections.question import answer
 from experiments.report.statistics.checks import Check
+from experiments.report.statistics.floor import against_floor
 from experiments.report.statistics.paired_tests import Outcomes
 from experiments.report.statistics.ranking import against_none, ranking, strengths
 
@@ -25,7 +26,7 @@ def point(defence: str, strength: str, auc: float, hits: int, **other: Any) -> d
     worst = {"worst_attack": "white_box", "worst_oracle": "classifier", "worst_epoch": math.nan}
     leak = {"worst_eval_acc": share, "worst_eval_acc_lo": share - 0.1, "worst_eval_acc_hi": share + 0.1}
     names = {"defence": defence, "strength": strength, "auc": auc, "false_security": None, "hits": hits}
-    names["not_faced"] = ""
+    names |= {"not_faced": "", "against_floor": "", "n_identities": N}
     return names | bounds | worst | leak | other
 
 
@@ -202,15 +203,39 @@ def test_the_answer_claims_nothing_that_is_not_shown() -> None:
     assert "Use" not in text
 
 
+@pytest.mark.parametrize(("hits", "floor"), [(4, math.nan), (20, 0.45)])
+def test_without_room_above_the_floor_nothing_is_shown(hits: int, floor: float) -> None:
+    """Undefended 10% (give or take 10) where chance is 2.5%, or 50% where the answers alone name 45%."""
+    known = {"floor_raw": floor, **{f"floor{bound}": floor for bound in ("", "_lo", "_hi")}}
+    points = point("none", "", 0.82, hits, **known), point("a", "", 0.80, hits - 1, **known)
+    assert found(*points).startswith("Not shown: undefended, the attacks find too little")
+    summary, outcomes = tables(*points)
+    assert against_none(summary, outcomes)["verdict"].tolist() == ["not shown"]
+    assert against_floor(summary) == ["", "" if math.isnan(floor) else "not shown"]
+
+
+def test_who_is_protected_to_the_floor() -> None:
+    """The worst case's upper bound (the share and 10 points) has to be within 5 points of the floor."""
+    lines = [
+        point("none", "", 0.82, 36, floor=0.3, floor_raw=0.3),
+        point("a", "", 0.80, 10, floor=0.30),
+        point("b", "", 0.80, 11, floor=0.30),
+        point("c", "", 0.80, 4, floor=0.30, not_faced="progressive"),
+        point("d", "", 0.80, 4, floor=math.nan),
+    ]
+    assert against_floor(pd.DataFrame(lines)) == ["", "protected to the floor", "above the floor", "", ""]
+
+
 @pytest.mark.parametrize(
     ("false_security", "words"),
     [
         (None, "Were not tried"),
         (False, "Were not shown to find more"),
         (True, "Find more than basic ones here"),
+        ("not shown", "undefended, too, they find too little to tell"),
     ],
 )
-def test_the_answer_says_how_far_the_attacks_went(false_security: bool | None, words: str) -> None:
+def test_the_answer_says_how_far_the_attacks_went(false_security: Any, words: str) -> None:
     assert words in found(point("none", "", 0.82, 35), point("a", "", 0.80, 5, false_security=false_security))
 
 

@@ -31,6 +31,7 @@ def row(attack: str, hits: int, **other: Any) -> dict[str, Any]:
         "auc": 0.9,
         "auc_lo": 0.88,
         "auc_hi": 0.92,
+        "n_identities": 100,
         **share,
         **labels,
         "trial": trial(labels),
@@ -171,3 +172,31 @@ def test_of_attacks_that_find_as_many_the_same_one_is_named_every_time() -> None
     assert [key.trial for key in pair] == ["b", "b"], (
         "the first in the order of the results, as in the summary"
     )
+
+
+def gains(undefended: int, protected: int) -> tuple[str, Any]:
+    """The verdict on an A1 attack that finds so many of 40 undefended and protected, and the summary's."""
+    rows = [
+        row("white_box", 30, defence="none", strength=""),
+        row("a1", undefended, adaptive="A1", defence="none", strength=""),
+        row("white_box", 6),
+        row("a1", protected, adaptive="A1"),
+    ]
+    best = pd.DataFrame(rows)
+    table = adaptive_gains(best, outcomes(rows))
+    verdict = table[table["defence"] == "crafter"]["verdict"].iloc[0]
+    return verdict, summarise(best, table).set_index("defence").loc["crafter", "false_security"]
+
+
+@pytest.mark.strict
+def test_that_adapting_gains_nothing_is_shown_only_by_an_attack_that_works() -> None:
+    """One that finds 2 of 40 where nothing is defended shows nothing where something is."""
+    assert gains(20, 6) == ("no difference shown", False)
+    assert gains(2, 6) == ("not shown", "not shown")
+    assert gains(2, 30) == ("higher", True)
+
+
+def test_an_attack_that_finds_little_undefended_compares_nothing() -> None:
+    for hits, verdict in ((2, "not shown"), (12, "no difference shown")):
+        rows = [row("white_box", hits, defence="none", strength=""), row("white_box", hits)]
+        assert compare(pd.DataFrame(rows), outcomes(rows))["verdict"].tolist() == [verdict]

@@ -53,7 +53,7 @@ def test_a_study_runs_to_its_report_and_a_second_run_redoes_nothing(
     monkeypatch.setenv("FACECRAFTER_CACHE", str(cache))
     line = ("--config", write(with_a_metric(), tmp_path / "tiny.yaml"), "--output", study)
 
-    assert "17 of 17 to do" in in_process(*line, "--dry-run")[1][-1]
+    assert "21 of 21 to do" in in_process(*line, "--dry-run")[1][-1]
     assert not study.exists()
 
     with usual_umask():
@@ -75,7 +75,7 @@ def test_a_study_runs_to_its_report_and_a_second_run_redoes_nothing(
     first = markers(study)
     assert in_process(*line) == (0, [str(study / "report.html")])
     assert markers(study) == first
-    assert "0 of 17 to do" in in_process(*line, "--dry-run")[1][-1]
+    assert "0 of 21 to do" in in_process(*line, "--dry-run")[1][-1]
 
     code, shown = in_process(*line, "--force", "noise.sigma=1.0.black_box")
     redone = [text.split()[1] for text in shown if text.startswith("start")]

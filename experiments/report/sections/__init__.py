@@ -27,6 +27,8 @@ ORDER = (
     "believable",
     "threat_model",
     "worst_case",
+    "floor",
+    "judges",
     "equal_utility",
     "adapting",
     "protected_training",

@@ -18,7 +18,8 @@ TITLE = "Privacy against utility, attack by attack"
 PUBLISHED = True
 CURVES = (
     "Each point is one strength of a defence, with 95% intervals; the ideal corner is bottom right. "
-    "Dotted: chance. Dashed: how often the judge identifies the clean photographs."
+    "Dotted: chance. Dots and dashes: what f's answers to raw features give away. Dashed: how often the "
+    "judge identifies the clean photographs."
 )
 OPEN = 3
 """Figures that are not folded: of the attacks that are the worst case of most points."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from experiments.report.plotting import (
     chance_line,
     drawing,
     file_name,
+    floor_line,
     in_percent,
     legend,
     reach,
@@ -78,6 +80,7 @@ def _figure(lines: pd.DataFrame, undefended: pd.DataFrame, title: str, path: Pat
         if len(undefended):
             _line(axes, undefended, names.defence("none"), style["none"])
         chance_line(axes, 1 / lines["n_identities"].iloc[0])
+        floor_line(axes, lines.iloc[0].get("floor_raw", math.nan))
         axes.set(xlabel="epochs of training on protected features", ylabel="images identified")
         axes.set_title(wrapped(title))
         in_percent(axes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pandas as pd
@@ -12,6 +13,7 @@ from experiments.report.document import Block, Card, Fact, Figures, Text
 from experiments.report.formats import name_of
 from experiments.report.plotting import Figure, drawing, legend
 from experiments.report.statistics.checks import Check, believed
+from experiments.report.statistics.floor import ABOVE, NOT_SHOWN, REACHED, leaves_room
 from experiments.report.statistics.paired_tests import NO_DIFFERENCE, Outcomes
 from experiments.report.statistics.ranking import alike, at_points
 from experiments.report.tradeoff import draw_tradeoff, in_words
@@ -29,6 +31,7 @@ SCENARIOS = {
 CAPTION = "The worst case of every defence, with 95% intervals. The ideal corner is bottom right."
 AFFORDABLE = 0.05
 """The loss of mean AUC up to which the answer prefers a stronger protection to a cheaper one."""
+PLACES = (REACHED, ABOVE)
 NAMED = 3
 """How many points a fact names before it counts the others."""
 
@@ -58,13 +61,17 @@ def answer(summary: pd.DataFrame, protection: pd.DataFrame, outcomes: Outcomes, 
     lower = _shown_lower(summary, protection)
     if lower.empty:
         bare = f"{_in_a_hundred(undefended)} have their person named, by the {_attack(undefended)}."
-        facts = [Fact("Without a defence", bare), trust, Fact("Attackers who adapt", _adapting(summary))]
+        facts = [Fact("Without a defence", bare), *_floor(undefended), trust]
+        facts.append(Fact("Attackers who adapt", _adapting(summary)))
+        if not leaves_room(undefended, "worst_eval_acc"):
+            return Card("Not shown: undefended, the attacks find too little for a defence to help", facts)
         return Card("No defence was shown to help", facts)
     affordable = lower[lower["auc"] >= undefended["auc"] - AFFORDABLE]
     chosen = lower if affordable.empty else affordable
     point = chosen.loc[chosen["worst_eval_acc"].idxmin()]
     facts = [
         Fact("People named in a hundred pictures", _leak(undefended, point)),
+        *_floor(point),
         Fact("What the cloud loses", _cost(undefended, point)),
         Fact("Can this be believed?", _trust(checks)),
         Fact("Attackers who adapt", _adapting(summary, point)),
@@ -79,6 +86,18 @@ def _leak(undefended: pd.Series, point: pd.Series) -> str:
         f"{_in_a_hundred(undefended)} without a defence ({_attack(undefended)}), {_in_a_hundred(point)} with "
         f"it ({_attack(point)}): the strongest attack of each."
     )
+
+
+def _floor(point: pd.Series) -> list[Fact]:
+    """What no defence can prevent that keeps the answers; nothing where that was not measured."""
+    if pd.isna(point.get("floor", math.nan)):
+        return []
+    share, low, high = (100 * point[f"floor{bound}"] for bound in ("", "_lo", "_hi"))
+    verdict = f" The worst case is {point['against_floor']}." if point["against_floor"] in PLACES else ""
+    text = (
+        f"{share:.1f} ({low:.1f} to {high:.1f}) in a hundred: nothing that keeps them leaves less.{verdict}"
+    )
+    return [Fact("Named by the cloud's answers alone", text)]
 
 
 def _in_a_hundred(line: pd.Series) -> str:
@@ -123,11 +142,14 @@ def _adapting(summary: pd.DataFrame, point: pd.Series | None = None) -> str:
     told = {
         True: "Find more than basic ones here; the figures above count them.",
         False: "Were not shown to find more than basic ones here.",
+        NOT_SHOWN: "Not shown: undefended, too, they find too little to tell.",
         None: "",
-    }[None if mine is None or pd.isna(mine) else bool(mine)]
+    }[None if mine is None or pd.isna(mine) else mine]
     others = [name for name in deceived if point is None or name != name_of(point)]
     if others:
         return f"{told} Basic attacks alone would give false security for {_some(others)}.".strip()
+    if not told and summary["false_security"].dropna().eq(NOT_SHOWN).all():
+        return "Not shown: undefended, too, they find too little to tell."
     return told or "Were not shown to find more than basic ones."
 
 

@@ -73,9 +73,12 @@ def _readable(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFrame:
             **{"change against undefended": points_of_change(protection), "leak": protection["verdict"]}
         )
         table = table.merge(verdicts, on="defence", how="left")
+    if "floor" in summary:
+        table["f's answers alone"] = intervals(summary, "floor", percent)
+        table["against them"] = summary["against_floor"]
     if (summary["not_faced"] != "").any():
         table["not attacked by"] = summary["not_faced"]
-    table["false security"] = summary["false_security"].map({True: "yes", False: "no"})
+    table["false security"] = summary["false_security"].replace({True: "yes", False: "no"})
     return filled(table)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from experiments.report.results import POINT
+from experiments.report.statistics.floor import leaves_room, shown_with
 from experiments.report.statistics.paired_tests import NO_DIFFERENCE, Key, Outcomes, together
 
 Pair = tuple[pd.Series, pd.Series]
@@ -40,12 +41,18 @@ def _side(line: pd.Series, key: Key, outcomes: Outcomes) -> dict[str, object]:
 
 
 def against_none(summary: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
-    """Each point against the undefended one, under the attacks that both faced; see `versus`."""
+    """Each point against the undefended one, under the attacks that both faced; see `versus`.
+
+    Where the undefended worst case leaves no room, no difference is 'not shown'.
+    """
     lines = [line for _, line in attacked(summary).iterrows()]
     undefended = [line for line in lines if line["defence"] == "none"]
-    return versus(
-        [(line, undefended[0]) for line in lines if undefended and line["defence"] != "none"], outcomes
-    )
+    pairs = [(line, undefended[0]) for line in lines if undefended and line["defence"] != "none"]
+    table = versus(pairs, outcomes)
+    if table.empty:
+        return table
+    room = leaves_room(undefended[0], "worst_eval_acc")
+    return table.assign(verdict=shown_with([room] * len(table), table["verdict"]))
 
 
 def at_equal_utility(summary: pd.DataFrame) -> Iterator[Pair]:

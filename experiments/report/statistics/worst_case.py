@@ -6,12 +6,13 @@ import pandas as pd
 
 from experiments.evaluation.combining import UNION
 from experiments.report.results import POINT
+from experiments.report.statistics.floor import FIGURES, NOT_SHOWN, against_floor, leaves_room, shown_with
 from experiments.report.statistics.paired_tests import Key, Outcomes, together
 
 BOUNDS = ["", "_lo", "_hi"]
 EVAL_ACC = [f"eval_acc{bound}" for bound in BOUNDS]
 WORST = ["worst_attack", "worst_oracle", "worst_epoch", *(f"worst_{name}" for name in EVAL_ACC)]
-SUMMARY = [*POINT, "auc", *WORST, "false_security", "not_faced"]
+SUMMARY = [*POINT, "auc", *WORST, "false_security", "not_faced", *FIGURES, "floor_note", "against_floor"]
 """The columns of summary.csv."""
 
 
@@ -20,8 +21,10 @@ def summarise(best: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
 
     All attacks count, and of an attack over epochs the best epoch; but a countermeasure is the defence's own,
     so rows with one do not. Where nothing is attacked, the worst case is empty. `false_security` says whether
-    an adaptive attack beats the strongest basic one; it is empty where none was run. `not_faced` names the
+    an adaptive attack beats the strongest basic one; it is empty where none was run, and 'not shown' where
+    none could show it. `not_faced` names the
     attacks that are another point's worst case and were not run on this one: its own may be too low.
+    What f's answers give away stands beside it, and `against_floor` says how near to that the worst case is.
 
     Args:
         best: `Results.best`.
@@ -31,7 +34,8 @@ def summarise(best: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame([_summary(group, gains) for group in groups])
     worst = candidates(best)[["attack", "adaptive"]].drop_duplicates()
     worst = worst[worst["attack"].isin(table["worst_attack"])]
-    return table.assign(not_faced=[_not_faced(group, worst) for group in groups])
+    table = table.assign(not_faced=[_not_faced(group, worst) for group in groups])
+    return table.assign(against_floor=against_floor(table))
 
 
 def _not_faced(group: pd.DataFrame, worst: pd.DataFrame) -> str:
@@ -47,14 +51,22 @@ def _not_faced(group: pd.DataFrame, worst: pd.DataFrame) -> str:
 
 def _summary(group: pd.DataFrame, gains: pd.DataFrame) -> dict[str, object]:
     first, found = group.iloc[0], candidates(group)
-    point = {name: first[name] for name in (*POINT, "auc", "auc_lo", "auc_hi")}
+    point = {name: first[name] for name in (*POINT, "auc", "auc_lo", "auc_hi", "n_identities")}
+    point |= {name: first[name] for name in (*FIGURES, "floor_note") if name in first}
     if found.empty:
         return point | dict.fromkeys([*WORST, "false_security"])
     strongest = found.loc[found["eval_acc"].idxmax()]
     worst = {name: strongest[name.removeprefix("worst_")] for name in WORST}
     mine = gains[(gains[POINT] == first[POINT]).all(axis=1)]
-    beaten = None if mine.empty else bool((mine["verdict"] == "higher").any())
-    return point | worst | {"false_security": beaten}
+    return point | worst | {"false_security": _is_false(mine["verdict"])}
+
+
+def _is_false(verdicts: pd.Series) -> bool | str | None:
+    """Of adaptive attacks on one point: whether one finds more; `not shown` where none could show it."""
+    if verdicts.empty:
+        return None
+    told = verdicts[verdicts != NOT_SHOWN]
+    return NOT_SHOWN if told.empty else bool((told == "higher").any())
 
 
 def candidates(group: pd.DataFrame) -> pd.DataFrame:
@@ -67,13 +79,15 @@ def adaptive_gains(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
     """Each adaptive attack, at its best, against the strongest basic one on the same images.
 
     Corrected (Holm) for the number of adaptive attacks on one defence at one strength. An attack's epoch 0 is
-    its basic form. `verdict` is 'higher' where the adaptive attack finds more.
+    its basic form. `verdict` is 'higher' where the adaptive attack finds more, and 'not shown' where it does
+    not and finds too little undefended, too, for that to say anything.
     """
-    tables = [_gains(group, outcomes) for _, group in best.groupby(POINT, sort=False)]
+    bare = best[best["defence"] == "none"]
+    tables = [_gains(group, bare, outcomes) for _, group in best.groupby(POINT, sort=False)]
     return pd.concat(tables, ignore_index=True)
 
 
-def _gains(group: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
+def _gains(group: pd.DataFrame, bare: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
     found = candidates(group)
     is_basic = (found["adaptive"] == "none") | (found["epoch"] == 0)
     basic, adaptive = found[is_basic], found[~is_basic]
@@ -82,9 +96,18 @@ def _gains(group: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
     strongest = basic.loc[basic["eval_acc"].idxmax()]
     ways = adaptive.loc[adaptive.groupby("attack", sort=False)["eval_acc"].idxmax()]
     tests = together([outcomes.difference(key(way), key(strongest)) for _, way in ways.iterrows()])
+    room = [_is_strong(way, bare) for _, way in ways.iterrows()]
+    tests = tests.assign(verdict=shown_with(room, tests["verdict"]))
     shown = ways[[*POINT, "adaptive", "attack", "epoch", "oracle", *EVAL_ACC]]
     basics = {f"basic_{name}": strongest[name] for name in ("attack", "oracle", "eval_acc")}
     return pd.concat([shown.reset_index(drop=True).assign(**basics), tests], axis=1)
+
+
+def _is_strong(way: pd.Series, bare: pd.DataFrame) -> bool:
+    """Whether an attack leaves room where nothing is defended; one that was not tried there is believed."""
+    same = candidates(bare)
+    same = same[(same["attack"] == way["attack"]) & (same["oracle"] == way["oracle"])]
+    return same.empty or leaves_room(same.loc[same["eval_acc"].idxmax()])
 
 
 def key(row: pd.Series) -> Key:
@@ -96,6 +119,7 @@ def compare(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
     """Each defence against none, on the same images, attack and oracle: the paired change of the Eval Acc.
 
     `left` is the share of the undefended Eval Acc that is left; below 0.5, the defence at least halves it.
+    An attack that leaves no room undefended shows nothing: there no difference is 'not shown'.
     All lines are one family of tests (Holm).
     """
     names = [*POINT, "attack", "epoch", "countermeasure", "oracle"]
@@ -108,4 +132,6 @@ def compare(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
     shown = pd.DataFrame([row[names] for row, _, _ in pairs], columns=names).reset_index(drop=True)
     left = pd.DataFrame(shares, columns=["left", "left_lo", "left_hi"])
     tests = together([outcomes.difference(mine, undefended) for _, mine, undefended in pairs])
-    return pd.concat([shown, left, tests], axis=1)
+    bare = {key(row): row for _, row in best[best["defence"] == "none"].iterrows()}
+    room = [leaves_room(bare[undefended]) for _, _, undefended in pairs]
+    return pd.concat([shown, left, tests.assign(verdict=shown_with(room, tests["verdict"]))], axis=1)

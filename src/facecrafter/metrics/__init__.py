@@ -26,7 +26,7 @@ from facecrafter.metrics.same_person import SamePerson
 from facecrafter.metrics.seeds import Spread, over_seeds
 from facecrafter.metrics.unlinkability import Linkability, linkability
 from facecrafter.metrics.utility import MeanAUC, attribute_aucs, mean_auc
-from facecrafter.metrics.verification import person_scores, tar_at_far
+from facecrafter.metrics.verification import fnir_at_fpir, person_scores, tar_at_far
 
 __all__ = [
     "Epsilon",
@@ -55,6 +55,7 @@ __all__ = [
     "epsilon_curve",
     "epsilon_null",
     "feature_similarity",
+    "fnir_at_fpir",
     "frechet_distance",
     "identified",
     "linkability",

@@ -43,34 +43,43 @@ class Linkability(NamedTuple):
     mated: int
 
 
-def linkability(scores: Tensor, identities: Tensor, seed: int = 0) -> Linkability | None:
-    """Linkability of N protected pictures, with intervals over people.
+def linkability(
+    scores: Tensor, identities: Tensor, seed: int = 0, others: Tensor | None = None
+) -> Linkability | None:
+    """Linkability of N protected pictures with each other, or with M others, with intervals over people.
 
     In a resample a person who is drawn k times brings their mated pairs k times, and k·l non-mated ones with
     somebody drawn l times. The bins are those of all scores.
 
     Args:
-        scores: (N, N), symmetric; of every two pictures, higher for more alike.
+        scores: (N, M), of every two pictures, higher for more alike; without `others` symmetric.
         identities: (N,) int64.
         seed: of the resamples and of the lot.
+        others: (M,) int64, whose the other pictures are.
 
     Returns:
         None if there are no mated pairs for two bins, or no non-mated ones.
     """
-    first, second = torch.triu_indices(len(identities), len(identities), offset=1)
-    mated = int((identities[first] == identities[second]).sum())
+    if others is None:
+        first, second = torch.triu_indices(len(identities), len(identities), offset=1)
+        names, mine = torch.unique(identities, return_inverse=True)
+        theirs = mine
+    else:
+        first, second = torch.cartesian_prod(torch.arange(len(identities)), torch.arange(len(others))).T
+        names, people = torch.unique(torch.cat([identities, others]), return_inverse=True)
+        mine, theirs = people.split([len(identities), len(others)])
+    mated = int((mine[first] == theirs[second]).sum())
     bins = min(BINS, mated // MATED_PER_BIN)
     if bins < 2 or mated == len(first):
         return None
     binned = _binned(scores[first, second], bins)
-    names, person = torch.unique(identities, return_inverse=True)
-    tables = _tables(binned, person[first], person[second], bins, len(names))
+    tables = _tables(binned, mine[first], theirs[second], bins, len(names))
 
     def interval(of: Callable[[Tensor, Tensor], Tensor]) -> Interval:
         return bootstrap(lambda weights: of(*_densities(tables, weights)), names, seed)
 
-    lot = person[torch.randperm(len(person), generator=torch.Generator().manual_seed(seed))]
-    by_lot = _tables(binned, lot[first], lot[second], bins, len(names))
+    lot = theirs[torch.randperm(len(theirs), generator=torch.Generator().manual_seed(seed))]
+    by_lot = _tables(binned, (lot if others is None else mine)[first], lot[second], bins, len(names))
     one = torch.ones(1, len(names), dtype=torch.float64)
     unrelated = _d_sys(*_densities(by_lot, one)).item()
     return Linkability(interval(_d_sys), interval(_maximal), unrelated, mated)

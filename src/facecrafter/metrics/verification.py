@@ -1,9 +1,13 @@
-"""Verification: would a reconstruction pass for a photograph of the person, and how often would others?
+"""Verification and open-set search: would a reconstruction pass for a photograph of the person, or find them?
 
 A pair is a reconstruction and a private person; its score is the cosine between the oracle's embedding of
 the one and the mean direction of the other's gallery photographs. A pair is genuine if the reconstruction is
 of that person, else it is an impostor's. Impostor scores come from the same reconstructions, so what these
 have in common with faces in general helps nobody: without knowledge, TAR equals FAR.
+
+An open-set search returns who scores highest, if that is above a threshold, and may be for somebody who is
+not in the gallery. Such searches are made of the same reconstructions, without their own person (ISO/IEC
+19795-1).
 """
 
 from __future__ import annotations
@@ -54,9 +58,7 @@ def tar_at_far(scores: Tensor, identities: Tensor, far: float, seed: int = 0) ->
     Returns:
         NaN throughout if there are fewer than 1/far impostor pairs, which cannot tell such a rate from none.
     """
-    genuine = scores.gather(1, identities[:, None])[:, 0]
-    others = torch.ones_like(scores, dtype=torch.bool).scatter_(1, identities[:, None], False)
-    impostors = scores[others].reshape(len(scores), scores.shape[1] - 1)
+    genuine, impostors = _split(scores, identities)
     if impostors.numel() < 1 / far:
         return Interval(math.nan, math.nan, math.nan)
     as_high = _count_as_high(impostors, genuine)
@@ -68,6 +70,43 @@ def tar_at_far(scores: Tensor, identities: Tensor, far: float, seed: int = 0) ->
 
     interval = bootstrap(rates, identities, seed)
     return hull(interval, wilson(round(interval.value * len(scores)), len(scores)))
+
+
+def fnir_at_fpir(scores: Tensor, identities: Tensor, fpir: float, seed: int = 0) -> Interval:
+    """False negative identification rate at a false positive identification rate, over identities.
+
+    A search finds the right person if they score higher than anybody else, and if at most the share ``fpir``
+    of the searches for people who are not there has a score as high or higher. In every resample of people
+    the threshold is found again; the interval contains Wilson's.
+
+    Args:
+        scores: (N, P), of N images for P people.
+        identities: (N,) int64 in 0..P-1.
+        fpir: in (0, 1).
+
+    Returns:
+        NaN throughout if there are fewer than 1/fpir searches, or one person alone.
+    """
+    genuine, impostors = _split(scores, identities)
+    if len(scores) < 1 / fpir or not impostors.shape[1]:
+        return Interval(math.nan, math.nan, math.nan)
+    highest = impostors.max(dim=1).values
+    as_high = (highest[:, None] >= genuine).double()
+
+    def rates(weights: Tensor) -> Tensor:
+        searches = weights.sum(dim=1, keepdim=True)
+        found = (weights @ as_high / searches <= fpir) & (genuine > highest)
+        return 1 - (weights * found).sum(dim=1) / searches[:, 0]
+
+    interval = bootstrap(rates, identities, seed)
+    return hull(interval, wilson(round(interval.value * len(scores)), len(scores)))
+
+
+def _split(scores: Tensor, identities: Tensor) -> tuple[Tensor, Tensor]:
+    """The score of each image for its own person (N,), and those for all others (N, P-1)."""
+    others = torch.ones_like(scores, dtype=torch.bool).scatter_(1, identities[:, None], False)
+    genuine = scores.gather(1, identities[:, None])[:, 0]
+    return genuine, scores[others].reshape(len(scores), scores.shape[1] - 1)
 
 
 def _count_as_high(impostors: Tensor, genuine: Tensor) -> Tensor:

@@ -102,3 +102,19 @@ def test_the_interval_is_over_people_not_over_pairs() -> None:
 def test_where_there_are_no_pairs_there_is_no_figure() -> None:
     assert linkability(torch.zeros(9, 9), torch.arange(9)) is None
     assert linkability(torch.zeros(9, 9), torch.zeros(9).long()) is None
+
+
+@pytest.mark.parametrize("apart", [0.0, 1.5])
+def test_two_releases_are_compared_with_each_other_alone(apart: float) -> None:
+    """Pairs within one release are no pairs of two releases."""
+    people, rng = 30, torch.Generator().manual_seed(1)
+    first, second = torch.arange(people), torch.arange(people).repeat(2)
+    is_mated = first[:, None] == second
+    scores = torch.randn(people, 2 * people, generator=rng) + apart * is_mated
+    found = linkability(scores, first, others=second)
+    assert found is not None
+    edges = np.linspace(float(scores.min()), float(scores.max()), 60 // 10 + 1)
+    mated, other = (np.histogram(scores[at], edges)[0] / int(at.sum()) for at in (is_mated, ~is_mated))
+    told = [(p - q) / (p + q) * p for p, q in zip(mated, other, strict=True) if p > q]
+    assert found.mated == 60
+    assert found.d_sys.value == pytest.approx(sum(told), abs=1e-6)

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_curve
 from sklearn.metrics.pairwise import cosine_similarity
 
 from facecrafter.metrics.proportions import wilson
-from facecrafter.metrics.verification import person_scores, tar_at_far
+from facecrafter.metrics.verification import fnir_at_fpir, person_scores, tar_at_far
 
 
 def some_scores(n: int = 300, people: int = 30, leak: float = 1.5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,6 +84,35 @@ def test_a_person_is_the_mean_direction_of_the_gallery() -> None:
     torch.testing.assert_close(person_scores(features, gallery, people), expected, rtol=0, atol=1e-6)
     longer = gallery * torch.tensor([5.0, 1, 1, 1, 1, 1, 1, 1, 1])[:, None]
     torch.testing.assert_close(person_scores(features, longer, people), expected, rtol=0, atol=1e-6)
+
+
+def not_found(scores: list[list[float]], identities: list[int], fpir: float) -> float:
+    """The lowest FNIR over all thresholds whose FPIR is allowed, search by search."""
+    best = 1.0
+    for threshold in {score for row in scores for score in row} | {math.inf}:
+        false = missed = 0
+        for row, person in zip(scores, identities, strict=True):
+            others = [score for number, score in enumerate(row) if number != person]
+            false += any(score >= threshold for score in others)
+            missed += not (row[person] >= threshold and row[person] > max(others))
+        if false <= fpir * len(scores):
+            best = min(best, missed / len(scores))
+    return best
+
+
+@pytest.mark.parametrize("fpir", [0.01, 0.1])
+@pytest.mark.parametrize("leak", [0.0, 2.5, 8.0])
+def test_searches_agree_with_a_plain_loop_over_thresholds(fpir: float, leak: float) -> None:
+    scores, identities = some_scores(n=200, people=10, leak=leak)
+    expected = not_found(scores.tolist(), identities.tolist(), fpir)
+    found = fnir_at_fpir(scores, identities, fpir)
+    assert found.value == pytest.approx(expected, abs=1e-12)
+    assert found.lo <= found.value <= found.hi
+
+
+def test_too_few_searches_or_nobody_else_give_no_rate() -> None:
+    assert math.isnan(fnir_at_fpir(*some_scores(n=99, people=10), 0.01).value)
+    assert math.isnan(fnir_at_fpir(torch.ones(200, 1), torch.zeros(200).long(), 0.01).value)
 
 
 def test_who_is_not_in_the_gallery_is_named() -> None:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from facecrafter.nets.identity import MobileFaceNet
 from lightning_modules.networks.oracle import EmbeddingOracle, IdentityClassifier
+from lightning_modules.networks.recognisers import OwnOracle
 
 
 def people(n: int, each: int, size: int = 32) -> tuple[Tensor, Tensor]:
@@ -104,3 +105,30 @@ def test_only_the_face_box_is_seen(weights: str) -> None:
     torch.testing.assert_close(oracle.embed(outside), oracle.embed(images), rtol=0, atol=0)
     with pytest.raises(ValueError, match="face_box"):
         EmbeddingOracle(weights, face_box=(0.5, 0.0, 0.4, 1.0))
+
+
+class Pooled(torch.nn.Module):
+    """Somebody's network: the mean colours of a 4 x 4 grid, scaled by what it has learnt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(images - 0.5, 4) * self.scale[:, None, None]
+
+
+def test_any_network_of_ones_own_judges(tmp_path: Path) -> None:
+    oracle = OwnOracle("test_oracle.Pooled", face_box=(0.0, 0.0, 1.0, 1.0)).eval()
+    images, identities = people(4, 3)
+    embeddings = oracle.embed(images)
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(12))
+    oracle.enrol(embeddings, identities)
+    assert (oracle.scores(embeddings).argmax(1) == identities).all()
+    torch.save({"scale": torch.tensor([1.0, 0.0, 0.0])}, tmp_path / "red.pt")
+    red = OwnOracle("test_oracle.Pooled", str(tmp_path / "red.pt")).embed(images)
+    assert red[:, 16:].abs().max() == 0
+    with pytest.raises(ValueError, match=r"make='torch\.nowhere' is no import path of a network"):
+        OwnOracle("torch.nowhere")
+    with pytest.raises(ValueError, match=r"makes a Size, not a torch\.nn\.Module"):
+        OwnOracle("torch.Size")

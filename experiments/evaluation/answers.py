@@ -1,0 +1,124 @@
+"""What the answer itself gives away: who is named by what f reads.
+
+Whoever asks f learns its answers, whatever is done to the features: no defence that keeps them can leave less
+than what they say of a person. So this, and not chance, is the floor of a comparison.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.datasets import FaceDataset
+from experiments.evaluation.batches import of_photographs
+from experiments.evaluation.columns import Column, interval_columns
+from facecrafter.metrics import Interval, SamePerson, clustered_share, identified
+
+FLOORS = ("floor", "floor_raw", "floor_attributes")
+NAMED = "name the right person, compared with known photographs of all by what was learned on public people"
+COLUMNS = (
+    Column(
+        "floor",
+        "floor: answers",
+        f"Share of the pictures of which f's answers to the protected features {NAMED}: a defence that keeps "
+        "these answers cannot leave less.",
+        ".1%",
+        interval=True,
+    ),
+    Column(
+        "floor_raw",
+        "floor: answers to raw features",
+        f"Share of the pictures of which f's answers to raw features {NAMED}.",
+        ".1%",
+        interval=True,
+    ),
+    Column(
+        "floor_attributes",
+        "floor: true attributes",
+        f"Share of the pictures whose true attributes {NAMED}: as if f never erred.",
+        ".1%",
+        interval=True,
+    ),
+)
+STRANGERS = 4000
+"""Public pictures that comparing is learned on, at most; whole people."""
+NOTHING = Interval(math.nan, math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Some numbers (N, A) of each picture, and whose it is (N,)."""
+
+    numbers: Tensor
+    identities: Tensor
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Pictures of three kinds, of which the same numbers are known.
+
+    Attributes:
+        strangers: of public people, to learn on.
+        known: of the private people, enrolled.
+        probes: of the private people, to be named.
+    """
+
+    strangers: Pictures
+    known: Pictures
+    probes: Pictures
+
+
+def named(asked: Asked) -> Tensor:
+    """Whether each probe's right person is named, (N,) bool.
+
+    Raises:
+        ValueError: it cannot be told, and why.
+    """
+    if not asked.probes.numbers.shape[1]:
+        raise ValueError("there are no attributes")
+    comparison = SamePerson.learn(asked.strangers.numbers, asked.strangers.identities)
+    known, probes = asked.known, asked.probes
+    return identified(comparison.scores(probes.numbers, known.numbers, known.identities), probes.identities)
+
+
+def floors(asked: Mapping[str, Asked], seed: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The columns of each floor, whether each picture's person was named, and `floor_note`: why a floor is
+    empty."""
+    columns: dict[str, Any] = {}
+    hits: dict[str, Tensor] = {}
+    notes = []
+    for name, pictures in asked.items():
+        share = NOTHING
+        try:
+            hits[name] = named(pictures)
+            share = clustered_share(hits[name], pictures.probes.identities, seed)
+        except ValueError as error:
+            notes.append(f"{name}: {error}")
+        columns |= interval_columns(name, share)
+    return columns | {"floor_note": "; ".join(notes) or None}, hits
+
+
+def of_people(faces: FaceDataset, most: int, seed: int) -> Tensor:
+    """Positions, ascending, of all pictures of people drawn by lot until there are `most` pictures."""
+    order = np.random.default_rng(seed).permutation(faces.identities.unique().numpy())
+    counts = torch.bincount(faces.identities)[torch.from_numpy(order)]
+    chosen = torch.from_numpy(order)[counts.cumsum(0) <= max(most, int(counts[:1].sum()))]
+    return torch.isin(faces.identities, chosen).nonzero()[:, 0]
+
+
+def answered(read: Callable[[Tensor], Tensor], faces: FaceDataset, positions: Tensor) -> Pictures:
+    """What `read`, images -> answers (N, A), says of some pictures of `faces`."""
+    answers = of_photographs(read, lambda at: faces.images(positions[at]), len(positions))
+    return Pictures(answers.flatten(1), faces.identities[positions])
+
+
+def together(parts: Iterable[Pictures]) -> Pictures:
+    """All of them as one."""
+    found = list(parts)
+    return Pictures(torch.cat([one.numbers for one in found]), torch.cat([one.identities for one in found]))

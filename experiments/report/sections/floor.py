@@ -1,0 +1,53 @@
+"""What the answer itself gives away: the floor of every attack, and whether features can be linked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from experiments.evaluation import answers, unlinkability
+from experiments.report.analysis import Analysis
+from experiments.report.document import Block, Table, Text
+from experiments.report.formats import decimal, filled, intervals, name_of, named, percent
+from experiments.report.results import POINT
+from experiments.report.statistics.floor import FIGURES, WITHIN
+
+TITLE = "What the answer itself gives away"
+PUBLISHED = True
+FLOOR = (
+    "Whoever asks f learns its answers, and answers tell people apart: compared with known photographs of "
+    "everybody, by what was learned on public people, they name the right person as often as said here. No "
+    "defence that keeps the answers can leave less. 'Protected to the floor': the upper bound of the worst "
+    f"case is at most {100 * WITHIN:g} percentage points above it. 'Not shown': undefended, the strongest "
+    "attack finds less above the floor than its interval can tell."
+)
+LINKS = (
+    "Linkability (ISO/IEC 24745): whether two features tell that they are of one person, by their cosine "
+    "and by f's answers to them. What is drawn by lot shows how much of it few pairs give where there is "
+    "nothing to link."
+)
+
+
+def blocks(analysis: Analysis) -> Iterator[Block]:
+    summary = analysis.summary.reindex(columns=[*POINT, *FIGURES, "floor_note", "against_floor"])
+    told = summary[summary[FIGURES].notna().any(axis=1) | summary["floor_note"].notna()]
+    if told.empty:
+        return
+    yield Text(FLOOR)
+    if told["d_sys"].notna().any() or told["d_sys_answers"].notna().any():
+        yield Text(LINKS)
+    yield Table(_readable(told), "floor", told)
+    for note, lines in told.groupby("floor_note", sort=False):
+        yield Text(f"Not told for {', '.join(name_of(line) for _, line in lines.iterrows())}: {note}.")
+
+
+def _readable(told: pd.DataFrame) -> pd.DataFrame:
+    shares = {column.title: intervals(told, column.name, percent) for column in answers.COLUMNS}
+    links = {
+        column.title: intervals(told, column.name, decimal)
+        if column.interval
+        else [decimal(value) for value in told[column.name].astype(float)]
+        for column in unlinkability.COLUMNS
+    }
+    return filled(named(told).assign(**shares, **{"worst case": told["against_floor"]}, **links))
