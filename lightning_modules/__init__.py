@@ -18,6 +18,7 @@ from lightning_modules.defences.manifold import Manifold
 from lightning_modules.defences.noise import ChannelDropout, GaussianNoise
 from lightning_modules.defences.tiprdc import Tiprdc
 from lightning_modules.networks.head import HeadTraining
+from lightning_modules.networks.http_oracle import HttpOracle
 from lightning_modules.networks.oracle import EmbeddingOracle, IdentityClassifier, IdentityOracle
 from lightning_modules.networks.recognisers import DlibOracle, OwnOracle
 from lightning_modules.networks.surrogate import SurrogateClassifier
@@ -40,6 +41,7 @@ __all__ = [
     "FeatureIdentifier",
     "GaussianNoise",
     "HeadTraining",
+    "HttpOracle",
     "IdentityClassifier",
     "IdentityOracle",
     "LowKey",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -180,7 +181,11 @@ class Judge:
         return Sight(in_batches(self.oracle.scores, features), features)
 
     def verdict(self, sight: Sight) -> Verdict:
-        """What `sight` says of each image."""
+        """What `sight` says of each image; NaN where the oracle does not embed."""
+        if not self.oracle.embeds:
+            unknown = torch.full((len(sight.scores),), math.nan)
+            named = (identified(sight.scores, self.identities, k) for k in (1, 5))
+            return Verdict(*named, unknown, unknown, unknown)
         nearest = nearest_neighbours(sight.features, self.identities, self.gallery, self.gallery_identities)
         return Verdict(
             identified(sight.scores, self.identities),
@@ -193,11 +198,15 @@ class Judge:
     def columns(self, sight: Sight, verdict: Verdict) -> dict[str, float]:
         """Its columns of results.csv, `COLUMNS`.
 
-        The Fréchet distance is between features of length one, which cosines compare.
+        The Fréchet distance is between features of length one, which cosines compare. An oracle that does not
+        embed is taken by its own scores.
         """
         means = {name: found.double().mean().item() for name, found in vars(verdict).items()}
         clean = identified(self.clean.scores, self.identities).double().mean().item()
-        scores = person_scores(sight.features, self.gallery, self.gallery_identities)
+        scores, frechet = sight.scores.double().cpu(), math.nan
+        if self.oracle.embeds:
+            scores = person_scores(sight.features, self.gallery, self.gallery_identities)
+            frechet = frechet_distance(F.normalize(sight.features), F.normalize(self.clean.features))
         return {
             "clean_acc": clean,
             **interval_columns("eval_acc", wilson(int(verdict.correct.sum()), len(verdict.correct))),
@@ -205,7 +214,7 @@ class Judge:
             **interval_columns("tar_at_far_1", tar_at_far(scores, self.identities, 0.01, self.seed)),
             **interval_columns("tar_at_far_01", tar_at_far(scores, self.identities, 0.001, self.seed)),
             **interval_columns("fnir_at_fpir_1", fnir_at_fpir(scores, self.identities, 0.01, self.seed)),
-            "frechet": frechet_distance(F.normalize(sight.features), F.normalize(self.clean.features)),
+            "frechet": frechet,
         }
 
 

@@ -20,9 +20,13 @@ class IdentityOracle(LightningModule):
     """Scores images for each private identity: an embedding of the image, compared with whom it knows.
 
     Whoever judges with it enrols the private-train images first.
+
+    Attributes:
+        embeds: whether what `embed` gives may be compared; else it is for `scores` alone.
     """
 
     VERSION = 1
+    embeds = True
 
     @abstractmethod
     def embed(self, images: Tensor) -> Tensor:

@@ -1,0 +1,119 @@
+"""A service that fails, throttles and lies: asked again where that helps, and never for more than it may."""
+
+from __future__ import annotations
+
+import json
+import stat
+from email.utils import formatdate
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from loopback import served
+
+from facecrafter import remote
+from facecrafter.remote import Service
+
+FAST: dict[str, Any] = {"per_second": 1000.0, "backoff": 0.001}
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def test_an_answer_is_paid_once(tmp_path: Path) -> None:
+    """By whoever shares the folder; a failed question is paid too."""
+    with served(lambda question, _: {"twice": 2 * question["n"]}) as server:
+        first, other = (Service(server.url, tmp_path, price=0.5, **FAST) for _ in range(2))
+        assert first.ask({"n": 4}) == first.ask({"n": 4}) == other.ask({"n": 4}) == {"twice": 8}
+        assert len(server.questions) == 1
+        first.forget({"n": 4})
+        other.ask({"n": 4})
+    assert (first.asked, other.cost) == (2, 1.0)
+    for file in tmp_path.rglob("*.json"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        (503, {}, b"busy"),
+        (429, {"Retry-After": "0"}, b"slow down"),
+        (429, {"Retry-After": formatdate(0)}, b"until 1970"),
+        (502, {"Retry-After": "soon"}, b"<html>"),
+        None,
+    ],
+)
+def test_what_passes_is_asked_again(failure: Any, tmp_path: Path) -> None:
+    with served(lambda _, number: failure if number < 3 else [1]) as server:
+        assert Service(server.url, tmp_path, **FAST).ask({}) == [1]
+        assert len(server.questions) == 3
+        assert len({json.dumps(question) for question in server.questions}) == 1
+
+
+def test_a_service_that_never_answers_is_given_up(tmp_path: Path) -> None:
+    with served(lambda *_: (500, {}, b"")) as server:
+        service = Service(server.url, tmp_path, tries=4, **FAST)
+        with pytest.raises(ConnectionError, match=r"127\.0\.0\.1 gave no answer in 4 tries: .* answers 500"):
+            service.ask({})
+    assert service.asked == 4
+    with pytest.raises(ConnectionError, match="in 2 tries"):  # nobody listens any more
+        Service(server.url, tmp_path, tries=2, **FAST).ask({})
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((401, {}, b"no such key"), "refuses the question with 401: 'no such key'"),
+        ((200, {}, b"<html>"), "no JSON that could be read"),
+        ((200, {}, b"[NaN]"), "no JSON that could be read"),
+        ((200, {}, b"[" * 100_000), "nested"),
+        ((200, {}, b"1" * (2**22 + 1)), "more than 4,194,304 bytes"),
+        ((307, {"Location": "http://127.0.0.1:1/elsewhere"}, b""), "sends elsewhere, to http://127"),
+    ],
+)
+def test_what_cannot_help_is_asked_once_and_not_kept(answer: Any, message: str, tmp_path: Path) -> None:
+    with served(lambda *_: answer) as server:
+        with pytest.raises(ValueError, match=message):
+            Service(server.url, tmp_path, headers={"Authorization": "secret"}, **FAST).ask({})
+        assert len(server.questions) == 1
+    assert [file.name for file in tmp_path.rglob("*.json")] == ["ledger.json"]
+    assert "secret" not in (tmp_path / "ledger.json").read_text()
+
+
+def test_all_processes_share_the_pace_and_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never faster than asked for, whoever asks; and the budget holds over all of them."""
+    clock = [1000.0]
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(remote, "time", SimpleNamespace(time=lambda: clock[0], sleep=wait))
+    with served(lambda *_: 1) as server:
+        services = [Service(server.url, tmp_path, per_second=50, most=5) for _ in range(2)]
+        for number in range(5):
+            services[number % 2].ask({"n": number})
+        with pytest.raises(ValueError, match="5 questions were asked, which is all that may be"):
+            services[0].ask({"n": 5})
+        assert services[0].ask({"n": 3}) == 1, "what was asked before is free"
+    assert len(server.questions) == 5
+    assert waits == pytest.approx([0.0, *[1 / 50] * 4])
+
+
+def test_a_clock_that_was_set_back_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "ledger.json").write_text(json.dumps({"asked": 1, "last": 1e12}))
+    with served(lambda *_: 1) as server:
+        assert Service(server.url, tmp_path, **FAST).ask({}) == 1
+
+
+def test_nothing_is_asked_in_the_clear(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="asked in the clear: name an https URL"):
+        Service("http://example.org/face", tmp_path)
+    with pytest.raises(ValueError, match="has a password in it"):
+        Service("https://me:secret@example.org/face", tmp_path)
+    with pytest.raises(ValueError, match="per_second=0"):
+        Service("https://example.org/face", tmp_path, per_second=0)
