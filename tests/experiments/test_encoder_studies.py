@@ -108,6 +108,6 @@ def test_an_encoder_goes_through_a_study(
     told = capfd.readouterr().out
     assert "preflight: all of them work" in told
     assert (tmp_path / "study" / "report.html").is_file()
-    (row,) = csv.DictReader((tmp_path / "study" / "results.csv").open())
-    assert (row["defence"], row["attack"]) == ("crafter", "white_box")
-    assert 0 <= float(row["auc"]) <= 1
+    rows = list(csv.DictReader((tmp_path / "study" / "results.csv").open()))
+    assert {(row["defence"], row["attack"]) for row in rows} == {("crafter", "white_box")}
+    assert all(0 <= float(row["auc"]) <= 1 for row in rows)

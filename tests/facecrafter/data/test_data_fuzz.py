@@ -1,4 +1,7 @@
-"""Files that nobody meant to write: each is read, or refused by a sentence that names it."""
+"""Files that nobody meant to write: each is read, or refused by a sentence that names it.
+
+`make faults` tries thousands.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,3 @@ def test_some_hundred_damaged_label_files(labels: list[tuple[Path, Read]]) -> No
 def test_some_hundred_damaged_pictures(tmp_path: Path) -> None:
     count = try_pictures(tmp_path, 350, seed=1)
     assert min(count.values()) > 10
-
-
-@pytest.mark.slow
-def test_ten_thousand_damaged_files(labels: list[tuple[Path, Read]], tmp_path: Path) -> None:
-    counts = [try_labels(labels, 5_000, seed=2), try_pictures(tmp_path, 5_000, seed=2)]
-    assert all(min(count.values()) > 300 for count in counts)
