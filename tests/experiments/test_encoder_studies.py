@@ -91,6 +91,7 @@ def study(arch: str, **options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*Jacobian rule", "ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("name", ENCODERS)
 def test_an_encoder_goes_through_a_study(
     name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

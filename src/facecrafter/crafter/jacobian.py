@@ -22,6 +22,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import StochasticDepth
 
 from facecrafter.crafter.graph import as_graph, linearize_graph, through_autograd
+from facecrafter.nets.maps import FromMap, ToMap
 from facecrafter.nets.pruner import TEMPERATURE, Pruner
 from facecrafter.nets.target import Normalise
 from facecrafter.nets.through_head import ThroughHead
@@ -236,6 +237,11 @@ def _(layer: nn.Unflatten | nn.Flatten, x: Tensor, to: Linearizer) -> Result:
     return y, Linearization(
         lambda v: _channels_last(v.reshape(y.shape)), lambda u: _channels_last(u.reshape(x.shape))
     )
+
+
+@jacobian_rule(ToMap)
+def _(layer: ToMap, x: Tensor, to: Linearizer) -> Result:
+    return layer(x), Linearization(layer, FromMap(x.ndim))
 
 
 def _channels_last(x: Tensor) -> Tensor:

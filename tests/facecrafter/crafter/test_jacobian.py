@@ -17,6 +17,7 @@ from facecrafter.crafter.inversion import AttackerModel
 from facecrafter.crafter.jacobian import Linearization, Linearizer, jacobian_rule
 from facecrafter.nets.folding import fold_batchnorm
 from facecrafter.nets.generator import Generator1, Generator2
+from facecrafter.nets.maps import ToMap
 from facecrafter.nets.pruner import Pruner
 from facecrafter.nets.target import resnet18, resnet50, vgg16
 from facecrafter.nets.tracing import out_of_place, traced
@@ -65,6 +66,9 @@ LAYERS = {
     "ConvNeXt's block": (CNBlock(6, 0.5, 0.0), (2, 6, 8, 8)),
     "attention": (EncoderBlock(2, 8, 12, 0.0, 0.0, nn.LayerNorm), (2, 5, 8)),
     "pruner": (Pruner(8, 0.5), (3, 8, 8, 8)),
+    "vectors as maps": (ToMap(), (3, 5)),
+    "tokens as maps": (ToMap(), (3, 4, 5)),
+    "maps as they are": (ToMap(), (3, 5, 2, 2)),
     "unflatten": (nn.Unflatten(1, (2, 3, 2)), (4, 12)),
     "basic block": (BasicBlock(4, 4), (2, 4, 6, 6)),
     "bottleneck with downsampling": (
