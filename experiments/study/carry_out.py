@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -60,11 +60,19 @@ def describe(stages: Mapping[str, Stage], artifacts: Artifacts, wanted: set[str]
     runner = Runner(stages, artifacts, jobs)
     runner.waiting = missing
     unknown = [name for name in missing if artifacts.expected_seconds(stages[name]) is None]
-    disk = sum(artifacts.expected_megabytes(stages[name]) or 0 for name in missing)
+    disk = [artifacts.expected_megabytes(stages[name]) for name in missing]
     print(
         f"{len(missing)} of {len(wanted)} to do: about {clock(runner.seconds_left())} with {jobs} jobs, "
-        f"{size(disk)}" + (f"; {len(unknown)} of unknown cost not counted" if unknown else "")
+        f"{space(disk)}" + (f"; {len(unknown)} of unknown cost not counted" if unknown else "")
     )
+
+
+def space(stages: Sequence[float | None]) -> str:
+    """What several stages take on disk; nobody knows it of some before they were tried."""
+    known = [megabytes for megabytes in stages if megabytes is not None]
+    if len(known) == len(stages):
+        return size(sum(known))
+    return f"at least {size(sum(known))}" if known else "disk unknown"
 
 
 def size(megabytes: float) -> str:

@@ -193,9 +193,14 @@ class Runner:
                 return
             self.taken[name] = seconds
             self.undone.discard(name)
-            self.view.say(f"done   {name} in {clock(seconds)}")
+            self.view.say(f"done   {name} in {clock(seconds)}{self._pictures(name)}")
         else:
             self._fail(name, f"exit code {code}")
+
+    def _pictures(self, name: str) -> str:
+        """Where a stage that drew what it learned has left that: the first thing to look at."""
+        folder = self.artifacts.folder(name) / "images"
+        return f"; pictures in {os.path.relpath(folder)}" if folder.is_dir() else ""
 
     def _fail(self, name: str, reason: str) -> None:
         """Say why, and give up what depends on it."""

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -362,6 +363,16 @@ def test_what_is_thrown_away_counts_as_gone_from_the_start(
     artifacts.write_config(stage)
     artifacts.discard("one")
     assert not list(artifacts.root.iterdir())
+
+
+def test_a_stage_that_drew_pictures_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever tries a study sees what an attacker sees after two minutes, not after the report."""
+    run = runner(tmp_path, "end", "decoder", "target", how={"decoder": 0, "target": 0})
+    (run.artifacts.folder("decoder") / "images").mkdir(parents=True)
+    assert run.run(["decoder", "target"])
+    shown = capsys.readouterr().out
+    assert re.search(r"^done   decoder in .*; pictures in artifacts/decoder-0+/images$", shown, re.M)
+    assert re.search(r"^done   target in [\d:]+$", shown, re.M)
 
 
 def test_a_stage_whose_worker_dies_is_tried_once_more(tmp_path: Path) -> None:

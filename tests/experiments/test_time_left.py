@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from experiments.study.carry_out import space
 from experiments.study.time_left import HABIT, MOST, Pace, Timed, makespan
 
 
@@ -48,3 +49,12 @@ def test_what_runs_counts_as_far_as_it_is() -> None:
     assert pace.left(Timed("fit", 0, 40, 120)) == 120, "nothing but its bar is known of it"
     overdue = Timed("fit", 80, 240)
     assert Pace([overdue]).of("fit") > 2, "not over yet, it took three times as long already"
+
+
+def test_disk_that_nobody_knows_is_not_nothing() -> None:
+    """A study that takes 40 GB said 0 MB before its stages were tried."""
+    assert space([None, None]) == "disk unknown"
+    assert space([12.0, None]) == "at least 12 MB"
+    assert space([12.0, 0.4]) == "12 MB"
+    assert space([0.2, 0.1]) == "<1 MB"
+    assert space([]) == "0 MB"
