@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 STAMP := .venv/installed
 
-.PHONY: demo study test lint bench faults lock sbom
+.PHONY: demo study test lint docs bench faults lock sbom
 .DEFAULT_GOAL := test
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
@@ -32,6 +32,11 @@ lint: $(STAMP)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# The documentation site, build/docs/index.html; needs no network once Sphinx is there.
+docs: $(STAMP)
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	PYTHONPATH=src:. $(PY) -m sphinx --quiet --fail-on-warning --keep-going docs build/docs
 
 # make bench NAME=crafting; --quick ends within ten minutes on 2 cores.
 NAME ?= crafting

@@ -13,7 +13,8 @@ import yaml
 
 from facecrafter.documents import read_yaml
 
-STANDARD = Path(__file__).parents[1] / "configs" / "scenarios" / "standard.yaml"
+CONFIGS = Path(__file__).parents[1] / "configs"
+STANDARD = CONFIGS / "scenarios" / "standard.yaml"
 """What `attacks: standard` stands for; it lies over what a file extends, and under what else that says."""
 
 
@@ -52,7 +53,7 @@ def combined(found: Sequence[Layer]) -> Any:
 
 
 def layers(path: Path) -> list[Layer]:
-    """A YAML file, last, and before it those it `extends`: one or a list, relative to its own folder.
+    """A YAML file, last, and before it those it `extends`: one or a list, in its own folder or in `CONFIGS`.
 
     `attacks: standard` extends `STANDARD`, after those. A later one goes over an earlier one. A file that is
     reached in several ways counts once, where it is reached first, so that what stands over it there stays.
@@ -153,7 +154,8 @@ def _collect(path: Path, above: tuple[Path, ...], found: dict[Path, Layer]) -> N
         if other := [base for base in bases if not isinstance(base, str) or not base]:
             raise ValueError(f"{path}: extends is {other[0]!r}, but should be a file or a list of files")
         for base in bases:
-            _collect(path.parent / base, (*above, path), found)
+            own, shipped = path.parent / base, CONFIGS / base
+            _collect(shipped if shipped.is_file() and not own.exists() else own, (*above, path), found)
         content = {name: value for name, value in content.items() if name != "extends"}
     if isinstance(content, Mapping) and content.get("attacks") == "standard":
         _collect(STANDARD, (*above, path), found)
