@@ -11,6 +11,18 @@ import pytest
 from conftest import ROOT
 
 
+def test_every_page_is_in_the_contents() -> None:
+    """A page that is in none cannot be reached on the site, and its build fails."""
+    docs = ROOT / "docs"
+    listed = {docs / "index"}
+    for page in docs.rglob("*.md"):
+        for entries in re.findall(
+            r"^```{toctree}\n(?::[^\n]*\n)*\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE
+        ):
+            listed |= {page.parent / entry for entry in entries.split()}
+    assert {page.with_suffix("") for page in docs.rglob("*.md")} == listed
+
+
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_asks_nobody(tmp_path: Path) -> None:
     """It takes 20 s, so Sphinx is no part of the development installation; CI installs it."""
