@@ -153,14 +153,18 @@ def _parsed(main: Callable[[list[str]], object]) -> Use:
 def only_parsing() -> Iterator[None]:
     """The commands end when they know their arguments."""
 
-    def stop(*_: object, **__: object) -> None:
-        raise Parsed
+    def stopping(run: Callable[..., None]) -> Callable[..., None]:
+        @wraps(run)  # whose arguments are parsed
+        def stop(*_: object, **__: object) -> None:
+            raise Parsed
+
+        return stop
 
     commands = (attack, average, measure, protect)
     before = [command.run for command in commands], fit.FitCLI.before_instantiate_classes
-    fit.FitCLI.before_instantiate_classes = stop  # type: ignore[method-assign]
+    fit.FitCLI.before_instantiate_classes = stopping(before[1])  # type: ignore[method-assign]
     for command in commands:
-        command.run = wraps(command.run)(stop)
+        command.run = stopping(command.run)
     try:
         yield
     finally:
@@ -185,6 +189,7 @@ def fuzz(folder: Path, finished: Path, times: int, seed: int) -> tuple[dict[str,
         for number, (name, path, use) in enumerate(kinds):
             some = left * (number + 1) // len(kinds) - left * number // len(kinds)
             outcomes = Counter[str]()
+            use(path)  # undamaged, it is read
             for outcome in attempts(path, use, some, rng):
                 outcomes[outcome if outcome in ("read", "refused") else "wrong"] += 1
                 if outcome not in ("read", "refused"):
