@@ -156,8 +156,9 @@ class Measures:
             if isinstance(oracle, str):
                 found[name] = {"artifact": oracle}
                 continue
-            arguments = complete(class_of(oracle, where, IdentityOracle), oracle.get("init_args", {}), where)
-            if "weights" in arguments and _missing_weights(arguments["weights"], where):
+            given = oracle.get("init_args", {})
+            arguments = complete(class_of(oracle, where, IdentityOracle), given, where)
+            if "weights" in given and _missing_weights(given["weights"], where):
                 continue
             found[name] = {"class_path": oracle["class_path"], "init_args": arguments}
         if not found:

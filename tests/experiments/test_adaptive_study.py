@@ -349,3 +349,15 @@ def test_an_adaptive_study_runs_and_shares_its_artifacts(command: Command, tmp_p
 
     second = command("study", "--no-preflight", *line, "--output", tmp_path / "other", "--dry-run")
     assert "0 of" in second.stdout.splitlines()[-1], second.stdout
+
+
+def test_a_judge_of_ones_own_needs_no_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    """One whose weights are named and are not there is left out; one that needs none is not."""
+    study = adaptive_study()
+    study["oracles"] |= {
+        "own": model("OwnOracle", make="torch.nn.Flatten"),
+        "dlib": model("DlibOracle", weights="no/such/file.dat"),
+    }
+    oracles = plan_of(study).stages["none.black_box.measure"].config["oracles"]
+    assert list(oracles) == ["classifier", "own"]
+    assert "oracles.dlib is left out: no/such/file.dat does not exist" in capsys.readouterr().err

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from loopback import served
+from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from datamodules import SyntheticFaces
 from experiments import measure
@@ -180,6 +186,51 @@ def test_rows_have_the_columns_of_results(command: Callable[..., list[dict[str, 
     assert (rows[0]["defence"], rows[0]["attack"], rows[0]["strength"]) == ("none", "white_box", "beta=1")
     assert rows[0]["lpips"] is None
     assert rows[0]["seconds"] == 0.5
+
+
+class SmallPixels(nn.Module):
+    """Somebody's network: an image of eight by eight pixels, about grey."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(images, 8) - 0.5
+
+
+def test_judges_are_named_by_import_path_and_by_url(
+    command: Callable[..., list[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that sees what the network sees judges alike; one that names nobody does not."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    def service(question: dict[str, Any], _: int) -> list[float]:
+        image = Image.open(io.BytesIO(base64.b64decode(question["image"])))
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
+        return SmallPixels()(pixels).flatten().tolist()
+
+    with served(service) as server:
+        http = {
+            "url": server.url,
+            "task": "embed",
+            "question": {"image": "{image}"},
+            "answer": "",
+            "cache_dir": str(tmp_path / "service"),
+            "private_images": True,
+            "side": SIZE,
+            "requests_per_second": 1e4,
+        }
+        rows = command(
+            oracles={
+                "own": {
+                    "class_path": "lightning_modules.OwnOracle",
+                    "init_args": {"make": f"{__name__}.SmallPixels"},
+                },
+                "service": {"class_path": "lightning_modules.HttpOracle", "init_args": http},
+            }
+        )
+    own, other = ([row for row in rows if row["oracle"] == name] for name in ("own", "service"))
+    assert own[0]["eval_acc"] == own[0]["clean_acc"] > 0.5
+    for one, same in zip(own, other, strict=True):
+        assert one["eval_acc"] == pytest.approx(same["eval_acc"], abs=0.11)  # eight bits may exchange a few
+        assert one["fsim"] == pytest.approx(same["fsim"], abs=0.02)
 
 
 def test_clean_images_are_recognised_as_the_oracle_recognises_them(
