@@ -4,6 +4,10 @@
         --defence crafter --strength beta=1 --attack white_box
     python -m experiments.human_study score --key DIR/private/key.json answers-*.json
 
+The photographs beside the right one are of people whom its description, the attributes, fits best; with
+`--fillers lot` of anybody. How many of the four a witness who has the description alone would have to choose
+between (the line-up's effective size) is in the key and in the scores.
+
 `make` writes poll.html, one page that works offline and saves each participant's answers as a file, and
 private/key.json, which says what is right: hand out the page alone. `score` prints who was taken for whom,
 and writes confusion.csv and scores.json beside the key. A poll of `--defence none` shows what people
@@ -22,9 +26,11 @@ from typing import Any
 import pandas as pd
 import torch
 
+from datamodules.faces import FaceDataModule
 from experiments.errors import ends_in_sentences
 from experiments.human_study.answers import Key, read_answers
-from experiments.human_study.poll import OPTIONS, draw, page
+from experiments.human_study.lineup import effective_sizes, mock_witness
+from experiments.human_study.poll import FACES, OPTIONS, draw, page
 from experiments.report.formats import percent
 from experiments.report.results import LICENSED, Results, chosen_images, gather
 from experiments.study.data import prepare
@@ -38,7 +44,13 @@ SHOWN = 0.05
 
 
 def make(
-    study: Path, point: dict[str, str], output: Path, n_questions: int, seed: int, show_faces: bool
+    study: Path,
+    point: dict[str, str],
+    output: Path,
+    n_questions: int,
+    seed: int,
+    show_faces: bool,
+    by_lot: bool = False,
 ) -> Path:
     """Draw the poll of one defence, strength and attack; returns the page's path.
 
@@ -57,18 +69,34 @@ def make(
     store = TensorStore.open(results.folder(attack) / "reconstructions")
     data = prepare(results.config["data"])
     test, train = data.protected_faces(), data.faces("private_train")
-    questions = draw(test.identities, train.identities, n_questions, seed)
+    likeness = _described(data, by_lot)
+    questions = draw(test.identities, train.identities, n_questions, seed, None if by_lot else likeness)
     rows = test.rows[[question.shown for question in questions]]
     made = page(
         chosen_images(store, rows),
         torch.stack([train.images(question.faces) for question in questions]),
     )
     labels = {"study": results.config["name"], **point, "stage": attack, "seed": seed}
+    labels["fillers"] = "lot" if by_lot else "matched"
+    if likeness is not None:
+        people = train.identities[torch.tensor([question.faces for question in questions])]
+        sizes = effective_sizes(likeness[[question.shown for question in questions]], people)
+        labels["effective_size"] = round(sizes.mean().item(), 3)
     right = [OPTIONS[question.right] for question in questions]
     Key(made.poll, right, rows.tolist(), labels).write(output / "private" / "key.json")
     path = output / "poll.html"
     write_whole(path, made.html)
     return path
+
+
+def _described(data: FaceDataModule, by_lot: bool) -> torch.Tensor | None:
+    """See `mock_witness`; None where there are no descriptions, and none are needed."""
+    try:
+        return mock_witness(data)
+    except ValueError as error:
+        if by_lot:
+            return None
+        raise ValueError(f"line-ups cannot be matched: {error}; say --fillers lot") from error
 
 
 def _attack(results: Results, point: dict[str, str]) -> str:
@@ -110,7 +138,7 @@ def score(key_path: Path, answers: Sequence[Path]) -> str:
     scores = key_path.with_name("scores.json")
     intervals = {name: _in_json(found[name]) for name in ("right", "macro_f1")}
     write_whole(scores, json.dumps({**key.labels, "poll": key.poll, **found, **intervals}, indent=1))
-    return _in_words(found, table)
+    return _in_words({**key.labels, **found}, table)
 
 
 def _in_words(found: dict[str, Any], table: pd.DataFrame) -> str:
@@ -119,6 +147,7 @@ def _in_words(found: dict[str, Any], table: pd.DataFrame) -> str:
     return "\n".join(
         [
             f"Participants: {found['participants']}; questions: {found['questions']}",
+            *_line_up(found),
             "Rows: the right option; columns: what was chosen",
             table.to_string(),
             f"Right: {_with_bounds(found['right'], percent)}; chance {percent(chance)}",
@@ -126,6 +155,16 @@ def _in_words(found: dict[str, Any], table: pd.DataFrame) -> str:
             f"Against chance: p = {found['p_value']:.4f}, {verdict}",
         ]
     )
+
+
+def _line_up(found: dict[str, Any]) -> list[str]:
+    """Nothing for a poll of before, whose key does not say."""
+    if "effective_size" not in found:
+        return []
+    size, how = found["effective_size"], found["fillers"]
+    return [
+        f"Line-ups of {FACES}, fillers {how}: for one who has the description alone, {size:.1f} in effect"
+    ]
 
 
 def _with_bounds(interval: Interval, show: Callable[[float], str]) -> str:
@@ -155,6 +194,12 @@ def parse(args: Sequence[str] | None) -> argparse.Namespace:
     poll.add_argument("--attack", required=True, help="as results.csv calls it")
     poll.add_argument("--questions", type=int, default=10, help="a multiple of 5 (default: 10)")
     poll.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
+    poll.add_argument(
+        "--fillers",
+        choices=("matched", "lot"),
+        default="matched",
+        help="who is shown beside the right person: those with the same attributes, or anybody",
+    )
     poll.add_argument("--faces", action="store_true", help="show faces although they are of real people")
     count = commands.add_parser("score", help="count the answers")
     count.add_argument("--key", type=Path, required=True, help="the poll's key.json")
@@ -169,7 +214,8 @@ def main(args: Sequence[str] | None = None) -> None:
         print(score(options.key, options.answers))
         return
     point = {name: getattr(options, name) for name in POINT}
-    path = make(options.study, point, options.output, options.questions, options.seed, options.faces)
+    by_lot = options.fillers == "lot"
+    path = make(options.study, point, options.output, options.questions, options.seed, options.faces, by_lot)
     print(f"the key, for you alone: {options.output / 'private' / 'key.json'}\n{path}")
 
 

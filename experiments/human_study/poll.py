@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
+from experiments.human_study.lineup import fillers
+
 FACES = 4
 OPTIONS = ("A", "B", "C", "D", "none")
 """The answers that every question offers: four photographs, and none of these."""
@@ -34,16 +36,20 @@ class Question:
     right: int
 
 
-def draw(test: Tensor, train: Tensor, n_questions: int, seed: int) -> list[Question]:
+def draw(
+    test: Tensor, train: Tensor, n_questions: int, seed: int, likeness: Tensor | None = None
+) -> list[Question]:
     """Questions about as many different people; every option is right equally often.
 
     The right photograph is another one than the image that was reconstructed, so that it is recognised by the
-    person and not by light or background; the other three, or four, are of people drawn by lot.
+    person and not by light or background; the other three, or four, are of people drawn by lot, or of those
+    whom the description fits best.
 
     Args:
         test, train: identities of the private-test (N,) and the private-train images (M,).
         n_questions: a multiple of the number of options.
         seed: of all draws.
+        likeness: (N, P) of `mock_witness`; without it people are drawn by lot.
 
     Raises:
         ValueError: the number of questions is no such multiple, or there are too few people.
@@ -62,8 +68,11 @@ def draw(test: Tensor, train: Tensor, n_questions: int, seed: int) -> list[Quest
     questions = []
     for person, option in zip(asked, right.tolist(), strict=True):
         others = [other for other in people if other != person]
-        drawn = torch.randperm(len(others), generator=rng)[:FACES].tolist()
-        shown = [person if place == option else others[i] for place, i in enumerate(drawn)]
+        if likeness is None:
+            drawn = [others[i] for i in torch.randperm(len(others), generator=rng)[:FACES].tolist()]
+        else:
+            drawn = fillers(likeness[test == person].mean(dim=0), others, FACES, rng)
+        shown = [person if place == option else other for place, other in enumerate(drawn)]
         faces = tuple(_one_of(train, face, rng) for face in shown)
         questions.append(Question(_one_of(test, person, rng), faces, option))
     return questions

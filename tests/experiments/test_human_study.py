@@ -23,6 +23,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from experiments.human_study import __main__ as human_study
 from experiments.human_study.answers import Key
+from experiments.human_study.lineup import effective_sizes
 from experiments.human_study.poll import FACES, OPTIONS, draw, page
 from experiments.report.results import chosen_images, gather
 from experiments.study.data import prepare
@@ -158,7 +159,52 @@ def test_an_image_that_was_not_attacked_is_not_shown(study: Path) -> None:
 
 def test_the_key_says_what_was_asked(key: Key) -> None:
     asked = {"defence": "crafter", "strength": "beta=1", "attack": "white_box", "seed": 0}
-    assert key.labels == {"study": "made-up", "stage": "crafter.beta=1.white_box", **asked}
+    size = key.labels.pop("effective_size")
+    assert 1 <= size <= FACES
+    made = {"study": "made-up", "stage": "crafter.beta=1.white_box", "fillers": "matched"}
+    assert key.labels == made | asked
+
+
+def test_fillers_fit_the_description() -> None:
+    """Of 40 people with four hair colours a line-up has one colour; by lot it has several."""
+    test = train = torch.arange(40)
+    colours = torch.eye(4)[torch.arange(40) % 4]
+    likeness = 10 * (colours @ colours.T).double()
+    matched, lot = draw(test, train, 20, 0, likeness), draw(test, train, 20, 0)
+    sizes = []
+    for questions in (matched, lot):
+        people = train[torch.tensor([question.faces for question in questions])]
+        shown = torch.tensor([question.shown for question in questions])
+        sizes.append(effective_sizes(likeness[shown], people))
+        for question in questions:
+            person, faces = int(test[question.shown]), train[list(question.faces)].tolist()
+            assert len(set(faces)) == FACES
+            assert (faces.index(person) if person in faces else FACES) == question.right
+    torch.testing.assert_close(sizes[0], torch.full((20,), 4.0, dtype=torch.float64))
+    assert sizes[1].mean() < 3
+    assert {question.right for question in matched} == {0, 1, 2, 3, 4}
+
+
+def test_without_descriptions_fillers_are_drawn_by_lot_if_that_will_do(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(_: Any) -> None:
+        raise ValueError("the data has no attributes")
+
+    monkeypatch.setattr(human_study, "mock_witness", nothing)
+    with pytest.raises(SystemExit, match="cannot be matched: the data has no attributes; say --fillers lot"):
+        make(study, tmp_path)
+    make(study, tmp_path, fillers="lot")
+    labels = Key.read(tmp_path / "private" / "key.json").labels
+    assert labels["fillers"] == "lot"
+    assert "effective_size" not in labels
+
+
+def test_the_effective_size_is_tredouxs() -> None:
+    """Of four photographs, two that the description fits equally well and two that it excludes."""
+    likeness = torch.tensor([[0.0, 0.0, -1e4, -1e4, 7.0]], dtype=torch.float64)
+    assert effective_sizes(likeness, torch.tensor([[0, 1, 2, 3]])).item() == pytest.approx(2)
+    assert effective_sizes(likeness, torch.tensor([[0, 1, 2, 4]])).item() == pytest.approx(1, abs=0.01)
 
 
 def test_the_key_is_for_its_owner_alone(poll: Path, key: Key) -> None:
