@@ -13,6 +13,7 @@ from pathlib import Path
 
 from experiments.errors import ends_in_sentences
 from experiments.report.build import build
+from experiments.report.exports import FORMATS
 from experiments.report.reading import study_config
 from experiments.report.results import LICENSED
 
@@ -39,9 +40,17 @@ def main(args: Sequence[str] | None = None) -> None:
         metavar="DIR",
         help="studies that differ in their seed alone",
     )
+    parser.add_argument(
+        "--also",
+        nargs="+",
+        choices=FORMATS,
+        default=[],
+        help="formats beside CSV, PNG and SVG: tables as Parquet (extra `tables`) and LaTeX, figures as PDF",
+    )
     options = parser.parse_args(args)
     allowed = study_config(options.study)["data"].get("class_path") in LICENSED
-    print(build(options.study, options.faces or allowed, options.publish, options.other_seeds))
+    show_faces = options.faces or allowed
+    print(build(options.study, show_faces, options.publish, options.other_seeds, options.also))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ GREY = "#808080"
 RC: dict[str, Any] = {
     "text.parse_math": False,  # a name with two dollars is a name, not a formula
     "svg.fonttype": "none",  # text stays text: it can be searched, and takes the page's colour
+    "pdf.fonttype": 42,  # letters as letters: journals refuse drawn ones
     "font.size": 9,
     "legend.fontsize": 8,
     "figure.facecolor": "none",
@@ -66,6 +68,19 @@ def file_name(*parts: str) -> str:
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
+_AS_PDF_TOO: ContextVar[bool] = ContextVar("as PDF, too", default=False)
+
+
+@contextmanager
+def drawn_as_pdf_too(asked: bool) -> Iterator[None]:
+    """Within it, every drawing is saved as a PDF beside its SVG, if that is asked for."""
+    before = _AS_PDF_TOO.set(asked)
+    try:
+        yield
+    finally:
+        _AS_PDF_TOO.reset(before)
+
+
 @contextmanager
 def drawing(path: Path, size: tuple[float, float] = SIZE) -> Iterator[Axes]:
     """Axes to draw on; when done, they are saved as `path`, an SVG, and as a PNG on white beside it."""
@@ -78,6 +93,9 @@ def drawing(path: Path, size: tuple[float, float] = SIZE) -> Iterator[Axes]:
             nothing = dict.fromkeys(["Date", "Creator", "Format", "Type"])  # the same drawing, the same file
             figure.savefig(path, metadata=nothing)
             figure.savefig(path.with_suffix(".png"), dpi=150, facecolor="white")
+            if _AS_PDF_TOO.get():
+                nothing = dict.fromkeys(["CreationDate", "Creator", "Producer"])
+                figure.savefig(path.with_suffix(".pdf"), metadata=nothing)
         finally:
             plt.close(figure)
 

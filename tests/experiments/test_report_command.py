@@ -31,7 +31,7 @@ def published(study: Path) -> Path:
     page.parent.mkdir()
     (study / "figures").mkdir()
     (study / "figures" / "old-defence.svg").touch()
-    build(study, show_faces=True, publish=page)
+    build(study, show_faces=True, publish=page, also=["latex", "pdf"])
     return page
 
 
@@ -54,6 +54,16 @@ def test_the_answer_names_the_best_point_that_is_affordable(study: Path) -> None
     assert "0.862 instead of 0.900" in facts["What the cloud loses"]
     assert "(black-box decoder)" in facts["People named in a hundred pictures"]
     assert "Were not tried" in facts["Attackers who adapt"]
+
+
+def test_figures_and_tables_for_a_paper_are_written_when_asked_for(study: Path, published: Path) -> None:
+    figures = {path.stem for path in (study / "figures").glob("*.svg")}
+    assert {path.stem for path in (study / "figures").glob("*.pdf")} == figures
+    tables = {path.stem for path in (study / "tables").glob("*.csv")}
+    assert {path.stem for path in (study / "tables").glob("*.tex")} == tables
+    text = "".join(path.read_text() for path in (study / "tables").glob("*.tex"))
+    assert r"Crafter $\beta$ = 1" in text
+    assert "%" not in text.replace(r"\%", ""), "the rest of a line would be a comment"
 
 
 def test_the_page_shows_faces_and_loads_nothing(study: Path, html: str) -> None:
