@@ -13,6 +13,7 @@ CELL = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 TINY = {"PEOPLE": 12, "PICTURES": 10, "EPOCHS": 1, "ITERATIONS": 1, "PROTECTED": 4, "WIDTH": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_notebook_ends_with_a_frontier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

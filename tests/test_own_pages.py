@@ -47,6 +47,7 @@ def test_every_page_is_run() -> None:
     assert {page.stem for page in PAGES.glob("*.md")} - {"README"} == SHOWS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHOWS)
 def test_a_page_runs_as_it_stands(
     name: str, empty_folder: Path, artifacts: Path, capsys: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+import yaml
+
+import facecrafter
 
 ROOT = Path(__file__).parents[1]
 BUILD = "from setuptools.build_meta import build_wheel; print(build_wheel('dist'))"
@@ -24,7 +28,17 @@ def test_a_wheel_holds_the_library_and_nothing_of_the_checkout(tmp_path: Path) -
         shutil.copytree(ROOT / name, tmp_path / name, ignore=caches)
     built = subprocess.run([sys.executable, "-c", BUILD], cwd=tmp_path, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
-    (wheel,) = tmp_path.glob("dist/*.whl")
+    (wheel,) = tmp_path.glob(f"dist/facecrafter-{facecrafter.__version__}-*.whl")
     files = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
     library = {path for pattern in ("*.py", "py.typed") for path in (ROOT / "src").rglob(pattern)}
     assert files == {str(path.relative_to(ROOT / "src")) for path in library}
+
+
+def test_the_citation_and_the_changelog_know_the_version() -> None:
+    """A tag of this commit would name one version, whose changes are listed or still unreleased."""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == facecrafter.__version__
+    first, *released = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert first == "Unreleased"
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+, \d{4}-\d\d-\d\d", heading) for heading in released)
+    assert not released or released[0].startswith(f"{facecrafter.__version__}, ")

@@ -140,13 +140,11 @@ def test_what_is_kept_offline_stays_in_the_folder_of_the_run(command: Command, t
     assert str(tmp_path) not in told
 
 
-def test_disabled_is_disabled(command: Command, tmp_path: Path) -> None:
-    content = {"trainer": {**TRAINER}, "model": model("TargetNetwork", n_outputs=17), "data": DATA}
-    del content["trainer"]["logger"]
-    line, output = write(content, tmp_path / "c.yaml"), tmp_path / "run"
-    result = command("fit", "--config", line, "--output", output, WANDB_MODE="disabled")
-    assert result.returncode == 0, result.stderr
-    assert not list(output.rglob("*.wandb"))
+def test_disabled_is_disabled(recorded: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning's logger would forget it, being told to stay offline."""
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    fitted(tmp_path, PRIOR)
+    assert recorded.logged == recorded.configured == []
 
 
 def records_of(file: Path) -> Iterator[Any]:
