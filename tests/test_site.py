@@ -19,7 +19,7 @@ def test_every_page_is_in_the_contents() -> None:
         for entries in re.findall(
             r"^```{toctree}\n(?::[^\n]*\n)*\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE
         ):
-            listed |= {page.parent / entry for entry in entries.split()}
+            listed |= {page.parent / entry.rpartition("<")[2].rstrip(">") for entry in entries.splitlines()}
     assert {page.with_suffix("") for page in docs.rglob("*.md")} == listed
 
 
