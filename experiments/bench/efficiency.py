@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 from tqdm import tqdm
 
-from experiments.bench.layers import WHOLE, Networks, Task, calls
+from experiments.bench.layers import WHOLE, Networks, Sizes, Task, calls
 from experiments.bench.peak import PEAK_SIDE, copying, multiplication
 from experiments.bench.timing import Row, Stopwatch
 from experiments.bench.work import Product, Work
@@ -35,29 +35,6 @@ WORST = 3
 TIMED = 4
 """Calls in turns: the layer, products of its sizes, a copy of its bytes, the square product."""
 GOOD = 0.7
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What is timed: ResNet18's encoder behind G1.
-
-    Args:
-        image_size: H = W.
-        latent_dim: d.
-        width: of generator and critic.
-        batch: latents in hand.
-        critic_batch: images on each side of a critic step.
-        side: of the square product that is the peak; None takes one that fills the device.
-        repeats: how often each is timed; the shortest counts.
-    """
-
-    image_size: int = 64
-    latent_dim: int = 500
-    width: int = 64
-    batch: int = 64
-    critic_batch: int = 32
-    side: int | None = None
-    repeats: int = 5
 
 
 FULL = Sizes()
@@ -75,10 +52,7 @@ def _layers(sizes: Sizes, dtype: torch.dtype, watch: Stopwatch) -> list[Row]:
     precision = str(dtype).removeprefix("torch.")
     square = Product(1, *3 * (sizes.side or PEAK_SIDE[watch.device.type],))
     batches = {"batch": sizes.batch, "critic_batch": sizes.critic_batch}
-    networks = Networks(
-        sizes.image_size, sizes.latent_dim, sizes.width, **batches, dtype=dtype, device=watch.device
-    )
-    tasks = list(networks.tasks())
+    tasks = list(Networks(sizes, dtype, watch.device).tasks())
     watch.bar.total += TIMED * len(tasks) * (sizes.repeats + 1)
     case = f"resnet18 {sizes.image_size}x{sizes.image_size}, {precision}"
     about = {"case": case, "precision": precision, **batches, "peak_of": str(square)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,29 @@ WHOLE = ("φ", "D")
 """The networks themselves, in the place of a layer's name."""
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What is timed: ResNet18's encoder behind G1.
+
+    Args:
+        image_size: H = W.
+        latent_dim: d.
+        width: of generator and critic.
+        batch: latents in hand.
+        critic_batch: images on each side of a critic step.
+        side: of the square product that is the peak; None takes one that fills the device.
+        repeats: how often each is timed; the shortest counts.
+    """
+
+    image_size: int = 64
+    latent_dim: int = 500
+    width: int = 64
+    batch: int = 64
+    critic_batch: int = 32
+    side: int | None = None
+    repeats: int = 5
+
+
 class Task(NamedTuple):
     """Something to time: a layer, or all of them in a call of the engine itself, and what it is asked for."""
 
@@ -35,33 +59,20 @@ class Networks:
     """φ and the critic with random weights, in one precision.
 
     Args:
-        image_size: H = W.
-        latent_dim: d.
-        width: of generator and critic.
-        batch: latents in hand.
-        critic_batch: images on each side of a critic step.
+        sizes: of networks and batches.
         dtype: of Jacobian products and critic, and of the forward pass of single layers.
         device: where all of it computes.
     """
 
-    def __init__(
-        self,
-        image_size: int,
-        latent_dim: int,
-        width: int,
-        batch: int,
-        critic_batch: int,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, sizes: Sizes, dtype: torch.dtype, device: torch.device) -> None:
         torch.manual_seed(0)
         self.dtype = dtype
         fast = None if dtype == torch.float32 else dtype
-        generator = Generator1(latent_dim, image_size, width).eval().to(device)
+        generator = Generator1(sizes.latent_dim, sizes.image_size, sizes.width).eval().to(device)
         self.model = AttackerModel(resnet18(1).encoder.eval().to(device), generator, "bf16" if fast else "32")
-        self.z = torch.randn(batch, latent_dim, device=device)
-        self.faces = self.model(self.z[:critic_batch]).images
-        training = CriticTraining(batch=critic_batch, width=width)
+        self.z = torch.randn(sizes.batch, sizes.latent_dim, device=device)
+        self.faces = self.model(self.z[: sizes.critic_batch]).images
+        training = CriticTraining(batch=sizes.critic_batch, width=sizes.width)
         self.critic = FreshCritic(training, self.faces, torch.Generator().manual_seed(0), fast)
 
     def tasks(self) -> Iterator[Task]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
+from small_networks import seeded
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,10 +18,6 @@ from facecrafter.image_space.fawkes import BUDGET, Weights
 from facecrafter.image_space.lowkey import START, STEP, gain
 
 SHORT = Mode(threshold=0.012, steps=25, learning_rate=20.0, embeddings=2)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def faces(count: int = 3, side: int = 24) -> Tensor:

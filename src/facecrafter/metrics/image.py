@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -71,7 +73,16 @@ def ms_ssim(images: Tensor, references: Tensor) -> Tensor:
     return value * ssim(images, references).relu() ** exponents[-1]
 
 
-class Psnr(ImageMetric):
+class _Function(ImageMetric):
+    """A metric that is one of the functions above, `of`."""
+
+    of: ClassVar[Callable[[Tensor, Tensor], Tensor]]
+
+    def __call__(self, images: Tensor, originals: Tensor) -> Tensor:
+        return type(self).of(images, originals)
+
+
+class Psnr(_Function):
     """See `psnr`."""
 
     name = "psnr"
@@ -81,12 +92,10 @@ class Psnr(ImageMetric):
         "exceed; higher is more alike."
     )
     format = ".1f"
-
-    def __call__(self, images: Tensor, originals: Tensor) -> Tensor:
-        return psnr(images, originals)
+    of = psnr
 
 
-class Ssim(ImageMetric):
+class Ssim(_Function):
     """See `ssim`."""
 
     name = "ssim"
@@ -95,12 +104,10 @@ class Ssim(ImageMetric):
         "Structural similarity: luminance, contrast and structure in windows of 11 pixels, from -1 to 1 for "
         "equal images; higher is more alike."
     )
-
-    def __call__(self, images: Tensor, originals: Tensor) -> Tensor:
-        return ssim(images, originals)
+    of = ssim
 
 
-class MsSsim(ImageMetric):
+class MsSsim(_Function):
     """See `ms_ssim`."""
 
     name = "ms_ssim"
@@ -109,6 +116,4 @@ class MsSsim(ImageMetric):
         "Structural similarity at several scales, from 0 to 1 for equal images; higher is more alike, but "
         "not to be compared between image sizes."
     )
-
-    def __call__(self, images: Tensor, originals: Tensor) -> Tensor:
-        return ms_ssim(images, originals)
+    of = ms_ssim

@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_networks import seeded
 from torch import Tensor, nn
 
 from facecrafter.attacks import AmortizedWhiteBox, WhiteBox
 
 PIXELS = 3 * 4 * 4
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def toy() -> tuple[nn.Sequential, nn.Sequential]:

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from small_networks import seeded
 from torch import Tensor
 
 from facecrafter.attacks.averaging import average, match, shuffled
@@ -12,10 +13,6 @@ from facecrafter.attacks.averaging import average, match, shuffled
 def matched(queries: Tensor) -> Tensor:
     """The queries (Q, N, C, h, w), each in the order of the first as `match` finds it."""
     return queries[torch.arange(len(queries))[:, None], match(queries)]
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def queries(noise: float, count: int = 4, images: int = 12) -> tuple[Tensor, Tensor, Tensor]:

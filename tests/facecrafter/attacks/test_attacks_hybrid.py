@@ -3,14 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from small_networks import seeded
 from torch import Tensor, nn
 
 from facecrafter.attacks import BlackBox, Hybrid
 from facecrafter.attacks.hybrid import total_variation
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def toy() -> tuple[nn.Sequential, nn.Sequential]:

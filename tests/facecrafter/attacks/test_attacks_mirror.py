@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from small_networks import seeded
 from torch import Tensor, nn
 
 from facecrafter.attacks import Mirror, MirrorGenetic
@@ -32,10 +33,6 @@ class LinearSynthesis(nn.Module):
 
     def forward(self, ws: Tensor) -> Tensor:
         return (ws.mean(dim=1) @ self.basis.T).reshape(-1, 3, 16, 16)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def toy() -> tuple[nn.Sequential, StyleGenerator]:

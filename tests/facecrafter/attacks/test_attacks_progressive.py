@@ -4,14 +4,11 @@ from collections import Counter
 
 import pytest
 import torch
+from small_networks import seeded
 from torch import Tensor, nn
 
 from facecrafter.attacks import Progressive, WhiteBox
 from facecrafter.attacks.progressive import into_ball
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def toy() -> tuple[nn.Sequential, nn.Sequential]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_networks import seeded
 from torch import Tensor, nn
 
 from facecrafter.attacks import Reconstruction, WhiteBox, random_latents
@@ -15,10 +16,6 @@ def toy(latent_dim: int = 6) -> tuple[nn.Sequential, nn.Sequential]:
     prior = nn.Sequential(nn.Linear(latent_dim, PIXELS), nn.Unflatten(1, (3, 4, 4))).double()
     encoder = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1)).double()
     return encoder, prior
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def attack(iterations: int, restarts: int = 1) -> WhiteBox:

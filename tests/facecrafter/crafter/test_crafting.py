@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_networks import seeded, small_model
 from torch import Tensor, nn
 
 from facecrafter.crafter.crafting import FeatureCrafting
 from facecrafter.crafter.critic import CriticTraining
 from facecrafter.crafter.implicit import ConjugateGradient, NeumannSeries
 from facecrafter.crafter.inversion import AttackerModel, InnerProblem
-from facecrafter.nets.generator import Generator1
-from facecrafter.nets.target import resnet18
 
 INNER = InnerProblem(first=6, starts=1, refresh=0)
 CRITIC = CriticTraining(steps=1, batch=4, width=4)
@@ -19,12 +18,7 @@ CRITIC = CriticTraining(steps=1, batch=4, width=4)
 
 @pytest.fixture(scope="module")
 def model() -> AttackerModel:
-    torch.manual_seed(0)
-    return AttackerModel(resnet18(3).encoder.eval(), Generator1(8, 32, width=4).eval())
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    return small_model()
 
 
 def craft(model: AttackerModel, images: Tensor, iterations: int, beta: float = 1.0, **options):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_networks import seeded, small_model
 from torch import Tensor, nn
 
 from facecrafter.crafter.crafting_z import LatentCrafting, LatentState
 from facecrafter.crafter.critic import CriticTraining
 from facecrafter.crafter.inversion import AttackerModel, InnerProblem, squared_distance
 from facecrafter.nets.generator import Generator1
-from facecrafter.nets.target import resnet18
 from facecrafter.store import encoder_hash
 
 INNER = InnerProblem(first=6, starts=2)
@@ -19,12 +19,7 @@ CRITIC = CriticTraining(steps=1, batch=4, width=4)
 
 @pytest.fixture(scope="module")
 def model() -> AttackerModel:
-    torch.manual_seed(0)
-    return AttackerModel(resnet18(3).encoder.eval(), Generator1(8, 32, width=4).eval())
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    return small_model()
 
 
 def faces(count: int = 4) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_networks import seeded
 from torch import Tensor, nn
 
 from facecrafter.crafter.crafting import FeatureCrafting
@@ -29,10 +30,6 @@ INNER = RestartedInversion(steps=3)
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def small(**options) -> PublishedCrafting:

@@ -215,23 +215,23 @@ def test_a_part_of_a_set_is_counted_with_advice_or_read_if_wanted(
     assert set(part.image) == set(whole.image) - set(gone)
 
 
-def test_all_wrong_rows_are_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("true", "maybe", r"6 of 15 rows cannot be used: .*labels\.csv, line 3: awake is 'maybe'"),
+        (
+            "person 0/1.png",
+            "person 0/1.jpg",
+            r"line 3: 'person 0/1\.jpg' has a label row but no image.*mean '1\.png'",
+        ),
+    ],
+    ids=["all wrong rows are counted", "the closest picture is named"],
+)
+def test_mistakes_in_labels_are_named(tmp_path: Path, right: str, wrong: str, said: str) -> None:
     root = fake_folder(tmp_path, 3, 5)
-    text = (root / "labels.csv").read_text()
-    (root / "labels.csv").write_text(text.replace("true", "maybe"))
-    with pytest.raises(
-        ValueError, match=r"6 of 15 rows cannot be used: .*labels\.csv, line 3: awake is 'maybe'"
-    ):
-        folder(root)
-
-
-def test_the_closest_picture_is_named(tmp_path: Path) -> None:
-    root = fake_folder(tmp_path, 2, 2)
-    text = (root / "labels.csv").read_text()
-    (root / "labels.csv").write_text(text.replace("person 0/1.png", "person 0/1.jpg"))
-    with pytest.raises(
-        ValueError, match=r"line 3: 'person 0/1\.jpg' has a label row but no image.*mean '1\.png'"
-    ):
+    labels = root / "labels.csv"
+    labels.write_text(labels.read_text().replace(right, wrong))
+    with pytest.raises(ValueError, match=said):
         folder(root)
 
 

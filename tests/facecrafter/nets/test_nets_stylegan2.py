@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy.signal import upfirdn
+from small_networks import seeded
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -21,10 +22,6 @@ TAPS = np.array([1, 3, 3, 1]) / 8
 FILTER = torch.tensor([1.0, 3, 3, 1]).outer(torch.tensor([1.0, 3, 3, 1])) / 64
 LATENT, STYLE, LAYERS = 6, 5, 2
 CHANNELS = {4: 8, 8: 8, 16: 6, 32: 3, 64: 1}  # min(96 / r, 8)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
