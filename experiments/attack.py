@@ -221,6 +221,8 @@ def reconstruct_all(
     store = None  # its shape is known when the first batch is
     if (output / "meta.json").exists():
         store = TensorStore.create(output, {**meta, "shape": TensorStore.open(output).meta["shape"]})
+    # What a run that was killed has finished: every batch has random numbers of its own, so the rest is the
+    # same.
     done = store.numbers() if store else set()
     bar = tqdm(
         desc=type(reader.attack).__name__,

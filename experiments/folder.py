@@ -134,6 +134,7 @@ def _refuse_checkpoint_of_another(folder: Path, content: Mapping[str, Any]) -> N
         return
     found = load_checkpoint(folder / LAST)
     epochs = (content["trainer"] or {}).get("max_epochs")
+    # A training that was lengthened and cut off before its next epoch still has the shorter one's checkpoint.
     lower = range(found["epoch"] + 1, epochs) if isinstance(epochs, int) else []
     shorter = ({**content, "trainer": {**content["trainer"], "max_epochs": number}} for number in lower)
     if found.get("fingerprint") not in {fingerprint(content), *map(fingerprint, shorter)}:
@@ -152,6 +153,7 @@ def _goes_on(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> bo
     if not (old.get("trainer") and new.get("trainer")):  # who only protects has none
         return False
     epochs = [content["trainer"].get("max_epochs") for content in (old, new)]
+    # All else equal, by the fingerprint itself: no second list of what may differ.
     same = {**old, "trainer": {**old["trainer"], "max_epochs": epochs[1]}}
     if fingerprint(same) != fingerprint(new) or None in epochs or epochs[0] >= epochs[1]:
         return False
@@ -200,6 +202,7 @@ def lock(folder: Path) -> TextIO:
     """
     file = (folder / LOCK).open("a+")
     try:
+        # The system lets go when the process ends, however it does: no lock is left behind by a kill.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError) as error:
         file.seek(0)

@@ -27,6 +27,7 @@ def end_with_rank_0() -> None:
         os.environ[STARTED_BY] = str(os.getpid())  # the ranks that this one starts inherit it
         return
     if sys.platform == "linux":
+        # By the kernel, which also sees a parent that was killed; a signal handler of the parent's would not.
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     else:
         threading.Thread(target=_watch, args=(int(parent),), daemon=True).start()

@@ -152,6 +152,7 @@ class FeatureReader(LightningModule):
     def __init__(self, encoder: str, layers: Mapping[str, float] | None = None) -> None:
         super().__init__()
         network = load_encoder(encoder)
+        # Before the fold: a store names the encoder by its weights as they were trained.
         self.encoder_hash = encoder_hash(network)
         self.encoder = Frozen(fold_batchnorm(network))
         self.encoder_folder = encoder

@@ -117,6 +117,7 @@ def _announce(path: Path, new: str) -> None:
         checksum_file(previous).unlink(missing_ok=True)
         link = path.with_name(f"{PREVIOUS}.tmp")
         link.unlink(missing_ok=True)
+        # A second name for the same bytes: nothing is copied, and renaming it over is one step.
         os.link(path, link)
         link.replace(previous)
         if old:

@@ -60,6 +60,7 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
 
     Early on its memory is short, whatever the `decay`: the first weights are noise.
     """
+    # Buffers too: averaged weights under the last batch's statistics would be another network.
     average = AveragedModel(network, avg_fn=partial(_lerp, decay), use_buffers=True)
     average.requires_grad_(False)
     return average

@@ -47,6 +47,7 @@ class AverageFaces:
 
     def distances(self, restarts: Restarts) -> dict[str, dict[str, float | None]]:
         """ε and its null of each restart's images and of the best."""
+        # One null serves every restart: it has nothing to do with what was reconstructed.
         null = epsilon_null(self.samples, self.others, self.private).scaled
         only = len(restarts.images) == 1  # then it is the best
         shown = restarts.images if only else [*restarts.images, restarts.best]

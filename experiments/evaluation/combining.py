@@ -43,6 +43,7 @@ def union(measured: Sequence[Path], oracles: Iterable[str]) -> Combined:
         for line in (line for line in lines if line["oracle"] == oracle):
             name = {"oracle": oracle, "restart": "best", "row": int(line["row"])}
             image = found.setdefault(name["row"], name | {"identity": int(line["identity"])})
+            # Once for each image, however many attacks and restarts have shown it.
             image |= {hit: max(image.get(hit, 0), int(line[hit])) for hit in HITS}
         images = [found[row] for row in sorted(found)]
         mine = [row for row in results if row["oracle"] == oracle and row["restart"] == "best"]

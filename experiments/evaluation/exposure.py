@@ -50,6 +50,7 @@ def expose(
     before = time.monotonic()
     found = read_identities(identifier.network, content["features"].float(), faces)
     seconds = (time.monotonic() - before) / len(faces.rows)
+    # The same network on undefended features: what the defence has cost the attacker, all else alike.
     clean = read_identities(identifier.network, in_batches(encoder, faces.images), faces)
     row = {"seconds": seconds, **ITSELF, "clean_acc": share(clean.correct), **found.columns()}
     return [row], lines_per_image(ITSELF, faces, vars(found))

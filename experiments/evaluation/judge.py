@@ -153,9 +153,11 @@ class Judge:
         self, name: str, oracle: IdentityOracle, known: FaceDataset, faces: Faces, seed: int, cache: Path
     ) -> None:
         self.name, self.oracle, self.identities, self.seed = name, oracle, faces.identities, seed
+        # Embedded once, and shared by all measurements: it takes longer than all else here.
         photographs = clean_embeddings(oracle, known.images, len(known), cache)
         self._check_finite(photographs)
         oracle.enrol(photographs.to(device()), known.identities.to(device()))
+        # The same few for everybody: with more photographs one has more chances to be the nearest.
         few = first_of_each(known.identities, GALLERY)
         self.gallery, self.gallery_identities = photographs[few], known.identities[few]
         self.clean = self.see_embeddings(
@@ -202,6 +204,7 @@ class Judge:
         embed is taken by its own scores.
         """
         means = {name: found.double().mean().item() for name, found in vars(verdict).items()}
+        # Beside every result: an attack cannot be judged better than the judge knows clean images.
         clean = identified(self.clean.scores, self.identities).double().mean().item()
         scores, frechet = sight.scores.double().cpu(), math.nan
         if self.oracle.embeds:

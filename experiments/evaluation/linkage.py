@@ -47,6 +47,7 @@ def link(
 def _check_space(linker: Linker, judge: Judge, faces: Faces) -> None:
     """Sees that both embed a photograph alike: what they were made from need not be said alike."""
     own = linker.oracle.on(device()).embed
+    # Two images tell networks apart: weights of another training answer differently to any image.
     found, expected = (in_batches(embed, faces.images[:2]) for embed in (own, judge.oracle.embed))
     if found.shape != expected.shape or not torch.allclose(found, expected, rtol=1e-3, atol=1e-4):
         raise ValueError(

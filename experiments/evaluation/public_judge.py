@@ -44,6 +44,7 @@ class PublicJudge:
     def __init__(self, oracle: IdentityOracle, data: FaceDataModule, rows: Tensor) -> None:
         faces = data.faces("public_val")
         self.oracle = oracle
+        # Who is attacked with every photograph gives one up to be known by.
         is_known = ~torch.isin(faces.rows, rows)
         for person in set(faces.identities.tolist()) - set(faces.identities[is_known].tolist()):
             is_known[(faces.identities == person).nonzero()[0, 0]] = True
@@ -66,4 +67,5 @@ class PublicJudge:
         scores = person_scores(embeddings, self.gallery, self.gallery_identities)
         right = scores.gather(1, self.identities[:, None])[:, 0]
         hits = identified(scores, self.identities).double().mean().item()
+        # Few people are judged, so attacks often tie: the margin decides then.
         return Score(hits, (right - scores.mean(dim=1)).mean().item())

@@ -111,6 +111,7 @@ def unknown_tasks(
     """
     labelled = data.labelled(list(unseen))
     public = labelled.faces("public")
+    # Sorted: pictures are read in the order in which they lie on the disk.
     chosen = torch.from_numpy(np.random.default_rng(seed).permutation(len(public))[:PROBED]).sort().values
     raw = torch.cat([in_batches(defence.encoder, public.images(part)) for part in chosen.split(BATCH)])
     probe = LinearProbe(raw, public.attributes[chosen])

@@ -54,6 +54,7 @@ class Artifacts:
 
     def folder(self, name: str) -> Path:
         """The stage's artifact folder, absolute."""
+        # The key is a part of the name: stages of an older configuration stay, and are found again with it.
         return (self.root / f"{name}-{self.keys[name][:12]}").absolute()
 
     def is_done(self, name: str) -> bool:
@@ -81,6 +82,7 @@ class Artifacts:
         folder = self.folder(name)
         if self.mirror:
             self.mirror.remove(folder)
+        # A rename is one step; the deletion after it may be cut off at any file.
         trash = folder.with_name(f".{folder.name}.discarded")
         shutil.rmtree(trash, ignore_errors=True)  # of one that was killed
         if folder.exists():
@@ -112,12 +114,14 @@ class Artifacts:
             "made_with": made_with(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+        # Last of all: whoever finds the marker may rely on everything beside it.
         write_marker(self.folder(stage.name), marker)
         if self.mirror:
             self.mirror.push(self.folder(stage.name))
 
     def earlier(self, name: str) -> dict[str, float]:
         """What the stage's latest finished run cost (seconds, megabytes), whatever its key; or empty."""
+        # The whole name: `crafter` must not find the folders of `crafter.beta=1`.
         pattern = re.compile(re.escape(name) + r"-[0-9a-f]{12}")
         folders = [path for path in self.root.glob("*") if pattern.fullmatch(path.name)]
         markers = [path / MARKER for path in folders if (path / MARKER).is_file()]
@@ -148,6 +152,7 @@ class Artifacts:
         if not self.log(name).is_file():
             return None
         with self.log(name).open("rb") as file:
+            # The end alone: a progress bar writes megabytes into its log.
             file.seek(max(0, self.log(name).stat().st_size - 4096))
             shown = LEFT.findall(file.read().decode(errors="replace"))
         if not shown:

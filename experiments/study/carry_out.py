@@ -86,6 +86,7 @@ def write_plan(plan: Plan, artifacts: Artifacts) -> bool:
         {
             "name": name,
             "command": stage.command,
+            # Relative, so that a study's folder can be moved as a whole.
             "folder": os.path.relpath(artifacts.folder(name), artifacts.output.absolute()),
             "inputs": sorted(stage.inputs()),
             "labels": plan.labels.get(name),
@@ -174,6 +175,7 @@ def run(
     shared = None if artifacts is None or is_url else Path(artifacts)
     made = Artifacts(output, keys(stages, plan.data.fingerprint), shared, mirror)
     wanted = ancestors(stages, select(stages, only)) if only else set(stages)
+    # What builds on a forced stage would else keep numbers made from what is thrown away.
     forced = descendants(stages, select(stages, force)) & wanted if force else set()
     undone = {name for name in wanted if name in forced or not made.is_done(name)}
     made.estimates.update(tried(made))
@@ -190,6 +192,7 @@ def run(
     make_folder(output)
     with locked(made.root):
         made.verify(wanted - forced)
+        # Before anything is computed: hours later it would be too late to say that pictures are gone.
         if made.is_done("data") and "data" not in forced:
             made.fetch("data")
             refuse_other_pictures(settings.data, made.folder("data"))

@@ -57,6 +57,7 @@ def keys(stages: Mapping[str, Stage], fingerprint: Fingerprint) -> dict[str, str
             "config": substitute(Numbers(stage.command, fingerprint).of(stage.config), found.__getitem__),
             "after": [found[other] for other in stage.after],
         }
+        # Sorted and without spaces or NaN: equal content has to be equal bytes, on every machine.
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         found[name] = hashlib.sha256(canonical.encode()).hexdigest()
     return found

@@ -63,6 +63,8 @@ class Mirror:
             raise ValueError(f"{outside[0]!r} at {self.url} leads out of {folder}: remove it there")
         for file in _marker_last(files):
             make_folder(file.parent)
+            # Under another name until it is whole: a download that is cut off leaves no file that looks
+            # finished.
             partial = file.with_name(f"{file.name}.partial")
             system.get_file(files[file], str(partial))
             partial.replace(file)
@@ -105,6 +107,7 @@ def main(args: list[str] | None = None) -> None:
         mirror.pull(folder)
     if not (options.folder / CONFIG).is_file():  # else this machine may be ahead of the copy
         mirror.pull(options.folder)
+    # The stage's own process: its end, however it comes, must not keep what it made from being sent.
     ended = subprocess.run([sys.executable, "-m", f"experiments.{command}", *arguments], check=False)
     mirror.push(options.folder)  # of a stage that failed, what it can go on from
     sys.exit(ended.returncode)

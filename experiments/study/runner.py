@@ -62,6 +62,7 @@ class Runner:
 
     def run(self, missing: Iterable[str]) -> bool:
         """True if all of them are done at the end."""
+        # What the most work waits for comes first: begun last, it would run alone at the end.
         self.waiting = sorted(missing, key=self._chain, reverse=True)
         self.total = len(self.waiting)
         self.undone = set(self.waiting)
@@ -158,6 +159,7 @@ class Runner:
             # The key says the precision of this machine: a worker that has another may not fall back on it.
             arguments += ["--threads", str(self.threads), "--fall_back", "false"]
         run = {"WANDB_NAME": stage.name, "WANDB_JOB_TYPE": stage.command}
+        # An engine must not pack more stages onto a machine than their threads have cores.
         needs = replace(stage.needs, cpus=max(stage.needs.cpus, self.threads))
         command, log = stage.command, self.artifacts.log(stage.name)
         if mirror := self.artifacts.mirror:
@@ -177,6 +179,7 @@ class Runner:
         except WorkerDied as death:
             self.deaths[name] += 1
             if self.deaths[name] < TRIES:
+                # At the front: what depends on it has waited already.
                 self.waiting.insert(0, name)
                 self.view.say(f"DIED   {name}: {death}; it is tried once more")
             else:

@@ -52,6 +52,8 @@ class Pace:
                 self._seen[stage.kind] = before[0] + expected, before[1] + taken
         expected = sum(seen[0] for seen in self._seen.values())
         taken = sum(seen[1] for seen in self._seen.values())
+        # Among other stages' seconds those of HABIT hardly count; alone, they keep one odd stage from
+        # deciding.
         self._all = min(MOST, max(1 / MOST, (taken + HABIT) / (expected + HABIT)))
 
     def of(self, kind: str) -> float:
@@ -94,6 +96,7 @@ def makespan(
     for name, others in missing.items():
         for other in others:
             following[other].append(name)
+    # Played through as the runner would: a queue of what is ready, and a clock that jumps to the next end.
     ready = [place[name] for name in order if not missing[name]]
     running: list[tuple[float, str]] = []
     now = 0.0

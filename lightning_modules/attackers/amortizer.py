@@ -45,11 +45,13 @@ class Amortizer(FeatureNetwork):
         return self.amortizer
 
     def on_fit_start(self) -> None:
+        # A generator of its own: what sheets of images and validations draw does not shift the latents.
         self._draws = torch.Generator().manual_seed(torch.initial_seed())
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         latents = ranks.randn(len(batch["image"]), self.latent_dim, generator=self._draws).to(self.device)
         with torch.no_grad():
+            # What is to be explained; derivatives are taken of the way back alone.
             features = self.phi(latents)
         loss = F.mse_loss(self.phi(self(features)), features)
         self.log("train/loss", loss, prog_bar=True)

@@ -42,6 +42,7 @@ class AveragedGenerator(LightningModule):
 
     def adam(self, betas: tuple[float, float], *networks: nn.Module | None) -> torch.optim.Optimizer:
         """The optimizer of networks that move together; of those that there are."""
+        # An optimizer steps over its own parameters alone, so each player stands still in the other's turn.
         parameters = [p for network in networks if network for p in network.parameters()]
         return torch.optim.Adam(parameters, self.learning_rate, betas, fused=True)
 

@@ -103,6 +103,7 @@ class Decoder(FeatureNetwork):
 
     def _pairs(self, batch: dict[str, Tensor], mirror: bool) -> tuple[Tensor, Tensor]:
         images = batch["image"]
+        # The encoder is somebody else's: a black-box attacker asks it, and has no derivatives of it.
         with torch.no_grad():
             if "features" in batch:
                 return self.read(batch["features"]), images

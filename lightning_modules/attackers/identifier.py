@@ -80,6 +80,7 @@ def with_outputs(head: nn.Module, outputs: int) -> nn.Module:
         raise ValueError(
             f"the head, a {type(head).__name__}, has no linear layer to give {outputs} outputs to"
         )
+    # Out of an artifact it comes frozen and in eval mode.
     copied = copy.deepcopy(head).train().requires_grad_(True)
     copied.set_submodule(linear[-1], nn.Linear(copied.get_submodule(linear[-1]).in_features, outputs))
     return copied

@@ -212,7 +212,9 @@ class NetworkLinker(Linker):
             if self.layers
             else nn.Sequential(nn.Dropout2d(dropout), with_outputs(_head(encoder), len(self.mean)))
         )
+        # What an attack uses is that of the best epoch, not of the last.
         self.best = copy.deepcopy(self.trained).requires_grad_(False)
+        # Buffers, so that a resumed training knows how well the epochs before did.
         self.best_cosine: Tensor
         self.register_buffer("best_cosine", torch.tensor(-torch.inf))
         self.waited: Tensor
@@ -273,6 +275,7 @@ def ridge(inputs: Tensor, outputs: Tensor, penalties: tuple[float, ...]) -> list
         outputs: (N, E).
         penalties: λ in units of the mean squared distance of an input from their mean.
     """
+    # In float64: a matrix of products has the square of the features' own condition number.
     x, y = inputs.double(), outputs.double()
     x_mean, y_mean = x.mean(dim=0), y.mean(dim=0)
     x, y = x - x_mean, y - y_mean

@@ -132,6 +132,7 @@ class TunedPrior(FeatureReader):
         """That of `RATES` after whose trial the held-out images are nearest to their reconstructions."""
         self.generator.eval()
         self._seed = torch.initial_seed()
+        # Every trial starts from these weights, and so does the training after them.
         before = deepcopy(self.generator.state_dict())
         data = self.trainer.datamodule
         trained, held_out = map(self._some, (data.train_dataloader(), data.val_dataloader()))
@@ -194,6 +195,7 @@ class TunedPrior(FeatureReader):
         starts = torch.stack([self._start(row) for row in rows.tolist()])
         for part, iterations in ((known, self.refinements), (~known, self.iterations)):
             if part.any():
+                # Those met before are near their response already; the others have a long way to go.
                 starts[part] = invert(self._phi, features[part], starts[part], iterations, self.steps).z
         # Another rank may have these images in the next epoch.
         self._latents.update(zip(ranks.gathered(rows).tolist(), ranks.gathered(starts), strict=True))

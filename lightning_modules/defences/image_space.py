@@ -66,6 +66,7 @@ class Fawkes(ImageSpaceDefence):
             raise ValueError(
                 f"Fawkes misleads {wanted} surrogates in mode {mode}, not {len(surrogates)}: name more"
             )
+        # No more than the mode needs: one configuration serves all modes.
         super().__init__(target, (surrogates or [])[:wanted], seed, query)
         self.mode = MODES[mode]
 

@@ -80,6 +80,7 @@ class IdentityClassifier(IdentityOracle):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         images = flip_and_shift(batch["image"], shift=0.08, zoom=0.1)
+        # After the geometry: noise that is moved and interpolated is no longer noise.
         images = blur_and_noise(change_colours(images, 0.2))
         logits = self.scores(self.embed(images))
         loss = F.cross_entropy(logits, batch["identity"], label_smoothing=self.label_smoothing)
@@ -140,6 +141,8 @@ class Recogniser(IdentityOracle):
             raise ValueError(
                 f"no image of identity {missing[0]} is enrolled; its images must be in private-train"
             )
+        # Embeddings have length one, so their sum points where the mean of the directions does; and a product
+        # with that is a cosine.
         sums = embeddings.new_zeros(people, embeddings.shape[1]).index_add_(0, identities, embeddings)
         self._directions = F.normalize(sums)
 

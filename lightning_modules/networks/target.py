@@ -96,6 +96,7 @@ class TargetNetwork(LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         images = batch["image"]
+        # Mirrored and moved only: colours and details may be attributes themselves.
         if self.shift > 0:
             images = flip_and_shift(images, self.shift)
         loss = self._loss(self(images), batch)
@@ -106,6 +107,7 @@ class TargetNetwork(LightningModule):
         if self.loss == "identities":
             return  # held-out people are in none of its classes
         logits = self(batch["image"])
+        # By row: ranks share the images out with repeats, which count once.
         self.auc.update(logits.float(), batch["attributes"], rows=batch["row"])
         self.log("val/loss", self._loss(logits, batch), sync_dist=True, batch_size=len(logits))
         self.log("val/auc", self.auc, prog_bar=True)

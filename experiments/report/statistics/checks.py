@@ -47,6 +47,7 @@ def _of_oracle(oracle: str, rows: pd.DataFrame) -> Iterator[Check]:
 
 
 def _succeeds(rows: pd.DataFrame, factor: float, what: str) -> Check:
+    # By the lower bound: with few images an accuracy is high by luck alone.
     row = rows.loc[rows["eval_acc_lo"].idxmax()]
     times = times_chance(row)
     who = f"{names.attack(row['attack'])}, judged by {names.judge(row['oracle'])}"

@@ -70,6 +70,7 @@ class Outcomes:
         shared = [way for way in faced[0] if way in faced[1]]  # in order: the first of equals is named
         if not shared:
             return None
+        # Each side by its own strongest of the shared attacks: the defender does not choose by which.
         one, other = (max((found[way] for way in shared), key=self.rate) for found in faced)
         return one, other
 
@@ -91,6 +92,7 @@ class Outcomes:
 
     def _pairs(self, first: Key, second: Key) -> list[torch.Tensor]:
         columns = [self._hits[first], self._hits[second], self._people]
+        # The images that both have: a stage may have been run with fewer.
         pairs = pd.concat(columns, axis=1, join="inner").astype("int64")
         return list(torch.from_numpy(pairs.to_numpy().copy()).T)
 
@@ -108,6 +110,7 @@ def together(differences: list[Difference]) -> pd.DataFrame:
 
 
 def _verdict(line: dict[str, float]) -> str:
+    # Both have to agree: the interval is of one comparison, the test of the whole family.
     if line["p_holm"] >= SIGNIFICANCE or line["lo"] <= 0 <= line["hi"]:
         return NO_DIFFERENCE
     return "lower" if line["change"] < 0 else "higher"

@@ -59,6 +59,7 @@ def at_equal_utility(summary: pd.DataFrame) -> Iterator[Pair]:
     """Points of two defences of which each has its AUC within the other's interval."""
     lines = [line for _, line in attacked(summary).iterrows() if line["defence"] != "none"]
     for first, second in itertools.combinations(lines, 2):
+        # Both ways: a point with a wide interval would else be equal to everybody.
         if first["defence"] != second["defence"] and _within(first, second) and _within(second, first):
             yield first, second
 

@@ -89,10 +89,12 @@ def adaptive_gains(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
 
 def _gains(group: pd.DataFrame, bare: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
     found = candidates(group)
+    # Epoch 0 of a network that is tuned is the network before: nobody has adapted yet.
     is_basic = (found["adaptive"] == "none") | (found["epoch"] == 0)
     basic, adaptive = found[is_basic], found[~is_basic]
     if basic.empty or adaptive.empty:
         return pd.DataFrame(columns=[*POINT, "adaptive", "attack", "epoch", "oracle", "verdict"])
+    # An adaptive attack has to beat the best that was there without it, not its own basic form.
     strongest = basic.loc[basic["eval_acc"].idxmax()]
     ways = adaptive.loc[adaptive.groupby("attack", sort=False)["eval_acc"].idxmax()]
     tests = together([outcomes.difference(key(way), key(strongest)) for _, way in ways.iterrows()])

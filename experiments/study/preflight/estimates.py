@@ -54,6 +54,8 @@ class Estimates:
         if not seen:
             return self.seconds[name]
         tried = [time for epoch in seen["train"] for time in epoch]
+        # What is neither a batch nor a protected image: imports, decoding, writing. It does not grow with
+        # epochs.
         rest = self.seconds[name] - sum(tried) - sum(seen["val"]) - sum(seen["predict"])
         epochs = sum(trial.phases)
         training = sum(
@@ -77,6 +79,7 @@ class Estimates:
         spent = sum(seen["predict"])
         if seen["iteration"] and trial.work > 1:
             done = trial.stage.config["model"]["init_args"].get("iterations", 1)
+            # Iterations alone grow with a defence's work; what comes before them, an inversion say, does not.
             missing = done * (trial.work - 1) * len(seen["predict"])
             spent += missing * _mean(seen["iteration"])
         else:
@@ -113,6 +116,7 @@ class Estimates:
 
     def _start(self) -> float:
         """Until a command begins to work."""
+        # The shortest trial did next to nothing but import.
         return min(self.seconds.values())
 
     def _images(self, name: str) -> tuple[int, int]:

@@ -125,6 +125,7 @@ def trial(stage: Stage, count: int, cache: Path) -> Trial:
         for candidate in config.get("candidates", {}).values():
             _cut({"class_path": config["attack"]["class_path"], "init_args": candidate["init_args"]})
     config = _sampled(config, count, cache)
+    # A trial is short, and several at a time find mistakes sooner than one with all devices.
     needs = replace(stage.needs, cpus=1, gpus=min(stage.needs.gpus, 1))
     found.stage = replace(stage, config=config, needs=needs)
     return found

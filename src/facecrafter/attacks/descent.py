@@ -44,8 +44,11 @@ def descend(
     optimizer = torch.optim.Adam([point], learning_rate)
     for iteration in range(iterations):
         with torch.enable_grad():
+            # Summed, not averaged: Adam weighs gradients against its ε, so a mean would let the batch size
+            # matter.
             loss = objective(point)
             (point.grad,) = torch.autograd.grad(loss.sum(), point)
+        # Before the step: this loss belongs to the point where it was computed.
         best = better(best, point.detach(), loss.detach())
         optimizer.step()
         with torch.no_grad():
@@ -58,6 +61,7 @@ def descend(
 
 def better(best: Descent, point: Tensor, loss: Tensor) -> Descent:
     """For each path the better of two points (N, ...), by their losses (N,)."""
+    # NaN compares as false: a path that breaks down keeps the best point it had.
     lower = loss < best.loss
     chosen = lower.reshape(-1, *[1] * (point.ndim - 1))
     return Descent(torch.where(chosen, point, best.point), torch.where(lower, loss, best.loss))

@@ -22,6 +22,7 @@ def search_latents(
         ValueError: the features do not have the shape of the encoder's output on an image of the prior.
     """
     place_model(model, features)
+    # The restarts of an image stand one behind the other, as `restarts_apart` reads them.
     targets = features.repeat_interleave(starts.shape[1], dim=0)
     return invert(model, targets, starts.flatten(0, 1).to(features), iterations, steps, progress=progress)
 

@@ -101,6 +101,7 @@ class OpenedLayers(InnerAttacker):
     def __call__(self, scene: Scene) -> Opponent:
         model = scene.model
         wider = AttackerModel(model.encoder, widened(model.generator, self.scale), model.precision)
+        # At u = 0 G' is G: the search begins at an image of the prior's.
         unopened = scene.z.new_zeros(len(scene.z), wider.latent_dim - model.latent_dim)
         start = torch.cat([scene.z, unopened], dim=1)
         z = invert(wider, scene.raw, start, self.first, scene.inner.steps).z
@@ -137,6 +138,7 @@ class OwnDecoder(InnerAttacker):
     def __call__(self, scene: Scene) -> Opponent:
         if scene.decoder is None:
             raise ValueError("OwnDecoder needs a decoder, features -> images: pass it as `decoder`")
+        # Folding makes a frozen copy in eval mode: the caller's decoder stays as it is.
         return _Decoding(fold_batchnorm(scene.decoder).to(scene.raw.device), scene)
 
 
@@ -149,6 +151,7 @@ class _Decoding(Opponent):
             self.wanted = None if wanted is None else decoder(scene.model.encoder(wanted))
 
     def look(self, features: Tensor) -> Look:
+        # A leaf of its own: F is moved in place, and has no graph.
         point = features.detach().requires_grad_()
         with torch.enable_grad():
             images = self.decoder(point)

@@ -122,6 +122,7 @@ def linearize_graph(
     first, last = start, end
 
     def jvp(v: Tensor) -> Tensor:
+        # Recorded in the order of the forward pass: a node's inputs have their tangents before it is asked.
         tangents: dict[fx.Node, Tangent] = {first: v}
         for step in steps:
             tangents[step.node] = step.jvp(*(tangents[i] for i in step.inputs))
@@ -133,6 +134,7 @@ def linearize_graph(
         for step in reversed(steps):
             if step.node not in cotangents:  # nothing of it reaches the output
                 continue
+            # Popped: whoever reads this node stands behind it and has given its share, so it can go.
             for node, part in zip(step.inputs, step.vjp(cotangents.pop(step.node)), strict=True):
                 known = cotangents.get(node)
                 cotangents[node] = part if known is None else pytree.tree_map(torch.add, known, part)
@@ -224,6 +226,7 @@ def _rule_of(
         or len(held) != 2
     ):
         return None
+    # From here on both operands depend on x; where one does not, or has options, autograd takes the node.
     a, b = (value.to(dtype) for value in held)
     if name in _ADD:
         return (lambda v, w: (v + w).expand(y.shape)), lambda u: (_summed(u, a), _summed(u, b))

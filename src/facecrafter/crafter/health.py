@@ -58,15 +58,20 @@ class HealthCheck:
             gradient: ∂L_p/∂F (N, C, h, w), to be judged.
             ridge: λ of the solver that made it.
         """
+        # The first, not random ones: a draw here would shift all later draws of the batch.
         features, z, grad_images, gradient = (
             part[: self.images] for part in (features, z, grad_images, gradient)
         )
         at = model.in_full_precision()(z)
+        # Without any ridge the system is singular where a latent moves nothing.
         solver = ConjugateGradient(max(ridge, torch.finfo(z.dtype).eps), self.steps)
         exact = implicit_gradient(at.d_phi, at.d_generator.vjp(grad_images), solver).gradient
         missing = features - at.features
         slope = at.d_phi.vjp(missing)
+        # With s = Jᵀr and δ = (JᵀJ + λI)⁻¹s, ‖r − Jδ‖² is less than ‖r‖² by sᵀδ + λ‖δ‖²; the second term,
+        # small beside the first, is left out.
         falls = (slope * solver(normal_matrix(at.d_phi), slope).x).sum(dim=1)
+        # From s, which lies in the range of JᵀJ, where all eigenvalues above zero live.
         _, largest = power_iteration(normal_matrix(at.d_phi), slope, self.steps)
         flat, true = gradient.flatten(1), exact.flatten(1)
         return {

@@ -61,6 +61,7 @@ class ConjugateGradient:
         return self.damping
 
     def __call__(self, matrix: Matrix, b: Tensor) -> Solution:
+        # From x = 0 the first residual is b itself: no product is spent on it.
         x, residual, direction = torch.zeros_like(b), b, b
         square = _dot(residual, residual)
         # A sample that is solved exactly has a residual of 0: 0 / tiny stops it there, 0 / 0 would be NaN.
@@ -72,6 +73,7 @@ class ConjugateGradient:
             residual = residual - length * image
             previous, square = square, _dot(residual, residual)
             direction = residual + square / previous.clamp_min(tiny) * direction
+        # As the recursion has it, in place of another product for b − A·x: over so few steps the two agree.
         return Solution(x, (square / _dot(b, b).clamp_min(tiny)).sqrt().squeeze(1))
 
 
@@ -110,6 +112,7 @@ class NeumannSeries:
         remainder = term - self.scale * matrix(term)
         # No term can grow unless s·μ_max > 2, as A is semi-definite. `not (... <=)` counts NaN as divergence.
         if not bool((remainder.norm(dim=1) <= 1.01 * b.norm(dim=1)).all()):
+            # Only for the message, so a rough start and few products will do.
             _, largest = power_iteration(matrix, torch.ones_like(b), steps=20)
             raise ArithmeticError(
                 f"the Neumann series diverges: its step {self.scale:g} must stay below "
@@ -151,6 +154,7 @@ def power_iteration(matrix: Matrix, start: Tensor, steps: int) -> tuple[Tensor, 
     largest = vector.new_zeros(len(vector))
     for _ in range(steps):
         image = matrix(vector)
+        # ‖A·v‖ of a unit v never exceeds μ_max of a symmetric A: hence a lower bound.
         largest = image.norm(dim=1)
         vector = torch.nn.functional.normalize(image)
     return vector, largest

@@ -70,6 +70,7 @@ class Linearizer:
 
     def __call__(self, x: Tensor) -> Result:
         """x (N, ...) -> φ(x) and its derivative, whose products take and return the precision of x."""
+        # No graph is kept: each layer's rule holds what its two products need.
         with torch.no_grad():
             y, inner = _rule(self.network, x, self)
         return y, Linearization(
@@ -87,6 +88,7 @@ class Linearizer:
 
     def graph_of(self, layer: nn.Module, x: Tensor) -> fx.GraphModule | None:
         """`layer` as a graph of its parts, recorded at its first use; None if it has to stay whole."""
+        # Recorded once: to run a network's Python code under torch.fx takes longer than many products.
         if id(layer) not in self._graphs:
             self._graphs[id(layer)] = as_graph(layer, x)
         return self._graphs[id(layer)]
@@ -224,6 +226,7 @@ def _(layer: nn.LeakyReLU, x: Tensor, to: Linearizer) -> Result:
 @jacobian_rule(nn.Sigmoid)
 def _(layer: nn.Sigmoid, x: Tensor, to: Linearizer) -> Result:
     y = x.sigmoid()
+    # Cast last: in bfloat16 1 − y is 0 from y = 0.998 on, and a white pixel would have no slope at all.
     return y, _scaling((y * (1 - y)).to(to.dtype))
 
 
@@ -285,6 +288,7 @@ def _(layer: nn.AdaptiveAvgPool2d, x: Tensor, to: Linearizer) -> Result:
 @jacobian_rule(nn.AvgPool2d, nn.Upsample, nn.ZeroPad2d)
 def _linear_map(layer: nn.Module, x: Tensor, to: Linearizer) -> Result:
     """A layer that is its own derivative; its transpose is what autograd makes of it."""
+    # Where a linear map is differentiated does not matter: x gives shape, type and device.
     _, pull = torch.func.vjp(layer, x.to(to.dtype))[:2]
     return layer(x), Linearization(layer, lambda u: pull(u)[0])
 

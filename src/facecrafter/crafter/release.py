@@ -62,6 +62,7 @@ class OnManifold(Release):
 
     @torch.no_grad()
     def __call__(self, crafted: Crafted) -> Tensor:
+        # From z, which has followed F all the way: a fresh search may end in another valley.
         best = invert(crafted.model, crafted.features, crafted.z, self.iterations).z
         expressed = _expressed(crafted.model, best)
         return expressed + self.alpha * (crafted.features - expressed)

@@ -17,6 +17,7 @@ def keyed_latents(secret: str, images: Tensor, latent_dim: int) -> Tensor:
     The seed is HMAC-SHA256 of the image's eight-bit pixels. So an image has the same z_r in every batch and
     query, and without the secret z_r says nothing about it. Another photograph of the same face has another.
     """
+    # Eight bits, as files hold them: a rounding error in a float must not give the image another z_r.
     pixels = (images.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
     return torch.stack([_drawn(secret, own.numpy().tobytes(), latent_dim) for own in pixels]).to(images)
 

@@ -65,6 +65,7 @@ class SpanSteps(Update):
         length = learning_rate * features[0].numel() ** 0.5
 
         def step(gradient: Tensor, d_phi: Linearization) -> None:
+            # Of length one per image: how steep the critic is must not decide how far F moves.
             unit = torch.nn.functional.normalize(gradient.flatten(1)).view_as(gradient)
             memory.mul_(self.momentum).add_(unit, alpha=1 - self.momentum)
             seen = d_phi.vjp(memory)

@@ -67,6 +67,7 @@ class PublicLayers(Utility):
     def __call__(self, raw: Tensor, head: nn.Module | None) -> CostOfFeatures:
         if head is None:
             raise ValueError("PublicLayers needs the public head f behind the split: pass it as `head`")
+        # What weighs nothing is not computed either.
         named = [(weight, public_layer(head, name)) for name, weight in self.layers.items() if weight]
         read = [(weight, layer.to(raw.device)) for weight, layer in named]
         with torch.no_grad():

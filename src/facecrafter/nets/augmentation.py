@@ -22,12 +22,14 @@ def flip_and_shift(images: Tensor, shift: float, zoom: float = 0.0) -> Tensor:
     transform = torch.zeros(number, 2, 3, device=images.device)
     transform[:, 0, 0], transform[:, 1, 1] = mirror * scale, scale
     transform[:, :, 2] = 2 * shift * uniform[1:].T  # the grid runs from -1 to 1
+    # Mirrored, moved and scaled at once: pixels are interpolated a single time.
     grid = F.affine_grid(transform, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid.to(images.dtype), padding_mode="border", align_corners=False)
 
 
 def mirror_every_other(images: Tensor) -> Tensor:
     """A batch of images (N, 3, H, W): the first, third, ... as they are, then the others mirrored."""
+    # By the place in the whole batch: each rank mirrors what one process would.
     whole = ranks.gathered(images)
     return ranks.own(torch.cat([whole[::2], whole[1::2].flip(3)]))
 
@@ -47,6 +49,7 @@ def blur_and_noise(images: Tensor, noise: float = 0.05) -> Tensor:
     """
     degree = ranks.rand(len(images), 1, 1, 1, device=images.device)
     level = noise * ranks.rand(len(images), 1, 1, 1, device=images.device)
+    # One blur for all, mixed in to a degree: a kernel of each image's own would be a convolution each.
     smooth: Tensor = gaussian_blur(images, [7, 7], [1.5, 1.5])
     blurred = images + degree * (smooth - images)
     return (blurred + level * ranks.randn_like(images)).clamp(0, 1)

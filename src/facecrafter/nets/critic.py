@@ -52,6 +52,7 @@ class InstanceNorm2d(nn.InstanceNorm2d):
         average = maps.new_full((n, 1, height * width), 1 / (height * width))
         centred = maps - (average @ maps).to(maps.dtype)
         variance = (average @ centred.square()).float()
+        # In float32: beside ε, a small variance in bfloat16 has two digits left.
         scale = (variance + self.eps).rsqrt() * self.weight
         normed = centred * scale.to(x.dtype) + self.bias.to(x.dtype)
         return normed.reshape(n, height, width, channels).permute(0, 3, 1, 2)

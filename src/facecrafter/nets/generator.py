@@ -47,6 +47,7 @@ def _generator(latent_dim: int, image_size: int, width: int, stages: int) -> lis
 
 
 def _double(inputs: int, outputs: int, bias: bool) -> nn.ConvTranspose2d:
+    # (n − 1)·2 − 2·2 + 5 + 1 = 2n: with these paddings the side doubles exactly.
     return nn.ConvTranspose2d(inputs, outputs, 5, stride=2, padding=2, output_padding=1, bias=bias)
 
 

@@ -97,6 +97,7 @@ class MirrorGenetic(Attack):
             [self._children(*family) for family in zip(p.cpu(), loss.cpu(), randoms, strict=True)]
         )
         children = self.space.clip(children.to(p))
+        # The best of a generation is not encoded again: its loss is known, and the attack pays by the query.
         p = torch.cat([p[:, :1], children], dim=1)
         loss = torch.cat([loss[:, :1], self._distances(children, features)], dim=1)
         loss, order = loss.sort(dim=1, stable=True)
@@ -109,6 +110,7 @@ class MirrorGenetic(Attack):
         parents = torch.multinomial(fitness.softmax(dim=0), count, replacement=True, generator=rng)
         mothers, fathers = parents.chunk(2)
         total = (loss[mothers] + loss[fathers]).clamp_min(torch.finfo(loss.dtype).tiny)
+        # From the image's own generator, all at once: no other image can shift them.
         draws = torch.rand(3, len(mothers), p.shape[1], generator=rng, dtype=p.dtype)
         from_mother = draws[0] < (loss[fathers] / total)[:, None]
         noise = self.mutation * (2 * draws[2] - 1) * self.space.deviation.to(p)

@@ -86,6 +86,7 @@ class Mirror(Attack):
         w = start.clone().requires_grad_()
         best = Descent(start, torch.full_like(start[:, 0], torch.inf))
         optimizer = torch.optim.Adam([w], self.learning_rate)
+        # The coin follows from seed and iteration alone, so not from the batch that an image is in.
         rng = torch.Generator().manual_seed(seed)
         for iteration in range(self.iterations):
             flip = self.flips and bool(torch.rand((), generator=rng) < 0.5)

@@ -54,6 +54,7 @@ class PSpace:
 
     def _statistics(self, samples: int) -> tuple[Tensor, Tensor]:
         rng = torch.Generator().manual_seed(0)  # the same box in every attack
+        # In float64: a variance as the difference of two squares loses the digits that they share.
         moments = torch.zeros(2, 1, dtype=torch.float64)
         for begin in range(0, samples, _CHUNK):
             p = to_p(self.draw(min(_CHUNK, samples - begin), rng)).cpu().double()

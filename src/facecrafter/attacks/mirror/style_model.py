@@ -101,6 +101,7 @@ def best_starts(
         check_shape(features, found)
         losses = torch.cat([losses, _squared_distances(features.flatten(1), found.flatten(1))], dim=1)
         styles = torch.cat([styles, w.expand(len(features), -1, -1)], dim=1)
+        # Only the best so far are kept: thousands of styles with their features would not fit into memory.
         losses, order = losses.topk(min(keep, losses.shape[1]), dim=1, largest=False)
         styles = styles.gather(1, order[:, :, None].expand(-1, -1, styles.shape[2]))
     return styles, losses
