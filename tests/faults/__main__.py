@@ -64,7 +64,7 @@ def killed(what: str, lives: Iterable[Life]) -> tuple[list[Row], list[str]]:
     wrong = [life.wrong for life in lives if life.wrong]
     outcome = f"{len(lives)} runs to the end, {len(wrong)} of them with any number that differs"
     kills = sum(life.kills for life in lives)
-    row = Row(f"SIGKILL at a random moment, half of them in writes, of {what}", f"{kills} times", outcome)
+    row = Row(f"a kill at a random moment, half of them in writes, of {what}", f"{kills} times", outcome)
     return [row], wrong
 
 

@@ -15,7 +15,16 @@ from pathlib import Path
 
 from every_module import fit_inputs
 
-from faults.processes import KILLED, PATIENCE, Changes, Process, below, fork_jobs, import_everything
+from faults.processes import (
+    KILLED,
+    KILLED_JOB,
+    PATIENCE,
+    Changes,
+    Process,
+    below,
+    fork_jobs,
+    import_everything,
+)
 from faults.subjects import Numbers, fits, numbers, start_study
 
 IN_WRITES = 0.5
@@ -118,8 +127,9 @@ class Killer:
 
             process = Process(dies, self.log)
             process.ends_within(PATIENCE)
-            jobs = process.said().count("DIED ")
-            return (None, jobs + 1) if process.code in KILLED else (process, jobs)
+            jobs = len(KILLED_JOB.findall(process.said()))
+            killed = process.code in KILLED
+            return (None, jobs + 1) if killed else (None, jobs) if jobs else (process, 0)
         process = Process(partial(of.start, place), self.log)
         if process.ends_within(self.rng.uniform(0, self.longest * of.seconds)):
             return process, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -13,14 +14,17 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from experiments.report.__main__ import main as write_report
 from experiments.study import carry_out
 from experiments.study.executors.local import LocalExecutor
 
 PATIENCE = 900.0  # seconds
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "shutil.rmtree"}
-COMMANDS = ("attack", "average", "combine", "measure", "protect", "report.__main__", "study.data")
+COMMANDS = ("attack", "average", "combine", "measure", "protect", "study.data")
 KILLED = (-signal.SIGKILL, -signal.SIGALRM)
 """Ways to end that no program hears of."""
+KILLED_JOB = re.compile(rf"^FAILED .*\(exit code {128 + signal.SIGALRM}\)", re.MULTILINE)
+"""What a study says of a job that ended so by its own alarm."""
 
 
 def import_everything() -> None:
@@ -131,8 +135,16 @@ class Forks(LocalExecutor):
 
 
 def fork_jobs() -> None:
-    """Have the studies of this process run their jobs so."""
+    """Have the studies of this process run their jobs so, and the report."""
+
+    def report(output: Path) -> int:
+        process = get_context("fork").Process(target=write_report, args=(["--study", str(output)],))
+        process.start()
+        process.join()
+        return process.exitcode or 0
+
     carry_out.make = lambda name, jobs, per_gpu, environment, commands: Forks(jobs, environment, commands)
+    carry_out.report = report
 
 
 def below(pid: int) -> list[int]:
