@@ -18,6 +18,7 @@ def test_a_row_takes_the_place_of_the_earlier_one_of_its_fault(tmp_path: Path) -
     after = page.read_text()
     write_rows(page, [Row("x", "3 times", "good")])
     assert page.read_text() == after.replace("| x | 1 time | bad |", "| x | 3 times | good |")
+    assert after.index("| x | ") < after.index("*run to the end*"), "in the table, not behind the page"
 
 
 def test_numbers_that_differ_are_named() -> None:

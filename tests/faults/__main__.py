@@ -43,10 +43,11 @@ class Row(NamedTuple):
 def write_rows(page: Path, rows: list[Row]) -> None:
     """Put the rows into the page's table, each in place of an earlier one of the same fault."""
     text = page.read_text()
-    before, table, after = re.fullmatch(rf"(.*?{re.escape(HEAD)})((?:\|.*\n)*)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    before, head, rest = text.partition(HEAD)
+    table = re.match(r"(?:\|[^\n]*\n)*", rest)[0]  # type: ignore[index]
     lines = {line.split(" | ")[0]: line for line in table.splitlines()}
     lines |= {str(row).split(" | ")[0]: str(row) for row in rows}
-    page.write_text(before + "".join(f"{line}\n" for line in lines.values()) + after)
+    page.write_text(before + head + "".join(f"{line}\n" for line in lines.values()) + rest[len(table) :])
 
 
 def fit_kills(folder: Path, options: argparse.Namespace) -> tuple[list[Row], list[str]]:
