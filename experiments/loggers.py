@@ -53,7 +53,7 @@ def keep_checkpoints_here(logger: Logger) -> None:
 def senders(configured: Iterable[Any]) -> set[str]:
     """Class names of the loggers, sections of a configuration or true or false, that shall send weights."""
     sections = [logger for logger in configured if hasattr(logger, "class_path")]
-    asked = [logger.class_path for logger in sections if logger.init_args.get("log_model")]
+    asked = [logger.class_path for logger in sections if logger.get("init_args.log_model")]
     return {path.rpartition(".")[2] for path in asked}
 
 

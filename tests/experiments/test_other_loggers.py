@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonargparse import Namespace
 from tiny_study import DATA, TRAINER, model, write
 
 from experiments import fit
+from experiments.loggers import senders
 
 pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
 
@@ -20,6 +22,13 @@ def fitted(folder: Path, logger: str, **init_args: Any) -> Path:
     content = {"trainer": trainer, "model": model("TargetNetwork", arch="resnet18_quarter"), "data": DATA}
     fit.main(["--config", str(write(content, folder / "fit.yaml")), "--output", str(folder / "out")])
     return folder / "out"
+
+
+def test_only_loggers_that_are_asked_to_send_weights() -> None:
+    """A logger may have no arguments, be true or false, or never have heard of `log_model`."""
+    plain, silent = Namespace(class_path="a.Plain"), Namespace(class_path="a.B", init_args=Namespace(x=1))
+    asked = Namespace(class_path="c.Asked", init_args=Namespace(log_model=True))
+    assert senders([True, plain, silent, asked]) == {"Asked"}
 
 
 def test_tensorboard_shows_losses_and_hyperparameters(tmp_path: Path) -> None:
