@@ -224,6 +224,20 @@ def test_every_section_has_its_place(rich: Path) -> None:
     ]
 
 
+def test_the_floor_stands_beside_what_attacks_find(rich: Path) -> None:
+    """Also where it is not known, and why: of Disco."""
+    floor = table(rich, "floor").set_index(["defence", "strength"])
+    assert set(floor.loc["crafter", "floor"]) == {"0.08"}
+    assert floor.loc[("crafter", "beta=0.5"), "against_floor"] == "above the floor"
+    assert set(floor.loc["disco", "against_floor"]) == {""}
+    html = (rich / "report.html").read_text()
+    assert "Not told for Disco ratio = 0.6, Disco ratio = 0.9: floor: for some reason." in html
+    assert "8.0 (4.0 to 16.0) in a hundred: nothing that keeps them leaves less." in html
+    assert "f&#39;s answers 0.090" in html, "for whoever cannot see the line"
+    rows = pd.read_csv(rich / "results.csv")
+    assert (rows.loc[rows["defence"] == "crafter", "floor"] == 0.08).all()
+
+
 def test_an_attacker_who_trains_breaks_one_defence(rich: Path) -> None:
     """Disco's leak grows by 60% in five epochs, Crafter's by 5%: only one gave false security."""
     summary = pd.read_csv(rich / "summary.csv", keep_default_na=False).set_index("strength")

@@ -57,6 +57,12 @@ def _figure(rows: pd.DataFrame, attack: str, oracle: str, analysis: Analysis) ->
         legend(axes, 2)
     alt = (
         f"Privacy-utility curve, {title}. {in_words(rows, 'eval_acc')} "
-        f"Chance {1 / first['n_identities']:.4f}, clean images {first['clean_acc']:.3f}."
+        f"Chance {1 / first['n_identities']:.4f}, clean images {first['clean_acc']:.3f}{_floor(first)}."
     )
     return Figure(path, f"{title}, {int(first['n_images'])} images, 95% intervals.", alt)
+
+
+def _floor(row: pd.Series) -> str:
+    """What f's answers give away, where that was measured."""
+    floor = row.get("floor_raw")
+    return "" if pd.isna(floor) else f", f's answers {floor:.3f}"
