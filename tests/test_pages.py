@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import lightning_modules
+from experiments.study.config import load
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -50,3 +51,21 @@ def test_the_defence_of_the_readme_protects(monkeypatch: pytest.MonkeyPatch) -> 
     images = torch.rand(2, 3, 32, 32)
     moved = defence.protect(images, torch.Generator().manual_seed(0)) - defence.encoder(images)
     assert 0.4 < moved.std() < 0.6, "noise of the strength that was asked for"
+
+
+def test_the_model_card_is_that_of_the_demo() -> None:
+    """A card that says other sizes or epochs than were trained is worse than none."""
+    card, config = (ROOT / "docs" / "model-card.md").read_text(), load(ROOT / "experiments/configs/demo.yaml")
+    data = config.data["init_args"]
+    people, each, private = data["n_identities"], data["images_per_identity"], data["private_identities"]
+    said = (
+        f"{people * each:,} painted pictures of {data['image_size']}×{data['image_size']} pixels of {people}"
+    )
+    assert f"{said} people who do not exist, {each} of each" in card
+    assert re.search(rf"{people - private} people are\s+public, {private} private;", card)
+    epochs = [
+        config.fits[name].trainer["max_epochs"] for name in ("target", "prior", "decoder", "classifier")
+    ]
+    assert f"| epochs | {' | '.join(map(str, epochs))} |" in card
+    prior = config.fits["prior"].model["init_args"]
+    assert f"of width {prior['width']}, {prior['latent_dim']} latents" in card

@@ -17,7 +17,7 @@ from made_up_study import AUC, write_study
 
 from experiments import wandb_summary
 from experiments.report.analysis import Analysis
-from experiments.report.build import write_tables
+from experiments.report.exports import write_table
 from experiments.report.results import gather
 
 PRIVATE = {"row": 17, "image": "0017.jpg", "identity": 4, "sha256": "c0ffee", "path": "faces/0017.jpg"}
@@ -67,7 +67,8 @@ class Run:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_study(tmp_path_factory.mktemp("study"), tmp_path_factory.mktemp("cache"))
-    write_tables(folder, Analysis(gather(folder), folder).tables().items())
+    for name, table in Analysis(gather(folder), folder).tables().items():
+        write_table(folder / name, table, also=())
     return folder
 
 
