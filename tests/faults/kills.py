@@ -33,6 +33,9 @@ DELAY = 0.003  # seconds after a change began, at most
 OF_JOBS = 0.25
 """Part of the kills at any time that end a process below the subject, where there is one."""
 
+BUSY = "another study is running"
+"""What is said while a job that was forked from a killed study, and so holds its lock, has yet to end."""
+
 Start = Callable[[Path], None]
 """Begins something in a folder, or goes on with it there."""
 
@@ -105,7 +108,7 @@ class Killer:
         while True:
             ended, killed = self._try(of, place, spared=kills >= most)
             kills += killed
-            if ended is not None:
+            if ended is not None and BUSY not in ended.said():
                 break
         if ended.code != 0:
             return Life(kills, f"exit code {ended.code}: {ended.said()[-2000:]}")
