@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from datamodules import SyntheticFaces
 from experiments import answers
 from experiments.evaluation.answers import Asked, Pictures, floors
+from experiments.evaluation.unlinkability import Release, links
 from facecrafter.store import TensorStore, encoder_hash
 
 SIZES = {"n_identities": 40, "images_per_identity": 6, "private_identities": 10, "image_size": 32}
@@ -121,6 +122,29 @@ def test_a_picture_is_never_compared_with_itself(
     row = measured(data, picture, tmp_path, monkeypatch)
     assert row["floor"] < 0.35
     assert row["d_sys_photograph"] is None
+
+
+def test_releases_are_linked_as_far_as_they_tell() -> None:
+    """A defence that draws nothing anew releases a photograph twice alike; other pictures of the people are
+    linked by what they have in common, and features of nobody by nothing."""
+    people, rng = torch.arange(60), torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=rng)
+
+    person, nothing = normal(60, 8, 1, 1), normal(60, 1)
+    strangers = Pictures(normal(40, 1), torch.arange(40) // 2)
+    first = Release(person + 0.1 * normal(60, 8, 1, 1), nothing, people)
+    second = Release(person + 0.1 * normal(60, 8, 1, 1), normal(60, 1), people)
+    other = Release(normal(60, 8, 1, 1), normal(60, 1), people)
+    same = links(first, second, first, strangers, 0)
+    assert same["d_sys"] > 0.9
+    assert same["d_sys_photograph"] > 0.9
+    assert same["d_sys_photograph_lo"] <= same["d_sys_photograph"] <= same["d_sys_photograph_hi"]
+    unlike = links(first, other, other, strangers, 0)
+    assert unlike["d_sys"] < unlike["d_sys_lot"] + 0.15
+    assert unlike["d_sys_photograph"] < 0.4
+    assert math.isnan(links(first, None, None, strangers, 0)["d_sys"]), "one picture of each has no pair"
 
 
 def test_nobody_has_to_be_named() -> None:

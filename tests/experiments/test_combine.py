@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from enrolled import Photographs
 from torch import Tensor
 
 from experiments.evaluation.combining import fusion, union
@@ -62,19 +63,6 @@ class Pixels(IdentityOracle):
 
     def scores(self, embeddings: Tensor) -> Tensor:
         return embeddings @ self.known.T
-
-
-class Photographs:
-    """Whom the judge enrols."""
-
-    def __init__(self, images: Tensor) -> None:
-        self.pictures, self.identities = images, torch.arange(len(images))
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def images(self, positions: Tensor) -> Tensor:
-        return self.pictures[positions]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def tensor(values: Tensor, *shape: int) -> bytes:
     return count(2) + b"".join(map(count, shape)) + values.numpy().astype("<f4").tobytes()
 
 
+@cache
 def layers() -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Kernels, biases, scales and shifts of every convolution."""
     rng = torch.Generator().manual_seed(0)

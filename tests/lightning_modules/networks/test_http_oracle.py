@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from enrolled import Photographs
 from loopback import Loopback, served
 from PIL import Image
 from torch import Tensor
@@ -80,19 +81,6 @@ def options(task: str, server: Loopback) -> dict[str, Any]:
             "enrolment_question": image | {"name": "{person}"},
         },
     }[task]
-
-
-class Photographs:
-    """Whom the judge enrols."""
-
-    def __init__(self, images: Tensor) -> None:
-        self.pictures, self.identities = images, torch.arange(len(images))
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def images(self, positions: Tensor) -> Tensor:
-        return self.pictures[positions]
 
 
 @pytest.mark.parametrize("task", ["embed", "verify", "identify"])
