@@ -63,6 +63,12 @@ def plan(output: Path) -> list[dict[str, Any]]:
     verify(path)
     found: list[dict[str, Any]] = listed(path)
     _check(list[Planned], found, path)
+    for stage in found:
+        try:
+            (output / stage["folder"]).is_dir()
+        except OSError as error:  # no file system would have such a name
+            folder = f"{stage['folder'][:40]!r}..."
+            raise ValueError(f"{path}: the folder {folder}: {error.strerror}; {REMEDY}") from error
     return found
 
 

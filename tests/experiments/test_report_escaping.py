@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +16,7 @@ from experiments.report.build import build
 from experiments.report.document import Card, Code, Fact, Items, Table, Text
 from experiments.report.formats import csv_text
 from experiments.report.plotting import file_name
+from experiments.report.reading import plan
 from experiments.report.rendering import html, markdown
 
 DEFENCE = "<script>alert(1)</script>|**b**"
@@ -121,3 +123,11 @@ def test_text_is_no_markup_to_html() -> None:
     assert html(Text("a < b & c")) == "<p>a &lt; b &amp; c</p>"
     assert "<dt>&lt;b&gt;</dt><dd>&lt;i&gt;</dd>" in html(Card("a", [Fact("<b>", "<i>")]))
     assert html(Items(["<b>"])) == "<ul>\n<li>&lt;b&gt;</li>\n</ul>"
+
+
+def test_a_folder_that_no_file_system_has_is_named_with_its_plan(tmp_path: Path) -> None:
+    """The system's error would name nothing but the folder."""
+    stage = {"name": "x", "command": "fit", "folder": "9" * 5_000, "inputs": [], "labels": None}
+    (tmp_path / "plan.json").write_text(json.dumps([stage]))
+    with pytest.raises(ValueError, match=r"plan\.json: the folder '9+'\.\.\.: File name too long; delete it"):
+        plan(tmp_path)
