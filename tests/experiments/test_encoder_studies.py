@@ -18,10 +18,11 @@ from experiments.study.__main__ import parse
 from experiments.study.carry_out import run
 
 SIZE = DATA["init_args"]["image_size"]
-QUICK = {"MobileNetV3 small", "TorchScript"}
+QUICK = {"MobileNetV3 small"}
 ALL = "FACECRAFTER_TEST_ALL_ENCODERS"
 VIT = {"img_size": SIZE, "patch_size": 8, "class_token": False, "global_pool": "avg"}
-SMALL = {"iterations": 2, "inner": {"first": 2, "starts": 1}, "critic": {"steps": 1, "warmup": 1, "width": 4}}
+SMALL = {"iterations": 1, "inner": {"first": 1, "starts": 1}, "critic": {"steps": 1, "warmup": 1, "width": 4}}
+ONE_BATCH = {**DATA, "init_args": DATA["init_args"] | {"manifest_batch_size": 4}}
 
 
 def scripted(folder: Path) -> str:
@@ -70,7 +71,7 @@ def study(arch: str, **options: Any) -> dict[str, Any]:
         "name": "encoder",
         "dataset": "synthetic",
         "network": arch,
-        "data": DATA,
+        "data": ONE_BATCH,
         "trainer": TRAINER,
         "fits": {
             "target": {"model": model("TargetNetwork", arch=arch, **options)},
