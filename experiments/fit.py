@@ -122,8 +122,8 @@ class FitCLI(LightningCLI):
         self._take_possession(output)
         for logger in as_list(self.config.trainer.logger):
             if "save_dir" in getattr(logger, "init_args", {}):  # true and false have none
-                own = Path(logger.init_args.save_dir or ".").name  # nothing but for MLflow: mlruns
-                logger.init_args.save_dir = str(output / own)
+                is_store = "MLFlowLogger" in logger.class_path  # its save_dir holds the runs themselves
+                logger.init_args.save_dir = str(output / "mlruns" if is_store else output)
             if "WandbLogger" in getattr(logger, "class_path", ""):
                 prepare_wandb(output)
         if self.config.threads is not None:
