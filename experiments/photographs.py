@@ -1,6 +1,6 @@
 """Photographs in, features out: what an application does with a defence that a run left behind.
 
-protector = Protector("studies/demo/artifacts/crafter.beta=0.2-0123456789ab")
+protector = Protector("studies/demo/artifacts/crafter.beta=0.3-0123456789ab")
 features = protector(["me.jpg"])  # (1, C, h, w)
 """
 
