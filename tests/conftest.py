@@ -55,6 +55,14 @@ def ranks_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the cases of `every_module` build on, to be read alone: files of tests share it."""
+    from every_module import fit_inputs  # its imports are not for tests that fit nothing
+
+    return fit_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="session")
 def command() -> Command:
     """Runs `python -m experiments.NAME ARGUMENTS` from the checkout, in a process of its own."""
 

@@ -40,6 +40,28 @@ def toy_tail(channels: int, n_outputs: int) -> nn.Sequential:
     return ToyHead(n_outputs, channels)
 
 
+def small_tail(channels: int, n_outputs: int) -> nn.Sequential:
+    """The same with a batch norm, which ranks share and checkpoints keep."""
+    return nn.Sequential(
+        nn.Conv2d(channels, 8, 3, stride=2),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, n_outputs),
+    )
+
+
+def shrink_rivals(patch: pytest.MonkeyPatch, tail: Callable[[int, int], nn.Module] = toy_tail) -> None:
+    """Small networks in place of the ResNets inside Disco and TIPRDC: their checkpoints have hundreds of
+    megabytes."""
+    nets = "facecrafter.nets"
+    for module in (f"{nets}.pruner", f"{nets}.statistics", "lightning_modules.defences.tiprdc"):
+        patch.setattr(f"{module}.resnet18_tail", tail)
+    patch.setattr(f"{nets}.statistics.resnet18", lambda num_classes: tail(3, num_classes))
+    patch.setattr(f"{nets}.statistics.WIDTHS", (64, 32))
+
+
 def toy_target(folder: Path, n_outputs: int = N_ATTRIBUTES, loss: str = "attributes", seed: int = 0) -> str:
     """A target network of toys."""
     torch.manual_seed(seed)

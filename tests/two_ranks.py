@@ -64,17 +64,17 @@ class Head(nn.Sequential):
 
 
 if __name__ == "__main__":
-    from toy_rivals import toy_tail
+    import pytest
+    from toy_rivals import shrink_rivals, small_tail
 
     from experiments import fit
     from lightning_modules import Defence
-    from lightning_modules.defences import tiprdc
 
     def protect_in_float64(self: Defence, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         return predict(self, batch | {"image": batch["image"].double()}, batch_idx)
 
     predict, Defence.predict_step = Defence.predict_step, protect_in_float64
-    tiprdc.resnet18_tail = toy_tail
+    shrink_rivals(pytest.MonkeyPatch(), small_tail)
     # Modules ask for float32 where bfloat16 would do.
     Tensor.float = lambda x: x if x.dtype == torch.float64 else x.to(torch.float32)  # type: ignore
     for config, output in zip(sys.argv[1::2], sys.argv[2::2], strict=True):

@@ -90,6 +90,7 @@ def _references(axes: Axes, row: pd.Series, highest: float) -> None:
     clean = row["clean_acc"]
     chance_line(axes, 1 / row["n_identities"])
     floor_line(axes, row.get("floor_raw", math.nan))
+    # By what was attacked: clean images are often identified so much more that all points would lie flat.
     axes.set_ylim(top=ROOM * highest)
     beyond = "" if clean < ROOM * highest else ", off the scale"
     style = {"color": GREY, "linestyle": "--", "linewidth": 1, "label": f"clean images ({clean:.1%}{beyond})"}

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import Command
 from tiny_study import DATA, model, tiny_study, write
 
+from experiments.study import carry_out
 from experiments.study.config import load
 from experiments.study.config import parse as parse_config
 from experiments.study.keys import ancestors, keys
@@ -312,12 +312,13 @@ def test_a_configuration_extends_another_and_says_only_what_is_new(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_an_adaptive_study_runs_and_shares_its_artifacts(command: Command, tmp_path: Path) -> None:
+def test_an_adaptive_study_runs_and_shares_its_artifacts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """All kinds of stages run, and a study in another folder that shares the artifacts redoes none."""
     study = adaptive_study() | {"measure": {"again": "${again}"}}
-    line = ("--config", write(study, tmp_path / "tiny.yaml"), "--artifacts", tmp_path / "shared")
-    first = command("study", "--no-preflight", *line, "--output", tmp_path / "study")
-    assert first.returncode == 0, first.stdout + first.stderr
+    config, shared = write(study, tmp_path / "tiny.yaml"), str(tmp_path / "shared")
+    assert carry_out.run(config, tmp_path / "study", shared, try_first=False) == 0
 
     rows = pd.read_csv(tmp_path / "study" / "results.csv")
     curve = rows[(rows["attack"] == "a1_black_box") & (rows["restart"].astype(str) == "best")]
@@ -347,8 +348,10 @@ def test_an_adaptive_study_runs_and_shares_its_artifacts(command: Command, tmp_p
     folders = [tmp_path / "study" / stage["folder"] for stage in stages]
     assert all((folder / "stage.json").is_file() for folder in folders)
 
-    second = command("study", "--no-preflight", *line, "--output", tmp_path / "other", "--dry-run")
-    assert "0 of" in second.stdout.splitlines()[-1], second.stdout
+    capsys.readouterr()
+    assert carry_out.run(config, tmp_path / "other", shared, dry_run=True, try_first=False) == 0
+    shown = capsys.readouterr().out
+    assert "0 of" in shown.splitlines()[-1], shown
 
 
 def test_a_judge_of_ones_own_needs_no_weights(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 
 import pytest
-from conftest import Command
 
 from experiments.bench import __main__ as bench
 from experiments.bench import cost as bench_cost
@@ -18,16 +19,16 @@ SIZES = {"cost": {"cases": CASES, "width": 4}}
 
 
 @pytest.fixture(scope="module")
-def written(command: Command, tmp_path_factory: pytest.TempPathFactory) -> dict:
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict:
     output = tmp_path_factory.mktemp("bench") / "crafting.json"
-    line = ("crafting", "--parts", "cost", "--sizes", json.dumps(SIZES), "--output", output)
-    done = command("bench", *line)
-    assert done.returncode == 0, done.stderr
+    line = ("crafting", "--parts", "cost", "--sizes", json.dumps(SIZES), "--output", str(output))
+    with redirect_stdout(StringIO()) as shown, redirect_stderr(StringIO()) as progress:
+        bench.main(line)
     written = json.loads(output.read_text())
-    assert "100%" in done.stderr, "the bar must know how much there is to do"
+    assert "100%" in progress.getvalue(), "the bar must know how much there is to do"
     for row in written["rows"]:
-        assert row["case"] in done.stdout
-        assert row["step"] in done.stdout
+        assert row["case"] in shown.getvalue()
+        assert row["step"] in shown.getvalue()
     return written
 
 

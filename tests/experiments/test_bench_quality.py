@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import ROOT, Command
+from conftest import ROOT
 from tiny_study import model, tiny_study, write
 
+from experiments.bench import __main__ as bench
 from experiments.bench.quality import ENGINE, PUBLISHED, Point, frontier, read_points
 from experiments.report.results import Results
 from experiments.study.config import load
@@ -124,7 +125,7 @@ def test_the_configuration_pits_both_on_the_same_terms() -> None:
 
 
 @pytest.mark.slow
-def test_a_study_of_both_becomes_rows(command: Command, tmp_path: Path) -> None:
+def test_a_study_of_both_becomes_rows(tmp_path: Path) -> None:
     config = tiny_study()
     small = {"iterations": 1, "critic": {"width": 4, "steps": 1, "warmup": 0, "batch": 2}}
     networks = {"target": "${target}", "prior": "${prior}"}
@@ -145,18 +146,9 @@ def test_a_study_of_both_becomes_rows(command: Command, tmp_path: Path) -> None:
     sizes = {
         "quality": {"config": str(write(config, tmp_path / "c.yaml")), "output": str(tmp_path / "study")}
     }
-    line = (
-        "crafting",
-        "--parts",
-        "quality",
-        "--sizes",
-        json.dumps(sizes),
-        "--output",
-        tmp_path / "bench.json",
-    )
-    done = command("bench", *line)
-    assert done.returncode == 0, done.stderr
-    rows = json.loads((tmp_path / "bench.json").read_text())["rows"]
+    output = tmp_path / "bench.json"
+    bench.main(["crafting", "--parts", "quality", "--sizes", json.dumps(sizes), "--output", str(output)])
+    rows = json.loads(output.read_text())["rows"]
     points = [row for row in rows if "defence" in row]
     assert {(row["defence"], row["strength"]) for row in points} == {
         ("none", ""),

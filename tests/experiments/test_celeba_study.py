@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Command
 from fake_faces import fake_celeba
 from tiny_study import TRAINER, model, write
 
+from experiments.study import carry_out
 from facecrafter.nets.identity import MobileFaceNet
 
 PEOPLE = 4
@@ -70,14 +70,12 @@ def celeba_study(root: Path, weights: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def study(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a study that was run from start to end."""
     folder = tmp_path_factory.mktemp("celeba")
     torch.save(MobileFaceNet().state_dict(), folder / "mobilefacenet.pt")
     config = celeba_study(fake_celeba(folder / "celeba"), folder / "mobilefacenet.pt")
-    line = ("--config", write(config, folder / "celeba.yaml"), "--output", folder / "study")
-    result = command("study", "--no-preflight", *line)
-    assert result.returncode == 0, result.stdout + result.stderr
+    assert carry_out.run(write(config, folder / "celeba.yaml"), folder / "study", try_first=False) == 0
     return folder / "study"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import ROOT, Command
+from conftest import ROOT
 from fake_faces import fake_celeba, fake_folder, fake_lfw
 
 from experiments import fit
@@ -77,14 +77,12 @@ def arguments(
 
 @pytest.fixture(scope="module")
 def networks(
-    command: Command, small_data: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+    small_data: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
     """What the examples that others start from leave behind."""
     folder = tmp_path_factory.mktemp("runs")
     for name in ("target", "prior"):
-        line = arguments(f"fit-{name}.yaml", folder / name, small_data, {})
-        result = command("fit", *line)
-        assert result.returncode == 0, result.stderr
+        fit.main(arguments(f"fit-{name}.yaml", folder / name, small_data, {}))
     return {"target": folder / "target", "prior": folder / "prior"}
 
 

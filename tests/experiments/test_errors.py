@@ -19,9 +19,6 @@ from lightning_modules.checkpoints import load_checkpoint
 pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
 
 
-TESTS = Path(__file__).parents[1]
-
-
 @pytest.mark.parametrize(
     ("number", "path", "expected"),
     [
@@ -46,17 +43,27 @@ def test_an_error_of_the_file_system_says_what_helps(number: int, path: str, exp
 
 def test_the_sentence_is_all_there_is(command: Command, tmp_path: Path) -> None:
     """Nobody reads a sentence that stands under fifty lines of code."""
+    result = command("average", f"--features=[{tmp_path}, {tmp_path}]", "--output", tmp_path / "mean")
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr, result.stderr
+    assert "error: " in result.stderr
+    assert str(tmp_path) in result.stderr
+
+
+def fit_refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The sentence with which a fit ends."""
+    with pytest.raises(SystemExit) as stop:
+        errors.ends_in_sentences(fit.main)([str(argument) for argument in arguments])
+    assert stop.value.code not in (None, 0)
+    return " ".join(f"{capsys.readouterr().err} {stop.value.code}".split())
+
+
+def test_pictures_that_are_not_there_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = config(tmp_path / "c.yaml", tmp_path, INPUTS["target"])
     missing = "--data={class_path: datamodules.LFW, init_args: {root: nowhere, image_size: 32}}"
-    for name, arguments in {
-        "fit": ["--config", line, "--output", tmp_path / "run", missing],
-        "average": [f"--features=[{tmp_path}, {tmp_path}]", "--output", tmp_path / "mean"],
-    }.items():
-        result = command(name, *arguments, path=TESTS)
-        assert result.returncode != 0
-        assert "Traceback" not in result.stderr, result.stderr
-        assert "error: " in result.stderr
-        assert str(tmp_path) in result.stderr or "nowhere" in result.stderr
+    said = fit_refused(capsys, "--config", line, "--output", tmp_path / "run", missing)
+    assert "error: " in said
+    assert "nowhere" in said
 
 
 @pytest.mark.parametrize(
@@ -76,13 +83,12 @@ def test_a_configuration_that_is_no_yaml_is_named(content: bytes, reason: str, t
             errors.ends_in_sentences(attack.main)(args)
 
 
-def test_a_cache_that_cannot_be_made_is_named(command: Command, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_made_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACECRAFTER_CACHE", "/proc/cache")
     line = config(tmp_path / "c.yaml", tmp_path, INPUTS["target"])
-    arguments = ["--config", line, "--output", tmp_path / "run"]
-    result = command("fit", *arguments, path=TESTS, FACECRAFTER_CACHE="/proc/cache")
-    assert result.returncode != 0
-    assert "Traceback" not in result.stderr, result.stderr
-    message = " ".join(result.stderr.split())
+    message = fit_refused(capsys, "--config", line, "--output", tmp_path / "run")
     assert "/proc/cache: cannot keep the decoded pictures" in message
     assert "name another folder as cache_dir or in FACECRAFTER_CACHE" in message
 

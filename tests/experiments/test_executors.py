@@ -27,6 +27,7 @@ from experiments.study.executors.base import Executor, Job, Needs, WorkerDied
 from experiments.study.executors.local import LocalExecutor, visible_gpus
 
 REPOSITORY = Path(__file__).parents[2]
+EXTERNAL = REPOSITORY / "tests" / "external_defences"
 # Beside the real modules, one command that ends as its argument says and imports nothing slow.
 PACKAGE = f"__path__.append({experiments.__path__[0]!r})\n"
 COMMAND = """
@@ -72,23 +73,23 @@ def engine_of(package: str, made: Callable[[], Executor]) -> object:
     return pytest.param(made, id=package, marks=pytest.mark.skipif(missing, reason=f"{package} is missing"))
 
 
-@pytest.fixture(params=[engine_of("ray", ray_engine), engine_of("submitit", slurm_engine)])
-def engine(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Executor]:
-    package = tmp_path / "experiments"
+@pytest.fixture(scope="module", params=[engine_of("ray", ray_engine), engine_of("submitit", slurm_engine)])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
+    """One of either kind for all tests, as a cluster takes long to start; the last of them stops it."""
+    folder = tmp_path_factory.mktemp("engine")
+    package = folder / "experiments"
     package.mkdir()
     (package / "__init__.py").write_text(PACKAGE)
     (package / "end.py").write_text(COMMAND)
-    path = [str(tmp_path), str(REPOSITORY), str(REPOSITORY / "src")]
-    monkeypatch.setattr(sys, "path", path + sys.path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
-    monkeypatch.chdir(tmp_path)
+    path = [str(folder), str(REPOSITORY), str(REPOSITORY / "src")]
     # Where the tests run in a shell's background, Ctrl-C is ignored, by whatever they start as well.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    executor = request.param()
-    yield executor
-    executor.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", path + sys.path)
+        patch.setenv("PYTHONPATH", os.pathsep.join(path))
+        executor = request.param()
+        yield executor
+        executor.stop()
     signal.signal(signal.SIGINT, before)
 
 
@@ -98,8 +99,9 @@ def job(folder: Path, how: str) -> Job:
 
 
 def test_jobs_end_as_their_processes_do_and_their_output_is_in_their_logs(
-    engine: Executor, tmp_path: Path
+    engine: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     jobs = [job(tmp_path, how) for how in ("0", "7", "term", "kill")]
     futures = [engine.submit(each) for each in jobs]
     assert [future.result(120) for future in futures[:3]] == [0, 7, 143]
@@ -109,7 +111,8 @@ def test_jobs_end_as_their_processes_do_and_their_output_is_in_their_logs(
         assert each.log.read_text().splitlines() == ["out 3 mine", "child"]
 
 
-def test_stop_lets_jobs_tidy_up(engine: Executor, tmp_path: Path) -> None:
+def test_stop_lets_jobs_tidy_up(engine: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     future = engine.submit(job(tmp_path, "sleep"))
     end = time.monotonic() + 180
     while not (tmp_path / "started").exists():
@@ -174,8 +177,13 @@ def test_a_study_has_the_same_keys_and_content_whoever_carries_it_out(
     slurm = pytest.importorskip("experiments.study.executors.slurm", reason="submitit is missing")
     monkeypatch.setattr(ray, "RayExecutor", functools.partial(ray.RayExecutor, address="local", **SMALL))
     monkeypatch.setattr(slurm, "SlurmExecutor", functools.partial(slurm.SlurmExecutor, cluster="local"))
-    settings = tiny_study.tiny_study()
+    monkeypatch.syspath_prepend(EXTERNAL)
+    monkeypatch.setenv("PYTHONPATH", str(EXTERNAL), prepend=os.pathsep)
+    # A worker imports everything anew for every stage, so there is one of each kind.
+    settings = tiny_study.tiny_study() | {"oracles": {"pixels": {"class_path": "guess.Pixels"}}}
+    settings["fits"] = {"target": settings["fits"]["target"]}
     settings["defences"] = {"none": settings["defences"]["none"]}
+    settings["attacks"] = {"guess": {"class_path": "guess.Guess"}}
     config = tiny_study.write(settings, tmp_path / "study.yaml")
     found = {}
     for executor in NAMES:

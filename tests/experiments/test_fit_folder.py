@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from every_module import CASES, config, fit_inputs
+from every_module import CASES, config
 from pytorch_lightning import LightningModule
 from tiny_study import DATA, TRAINER, model, write
-from toy_rivals import toy_tail
+from toy_rivals import shrink_rivals, small_tail
 
 from experiments import fit
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.checkpoints import load_checkpoint
-from lightning_modules.defences import tiprdc
 
 pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
 
@@ -40,11 +39,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(tmp_path_factory.mktemp("target"))
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fit_inputs(tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +104,7 @@ def test_every_module_goes_on_for_longer_or_refuses(
     name: str, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A schedule laid out over the shorter training would end before the longer one does."""
-    monkeypatch.setattr(tiprdc, "resnet18_tail", toy_tail)
+    shrink_rivals(monkeypatch, small_tail)
     output = str(tmp_path / "run")
     for epochs in (1, 2):
         line = config(tmp_path / f"{epochs}.yaml", inputs, CASES[name], max_epochs=epochs)
@@ -188,7 +182,7 @@ def test_every_flipped_bit_is_named(target: Path, tmp_path: Path, name: str) -> 
     if name == "last.ckpt":
         (tmp_path / "weights.safetensors").unlink()
     whole, draws = (tmp_path / name).read_bytes(), random.Random(0)
-    for _ in range(200):
+    for _ in range(60):
         bit = draws.randrange(8 * len(whole))
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8

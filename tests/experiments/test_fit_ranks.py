@@ -10,29 +10,20 @@ from typing import Any
 
 import pytest
 import torch
-from every_module import CASES, config, fit_inputs
+from every_module import CASES, config
 from torch import Tensor
 
 pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
 
 TESTS = Path(__file__).parents[1]
 QUICK = ["TargetNetwork", "Prior"]
-SLOW = [name for name in CASES if name not in QUICK]
 WITNESS = {"callbacks": [{"class_path": "two_ranks.Witness"}], "max_epochs": 2, "precision": "64-true"}
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the cases build on."""
-    return fit_inputs(tmp_path_factory.mktemp("inputs"))
-
-
-def fitted(inputs: Path, names: list[str], ranks: int) -> Path:
+def fitted(folder: Path, inputs: Path, names: list[str], ranks: int) -> Path:
     """A folder with these cases, each trained by `ranks` processes."""
-    folder = inputs / f"{names[0]}-{ranks}"
     strategy = {1: "auto", 2: "ddp_find_unused_parameters_true"}[ranks]
     line: list[Path] = []
-    folder.mkdir()
     for name in names:
         trainer = WITNESS | {"devices": ranks, "strategy": strategy}
         line += [config(folder / f"{name}.yaml", inputs, CASES[name], **trainer), folder / name]
@@ -43,15 +34,14 @@ def fitted(inputs: Path, names: list[str], ranks: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def quick(inputs: Path) -> tuple[Path, Path]:
-    """Folders of the cases that are always tried, by one process and by two."""
-    return fitted(inputs, QUICK, 1), fitted(inputs, QUICK, 2)
-
-
-@pytest.fixture(scope="module")
-def slow(inputs: Path) -> tuple[Path, Path]:
-    """The same of all others."""
-    return fitted(inputs, SLOW, 1), fitted(inputs, SLOW, 2)
+def folders(
+    request: pytest.FixtureRequest, inputs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """Folders of all cases that this session asks for, by one process and by two: each imports everything."""
+    items = [item for item in request.session.items if item.path == request.path]
+    names = list(dict.fromkeys(item.callspec.params["name"] for item in items))
+    one, two = (fitted(tmp_path_factory.mktemp("ranks"), inputs, names, ranks) for ranks in (1, 2))
+    return one, two
 
 
 def report(folder: Path, rank: int) -> dict[str, Any]:
@@ -84,13 +74,9 @@ def assert_one_result(one: Path, two: Path) -> None:
             torch.testing.assert_close(found["state_dict"][name], value, rtol=1e-6, atol=1e-6, msg=name)
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_two_ranks_train_what_one_trains(name: str, quick: tuple[Path, Path]) -> None:
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
+def test_two_ranks_train_what_one_trains(name: str, folders: tuple[Path, Path]) -> None:
     """Otherwise a second device would change a study's figures under the same key."""
-    assert_one_result(quick[0] / name, quick[1] / name)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SLOW)
-def test_two_ranks_train_what_one_trains_everywhere(name: str, slow: tuple[Path, Path]) -> None:
-    assert_one_result(slow[0] / name, slow[1] / name)
+    assert_one_result(folders[0] / name, folders[1] / name)

@@ -154,7 +154,7 @@ def test_best_responses_are_those_of_the_generator_as_the_epoch_began(folders: d
 
 
 def test_the_same_run_gives_the_same_generator(folders: dict[str, str]) -> None:
-    one, other = (tune(folders, 2).generator.state_dict() for _ in range(2))
+    one, other = (tune(folders, 2, iterations=3, refinements=1).generator.state_dict() for _ in range(2))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -225,7 +225,7 @@ def test_no_single_step_destroys_the_generator(folders: dict[str, str]) -> None:
 
 def test_a_resumed_run_keeps_the_rate_that_was_chosen(folders: dict[str, str]) -> None:
     """A search that starts from tuned weights would choose another."""
-    chosen = tune(folders, 1)
+    chosen = tune(folders, 1, iterations=3, refinements=1)
     checkpoint: dict[str, float] = {}
     chosen.on_save_checkpoint(checkpoint)
     resumed = TunedPrior(**folders)

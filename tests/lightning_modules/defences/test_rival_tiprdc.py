@@ -13,13 +13,12 @@ from toy_rivals import (
     IGNORED,
     N_PEOPLE,
     SIDE,
-    ToyHead,
     assert_descends,
     assert_same_weights,
     fit,
     fit_from_the_command_line,
+    shrink_rivals,
     toy_batch,
-    toy_tail,
     toy_target,
     train_only,
 )
@@ -30,10 +29,7 @@ from lightning_modules import Tiprdc
 
 @pytest.fixture(autouse=True)
 def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("lightning_modules.defences.tiprdc", "facecrafter.nets.statistics"):
-        monkeypatch.setattr(f"{module}.resnet18_tail", toy_tail)
-    monkeypatch.setattr("facecrafter.nets.statistics.resnet18", lambda num_classes: ToyHead(num_classes, 3))
-    monkeypatch.setattr("facecrafter.nets.statistics.WIDTHS", (64, 32))
+    shrink_rivals(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ def weights(tmp_path: Path) -> str:
 def test_a_classifier_learns_who_is_who() -> None:
     torch.manual_seed(0)
     images, identities = people(3, 4)
-    module = IdentityClassifier(3, learning_rate=1e-3)
+    module = IdentityClassifier(3, "resnet18_quarter", learning_rate=1e-3)
     data = DataLoader([{"image": images, "identity": identities}], batch_size=None)
     Trainer(max_epochs=16, accelerator="cpu", **QUIET).fit(module, data)
     module.eval()
