@@ -69,6 +69,7 @@ class AdversarialDecoder(Decoder):
         decoder_optimizer, critic_optimizer = self.optimizers()
         shown = self(features).float()
         descend(self, self._critic_loss(images, shown.detach()), critic_optimizer)
+        # The decoder's loss goes through the critic, whose own gradients would be computed for nothing.
         self.critic.requires_grad_(False)
         descend(self, self._decoder_loss(images, shown), decoder_optimizer)
         self.critic.requires_grad_(True)

@@ -88,6 +88,7 @@ class StyleGan2(SeededBatches, AveragedGenerator):
         faces = mirror_every_other(images) * 2 - 1
         fakes = self.fakes(len(faces))  # of both steps: one forward pass less
         generator_optimizer, discriminator_optimizer = self.optimizers()
+        # G's loss goes through D, but D's own gradients would be computed for nothing.
         self.discriminator.requires_grad_(False)
         descend(self, self.generator_objective(fakes, batch_idx % self.path_every == 0), generator_optimizer)
         self.discriminator.requires_grad_(True)

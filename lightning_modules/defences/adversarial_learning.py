@@ -52,6 +52,7 @@ class AdversarialLearning(GameDefence):
         super().__init__(target, lambda_, learning_rate, seed, query)
         self.task = task_of(self, target)
         self.distance = DISTANCES[loss]
+        # Enc is still the target's: a decoder that was trained for another would be a weak adversary.
         self.decoder = _decoder_of(decoder, encoder_hash(self.encoder))
 
     def players(self) -> dict[str, nn.Module]:

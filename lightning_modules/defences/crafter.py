@@ -93,6 +93,7 @@ class Crafter(CraftingDefence):
         self.tolerance = tolerance
         loaded = load_artifact(prior, Prior)
         model = AttackerModel(self.encoder, loaded.network, precision)
+        # Only inner attackers ask for it; see `attackers`.
         own = load_artifact(decoder, Decoder).network if decoder else None
         self.crafting = FeatureCrafting(model, loaded.image_size, head=self.head, decoder=own, **crafting)
 

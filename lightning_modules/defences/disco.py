@@ -59,6 +59,7 @@ class Disco(GameDefence):
         self.task = task_of(self, target)
         self.distance = DISTANCES[loss]
         shape = feature_shape(self.encoder, image_size)
+        # The pruner is a part of what is released, so of what an attacker differentiates.
         self.encoder = nn.Sequential(self.encoder, Pruner(shape[0], ratio))
         self.decoder = Decoder(shape, image_size, width, blocks)
         self.to(memory_format=torch.channels_last)

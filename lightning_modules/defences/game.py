@@ -69,6 +69,7 @@ class GameDefence(SeededBatches, Defence):
         optimizers = dict(zip(players, self.optimizers(), strict=True))
         for name in movers:
             optimizers[name].zero_grad()
+        # One backward pass, also where several players move: under DDP their gradients are reduced in it.
         self.manual_backward(loss)
         for name in movers:
             optimizers[name].step()

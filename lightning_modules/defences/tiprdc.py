@@ -54,6 +54,7 @@ class Tiprdc(GameDefence):
         channels = feature_shape(self.encoder, image_size)[0]
         self.classifier = resnet18_tail(channels, n_identities)
         self.estimator = StatisticsNetwork(channels, n_identities)
+        # The encoder from the target is laid out so already; the new networks follow it.
         self.to(memory_format=torch.channels_last)
         self.n_identities = n_identities
         self.pretraining = pretraining

@@ -99,6 +99,7 @@ class HeadTraining(SeededBatches, FeatureNetwork):
             return batch["features"]
         features, own = batch["features"], ~batch["protected"]
         raw = self._raw({"image": batch["image"][own]}).to(features.dtype)
+        # In the places of the images that nobody protected: the order of the batch stays.
         return features.masked_scatter(own[:, None, None, None], raw)
 
     @torch.no_grad()

@@ -27,6 +27,7 @@ def rank_correlation(first: Tensor, second: Tensor, clusters: Tensor, seed: int 
 
 def _ranks(values: Tensor, weights: Tensor) -> Tensor:
     """Rank of each of N values in B samples that hold it ``weights`` (B, N) times; ties share theirs."""
+    # All that lie below, and half of those that tie, for every resample in one product.
     difference = values[:, None] - values
     return weights @ ((difference > 0).double() + (difference == 0).double() / 2).T
 

@@ -32,11 +32,13 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
     means = first.double().mean(dim=0) - second.double().mean(dim=0)
     spread = sum(root.square().sum() for root in roots)
     overlap = torch.linalg.matrix_norm(roots[0] @ roots[1].T, ord="nuc")
+    # Of two equal sets, rounding may leave less than nothing.
     return max(0.0, float(means.square().sum() + spread - 2 * overlap))
 
 
 def _covariance_root(features: Tensor) -> Tensor:
     """R (min(N, E), E) with RᵀR the covariance of features (N, E)."""
     centred = (features - features.mean(dim=0)) / (len(features) - 1) ** 0.5
+    # By QR: a covariance that is formed first has lost half of the digits.
     root: Tensor = torch.linalg.qr(centred, mode="r").R
     return root

@@ -22,6 +22,7 @@ def identified(scores: Tensor, identities: Tensor, k: int = 1) -> Tensor:
         (N,) bool.
     """
     true = scores.gather(1, identities[:, None])
+    # The right person ties with themselves: minus one. Nobody is ahead of NaN, which therefore never counts.
     others_ahead = (scores >= true).sum(dim=1) - 1
     return (others_ahead < k) & true[:, 0].isfinite()
 
@@ -56,6 +57,7 @@ def nearest_neighbours(
         gallery: (M, E), features of known images.
         gallery_identities: (M,) int64.
     """
+    # In float64: rounding must not decide between photographs that are as near.
     cosines = F.normalize(features.double()) @ F.normalize(gallery.double()).T
     own = identities[:, None] == gallery_identities
     nearest_own = cosines.masked_fill(~own, -torch.inf).amax(dim=1)

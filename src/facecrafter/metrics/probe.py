@@ -36,10 +36,12 @@ class LinearProbe:
         if not self._scale > 0:
             raise ValueError("a probe cannot learn from features that are all the same")
         x = x / self._scale
+        # In as many unknowns as there are images: a feature has many times more elements.
         values, basis = torch.linalg.eigh(x @ x.T)
         seen = basis.T @ (y - self._level)
         solutions, errors = [], []
         for ridge in RIDGES:
+            # Of a singular product, rounding makes eigenvalues a little negative.
             inverse = 1 / (values.clamp_min(0) + ridge)
             alpha = basis @ (inverse[:, None] * seen)
             diagonal = (basis.square() * inverse).sum(dim=1)

@@ -78,6 +78,7 @@ def linkability(
     def interval(of: Callable[[Tensor, Tensor], Tensor]) -> Interval:
         return bootstrap(lambda weights: of(*_densities(tables, weights)), names, seed)
 
+    # The same people with as many pictures each, so that bias is all that is left.
     lot = theirs[torch.randperm(len(theirs), generator=torch.Generator().manual_seed(seed))]
     by_lot = _tables(binned, (lot if others is None else mine)[first], lot[second], bins, len(names))
     one = torch.ones(1, len(names), dtype=torch.float64)
@@ -95,6 +96,7 @@ def _binned(scores: Tensor, bins: int) -> Tensor:
 
 def _tables(binned: Tensor, first: Tensor, second: Tensor, bins: int, people: int) -> Tensor:
     """(bins, P, P) float64: how many pairs of two people have scores in a bin; each pair counts once."""
+    # A pair has no order: the smaller number first, so that each is found in one place.
     places = (binned * people + torch.minimum(first, second)) * people + torch.maximum(first, second)
     counts = torch.bincount(places, minlength=bins * people * people)
     return counts.reshape(bins, people, people).double()

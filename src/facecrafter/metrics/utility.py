@@ -38,6 +38,7 @@ def weighted_aucs(scores: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     last = size.cumsum(0) - 1
     negatives = (weights * (1 - positive)).cumsum(dim=1)
     upto = negatives[:, last]
+    # Negatives below a group of equal scores, and up to its end: half of those that tie count.
     below = F.pad(upto, (1, 0))[:, :-1]
     wins = (weights * positive * ((below + upto) / 2)[:, group]).sum(dim=1)
     return wins / ((weights * positive).sum(dim=1) * negatives[:, -1])

@@ -36,6 +36,7 @@ def person_scores(features: Tensor, gallery: Tensor, gallery_identities: Tensor)
     Raises:
         ValueError: a person has no gallery image.
     """
+    # Of length one before they are summed: no photograph counts more for the length of its embedding.
     directions, people = F.normalize(gallery.double()), int(gallery_identities.max()) + 1
     sums = directions.new_zeros(people, gallery.shape[1]).index_add_(0, gallery_identities, directions)
     if absent := sorted(set(range(people)) - set(gallery_identities.tolist())):

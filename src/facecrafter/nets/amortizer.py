@@ -23,6 +23,7 @@ class Amortizer(nn.Sequential):
         layers: list[nn.Module] = []
         stage = 0
         while height > _SMALLEST_MAP:
+            # Features larger than the paper's have more stages; these keep the widest.
             outputs = _CHANNELS[min(stage, len(_CHANNELS) - 1)]
             layers += [nn.Conv2d(channels, outputs, 4, stride=2, padding=1), *_between(outputs)]
             channels, height, stage = outputs, height // 2, stage + 1

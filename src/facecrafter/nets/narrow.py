@@ -29,6 +29,7 @@ class NarrowResNet18(nn.Sequential):
             "fc": nn.Linear(8 * width, n_outputs),
         }
         super().__init__(OrderedDict(parts))
+        # As torchvision initialises its own ResNets; a Sequential would keep PyTorch's default.
         for part in self.modules():
             if isinstance(part, nn.Conv2d):
                 nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")

@@ -74,6 +74,7 @@ def with_deviation(x: Tensor) -> Tensor:
     group = next(size for size in range(min(_GROUP, n), 0, -1) if n % size == 0)
     apart = whole.to(torch.promote_types(x.dtype, torch.float32)).reshape(group, -1, *x.shape[1:])
     variance = (apart - apart.mean(dim=0)).square().mean(dim=0)  # several times as fast as `var`
+    # The constant keeps the root's slope finite where all samples of a group are alike.
     deviation = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3))
     maps = ranks.own(deviation.repeat(group))[:, None, None, None].expand(-1, 1, *x.shape[2:])
     return torch.cat([x, maps.to(x.dtype)], dim=1)

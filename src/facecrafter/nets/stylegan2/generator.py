@@ -52,6 +52,7 @@ class Mapping(nn.ModuleDict):
         self.register_buffer("w_avg", torch.zeros(style_dim))
 
     def forward(self, z: Tensor) -> Tensor:
+        # Only the direction of z counts, as published.
         w = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
         for layer in self.values():
             w = layer(w)
@@ -86,6 +87,7 @@ class _Doubling(nn.Module):
     def forward(self, x: Tensor, image: Tensor, ws: Tensor, random_noise: bool) -> tuple[Tensor, Tensor]:
         x = self.conv0(x, ws[:, 0], random_noise)
         x = self.conv1(x, ws[:, 1], random_noise)
+        # The image is a sum over all blocks: in bfloat16 the later, finer parts would be rounded away.
         with torch.autocast(x.device.type, enabled=False):
             image = self.enlarge(image)
         return x, image + self.torgb(x, ws[:, 2])

@@ -84,6 +84,8 @@ class Resample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, channels, height, width = x.shape
         matrix = self.matrix.to(x.dtype)
+        # In channels_last this copies nothing. The filter is separable: one matrix for rows, then for
+        # columns.
         maps = x.permute(0, 2, 3, 1).reshape(n, height, width * channels)
         maps = (matrix @ maps).reshape(n, -1, width, channels)
         return (matrix @ maps).permute(0, 3, 1, 2)
