@@ -119,7 +119,7 @@ def test_every_figure_can_be_true(study: Path) -> None:
 @pytest.mark.slow
 def test_every_stage_has_a_log_and_crafter_one_of_its_iterations(study: Path) -> None:
     folders = [study / stage["folder"] for stage in json.loads((study / "plan.json").read_text())]
-    assert len(folders) == 15
+    assert len(folders) == 17
     assert all((folder / "stage.log").is_file() for folder in folders)
     iterations = next(study.glob("artifacts/crafter.beta=2.0-*/logs/iterations-rank0.csv"))
     assert len(list(csv.DictReader(iterations.open()))) == 2 * 2, "two batches of two iterations"
