@@ -87,6 +87,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", path + sys.path)
         patch.setenv("PYTHONPATH", os.pathsep.join(path))
+        patch.chdir(folder)  # Ray's workers import from where it was started first of all
         executor = request.param()
         yield executor
         executor.stop()
