@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from artifact import artifact
 from torch import Tensor, nn
-from toy_rivals import artifact
 
 from lightning_modules import TargetNetwork
 
@@ -73,5 +73,4 @@ def target_artifact(kind: str, folder: Path) -> str:
         name: {"class_path": f"{part.__module__}.{part.__name__}"}
         for name, part in {"encoder": encoder, "head": head}.items()
     }
-    init_args = {"n_outputs": OUTPUTS, **own}
-    return artifact(folder / "target", "lightning_modules.TargetNetwork", init_args, target_of(kind))
+    return artifact(folder / "target", target_of(kind), n_outputs=OUTPUTS, **own)

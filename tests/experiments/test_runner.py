@@ -189,14 +189,14 @@ def study(folder: Path, engine: str = "local") -> Iterator[subprocess.Popen[str]
         line, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        wait_until(lambda: len(list(folder.glob("started*"))) >= 2, 30 if engine == "local" else 120)
+        wait_until(lambda: len(list(folder.glob("started*"))) >= 2)
         yield process
     finally:
         process.kill()
         process.communicate()
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 30) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, f"it did not happen within {seconds} seconds"
@@ -425,7 +425,7 @@ def test_what_a_crashed_stage_leaves_behind_is_ended(tmp_path: Path) -> None:
     """The second rank of a fit whose first ran out of memory would go on writing for hours."""
     (tmp_path / "crash").touch()
     with study(tmp_path) as process:
-        shown, _ = process.communicate(timeout=30)
+        shown, _ = process.communicate(timeout=120)
         assert process.returncode == 1
         assert "FAILED nap (the process was killed, as when memory runs out, 2 times)" in shown
         assert all_gone(tmp_path)
@@ -439,7 +439,7 @@ def test_the_end_of_the_server_is_not_the_end_of_the_study(tmp_path: Path) -> No
         os.kill(server, signal.SIGKILL)
         wait_until(lambda: len(list(tmp_path.glob("started*"))) >= 4)
         process.send_signal(signal.SIGTERM)
-        shown, _ = process.communicate(timeout=30)
+        shown, _ = process.communicate(timeout=120)
         assert "DIED   nap: the process, or the server that it came from, has died" in shown
         wait_until(lambda: all_gone(tmp_path))
 

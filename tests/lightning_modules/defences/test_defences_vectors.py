@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from toy_rivals import artifact, released, toy_tail
+from artifact import artifact
+from toy_rivals import released, toy_tail
 from toy_vectors import ENCODERS, LATENT, OUTPUTS, SIDE, target_artifact
 
 import lightning_modules
@@ -53,8 +54,8 @@ def folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     decoder = {"encoder": target, "image_size": SIDE, "width": 4, "blocks": 1}
     return {
         "target": target,
-        "prior": artifact(folder / "prior", "lightning_modules.Prior", prior, Prior(**prior)),
-        "decoder": artifact(folder / "decoder", "lightning_modules.Decoder", decoder, Decoder(**decoder)),
+        "prior": artifact(folder / "prior", Prior(**prior), **prior),
+        "decoder": artifact(folder / "decoder", Decoder(**decoder), **decoder),
     }
 
 
