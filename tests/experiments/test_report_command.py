@@ -232,7 +232,7 @@ def test_the_floor_stands_beside_what_attacks_find(rich: Path) -> None:
     assert set(floor.loc["disco", "against_floor"]) == {""}
     html = (rich / "report.html").read_text()
     assert "Not told for Disco ratio = 0.6, Disco ratio = 0.9: floor: for some reason." in html
-    assert "8.0 (4.0 to 16.0) in a hundred: nothing that keeps them leaves less." in html
+    assert "8.0 (4.0 to 16.0) in a hundred, without any picture: no defence that keeps" in html
     assert "s answers 0.090" in html, "for whoever cannot see the line"
     rows = pd.read_csv(rich / "results.csv")
     assert (rows.loc[rows["defence"] == "crafter", "floor"] == 0.08).all()

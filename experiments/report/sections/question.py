@@ -95,7 +95,8 @@ def _floor(point: pd.Series) -> list[Fact]:
     share, low, high = (100 * point[f"floor{bound}"] for bound in ("", "_lo", "_hi"))
     verdict = f" The worst case is {point['against_floor']}." if point["against_floor"] in PLACES else ""
     text = (
-        f"{share:.1f} ({low:.1f} to {high:.1f}) in a hundred: nothing that keeps them leaves less.{verdict}"
+        f"{share:.1f} ({low:.1f} to {high:.1f}) in a hundred, without any picture: no defence that keeps the "
+        f"answers takes that away.{verdict}"
     )
     return [Fact("Named by the cloud's answers alone", text)]
 
