@@ -87,8 +87,8 @@ def run(
     data.setup("test")
     faces = Faces.of(data)
     enrolled = data.faces("private_train")
-    for folder in filter(None, (features, again)):
-        store = TensorStore.open(folder)
+    repeated = TensorStore.open(again) if again else None
+    for store in [protected] if repeated is None else [protected, repeated]:
         check_rows(store, store.load("row")["row"], faces)
     released = _release(protected, faces.rows, faces.identities, f)
 
@@ -111,7 +111,7 @@ def run(
     }
     columns, hits = floors(asked, seed)
     other = second and _release(TensorStore.open(second), enrolled.rows, enrolled.identities, f)
-    same = again and _release(TensorStore.open(again), faces.rows, faces.identities, f)
+    same = repeated and _release(repeated, faces.rows, faces.identities, f)
     columns |= links(released, other, same, strangers, seed)
     counts = {"n_images": len(faces.rows), "n_identities": len(faces.identities.unique()), "seed": seed}
     per_image = [
