@@ -61,6 +61,8 @@ class FaceDataModule(pl.LightningDataModule):
             take turns, an epoch each; the Trainer's ``reload_dataloaders_every_n_epochs`` must then be 1.
         predict_role: who is protected.
         predict_limit: at most this many of them, drawn by the seed: what an attacker can afford to query.
+        predict_skip: pass over this many of that draw first: what was chosen on the first n, with
+            ``predict_limit: n``, is reported on others with ``predict_skip: n``.
         manifest_batch_size: at most this many images are protected together.
         private_identities: how many people are private; None means all who have ``min_images`` pictures.
         min_images: pictures a private person must have.
@@ -93,6 +95,7 @@ class FaceDataModule(pl.LightningDataModule):
         fit_role: FitRole | list[FitRole] = "public",
         predict_role: Role = "private_test",
         predict_limit: int | None = None,
+        predict_skip: int = 0,
         manifest_batch_size: int = 64,
         private_identities: int | None = None,
         min_images: int = 2,
@@ -124,7 +127,10 @@ class FaceDataModule(pl.LightningDataModule):
             raise ValueError(f"private_exposure must lie between 0 and 1, not {private_exposure}")
         if predict_limit is not None and predict_limit < 1:
             raise ValueError(f"predict_limit must be at least 1, not {predict_limit}")
-        self.predict_limit, self.private_exposure = predict_limit, private_exposure
+        if predict_skip < 0:
+            raise ValueError(f"predict_skip must be at least 0, not {predict_skip}")
+        self.predict_limit, self.predict_skip = predict_limit, predict_skip
+        self.private_exposure = private_exposure
         self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
 
     @abstractmethod
@@ -297,6 +303,7 @@ class FaceDataModule(pl.LightningDataModule):
             self.duplicates,
             *([self.public_attribute] if self.public_attribute else []),
             *([["predict_limit", self.predict_limit]] if self.predict_limit else []),
+            *([["predict_skip", self.predict_skip]] if self.predict_skip else []),
             *([["private_exposure", self.private_exposure]] if self.private_exposure else []),
         ]
         return _digest([type(self).__name__, self.image_size, columns, labels, use, self.source(splits)])
@@ -331,10 +338,19 @@ class FaceDataModule(pl.LightningDataModule):
         return self.validation_loader(self.faces("public_val"))
 
     def protected_faces(self) -> FaceDataset:
-        """The images of ``predict_role`` that are protected: all, or ``predict_limit`` of them."""
+        """The images of ``predict_role`` that are protected: all, or ``predict_limit`` of them.
+
+        Raises:
+            ValueError: ``predict_skip`` leaves none.
+        """
         rows = self._rows(self.predict_role)
-        if self.predict_limit is not None:
-            rows = np.sort(np.random.default_rng(self.seed).permutation(rows)[: self.predict_limit])
+        if self.predict_limit is not None or self.predict_skip:
+            drawn = np.random.default_rng(self.seed).permutation(rows)[self.predict_skip :]
+            if not len(drawn):
+                raise ValueError(
+                    f"predict_skip: {self.predict_skip} passes over all {len(rows)} of {self.predict_role}"
+                )
+            rows = np.sort(drawn[: self.predict_limit])
         return self._dataset(rows, self._number[rows])
 
     def predict_dataloader(self) -> DataLoader[Any]:

@@ -76,7 +76,7 @@ class SampleFaces(FaceDataModule):
 
     def full_protected(self) -> int:
         """How many pictures the study protects."""
-        limit, found = self.whole.predict_limit, self.full_size(self.predict_role)
+        limit, found = self.whole.predict_limit, self.full_size(self.predict_role) - self.whole.predict_skip
         return found if limit is None else min(limit, found)
 
     def sampled_protected(self) -> int:

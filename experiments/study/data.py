@@ -59,9 +59,13 @@ class StudyData:
 
     def for_training(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Overrides for what is the same however many images are protected."""
-        if "class_path" in overrides or "predict_limit" not in self.base.get("init_args", {}):
+        if "class_path" in overrides:
             return dict(overrides)
-        return {**overrides, "predict_limit": None}
+        everybody = {"predict_limit": None, "predict_skip": 0}
+        return {
+            **overrides,
+            **{name: value for name, value in everybody.items() if name in self.base.get("init_args", {})},
+        }
 
     def instance(self, overrides: Mapping[str, Any], where: str) -> LightningDataModule:
         """The datamodule of a stage, not yet prepared.

@@ -75,8 +75,9 @@ def test_without_exposure_and_limit_the_fingerprint_is_the_one_it_was(cache: str
     assert faces(cache, private_exposure=0.0, predict_limit=None).fingerprint() == plain
     others = [faces(cache, **changes).fingerprint() for changes in (
         {"private_exposure": 0.1}, {"private_exposure": 0.2}, {"predict_limit": 3}, {"predict_limit": 4},
+        {"predict_skip": 1},
     )]  # fmt: skip
-    assert len({plain, *others}) == 5
+    assert len({plain, *others}) == 6
 
 
 def test_exposure_where_no_public_image_is_trained_with_is_refused(cache: str) -> None:
@@ -85,7 +86,8 @@ def test_exposure_where_no_public_image_is_trained_with_is_refused(cache: str) -
 
 
 @pytest.mark.parametrize(
-    "changes", [{"private_exposure": -0.1}, {"private_exposure": 1.1}, {"predict_limit": 0}]
+    "changes",
+    [{"private_exposure": -0.1}, {"private_exposure": 1.1}, {"predict_limit": 0}, {"predict_skip": -1}],
 )
 def test_numbers_out_of_range_are_refused(cache: str, changes: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(changes))):
@@ -102,3 +104,18 @@ def test_a_limit_protects_some_of_the_role_the_same_ones_every_time(cache: str) 
     for item in module.predict_dataloader():
         positions = torch.searchsorted(module.faces("public").rows, item["row"])
         assert torch.equal(item["image"], module.faces("public").images(positions))
+
+
+def test_what_is_skipped_are_those_that_a_limit_takes(cache: str) -> None:
+    """A choice made on some would otherwise be reported on the same."""
+
+    def protected(**which: int) -> set[int]:
+        return set(faces(cache, predict_role="public", **which).protected_faces().rows.tolist())
+
+    everybody = protected()
+    chosen_on, reported_on = protected(predict_limit=10), protected(predict_skip=10)
+    assert chosen_on | reported_on == everybody
+    assert not chosen_on & reported_on
+    assert protected(predict_skip=10, predict_limit=5) < reported_on
+    with pytest.raises(ValueError, match=f"passes over all {len(everybody)} of public"):
+        protected(predict_skip=len(everybody))
