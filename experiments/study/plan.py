@@ -216,7 +216,9 @@ class Plan:
                 raise ValueError(
                     f"fits.{name} learns from '${{{ORACLE}}}', so only an identification uses it"
                 )
-            own = f"{point.stage}.{oracle}.{name}"
+            # What learns from raw features is trained once for all defences that leave them as they are.
+            is_own = self._is_of_a_defence(name, point.config.replaces)
+            own = f"{point.stage}.{oracle}.{name}" if is_own else f"{oracle}.{name}"
         if not self._is_tailored(name, point.config.replaces):
             return name
         if own not in self.found:
@@ -227,8 +229,12 @@ class Plan:
         return own
 
     def _is_tailored(self, name: str, replaced: str | None = None) -> bool:
-        """Whether the fit `name` builds on the defence, its features, the encoder it replaces, or a judge."""
-        return bool(self._below(name) & {DEFENCE, ORACLE, replaced, *self.config.queries})
+        """Whether the fit `name` builds on what a defence has of its own, or on a judge."""
+        return self._is_of_a_defence(name, replaced) or ORACLE in self._below(name)
+
+    def _is_of_a_defence(self, name: str, replaced: str | None = None) -> bool:
+        """Whether the fit `name` builds on the defence, its features or the encoder it replaces."""
+        return bool(self._below(name) & {DEFENCE, replaced, *self.config.queries})
 
     def _below(self, name: str) -> set[str]:
         """All names that the fit `name` refers to, directly or through other fits."""

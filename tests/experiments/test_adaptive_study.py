@@ -17,6 +17,8 @@ from experiments.study.keys import ancestors, keys
 from experiments.study.layers import overlay
 from experiments.study.plan import Plan
 
+LINKER = model("RidgeLinker", encoder="${defence}", oracle="${oracle}", layers={"hidden": 1.0})
+
 BLACK_BOX = "facecrafter.attacks.BlackBox"
 
 
@@ -33,7 +35,7 @@ def adaptive_study() -> dict[str, Any]:
             "keep": [0, 1],
         },
         "linker": {
-            "model": model("RidgeLinker", encoder="${defence}", oracle="${oracle}", layers={"hidden": 1.0}),
+            "model": LINKER,
             "data": {"class_path": "datamodules.ProtectedPairs", "init_args": pairs},
         },
         "hidden_decoder": {
@@ -138,6 +140,13 @@ def test_a_linker_learns_from_every_judge_whom_it_is_measured_with() -> None:
         measured = plan.stages[f"noise.sigma=1.0.linkage.{oracle}"].config
         assert list(measured["oracles"]) == [oracle]
         assert measured["identifier"] == f"${{noise.sigma=1.0.{oracle}.linker}}"
+    study["fits"]["linker"] = {"model": overlay(LINKER, {"init_args": {"encoder": "${target}"}})}
+    study["identifications"]["linkage"] = {"identifier": "${linker}"}
+    plan = plan_of(study)
+    for point in ("none", "noise.sigma=1.0"):
+        for oracle in study["oracles"]:
+            identifier = plan.stages[f"{point}.linkage.{oracle}"].config["identifier"]
+            assert identifier == f"${{{oracle}.linker}}", "one that learns from raw features serves all"
     study["attacks"]["black_box"]["networks"]["decoder"] = "${linker}"
     with pytest.raises(
         ValueError, match=r"fits.linker learns from '\$\{oracle\}', so only an identification"
