@@ -128,7 +128,7 @@ def test_every_study_is_planned(
 
     labels = Plan(load(tmp_path / name)).labels.values()
     assert {row["defence"] for row in labels} == set(config["defences"])
-    expected = {*config["attacks"], *config.get("identifications", {})}
+    expected = {*config["attacks"], *config.get("identifications", {}), *config.get("together", [])}
     assert {row["attack"] for row in labels} - {"none"} == expected
 
 
