@@ -3,6 +3,7 @@
 from lightning_modules.attackers.adversarial_decoder import AdversarialDecoder
 from lightning_modules.attackers.amortizer import Amortizer
 from lightning_modules.attackers.decoder import Decoder
+from lightning_modules.attackers.flow_decoder import FlowDecoder
 from lightning_modules.attackers.identifier import FeatureIdentifier
 from lightning_modules.attackers.linker import NetworkLinker, RidgeLinker
 from lightning_modules.attackers.prior import Prior
@@ -39,6 +40,7 @@ __all__ = [
     "EmbeddingOracle",
     "Fawkes",
     "FeatureIdentifier",
+    "FlowDecoder",
     "GaussianNoise",
     "HeadTraining",
     "HttpOracle",

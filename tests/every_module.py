@@ -40,6 +40,7 @@ CASES: dict[str, dict[str, Any]] = {
     "Prior": {"model": model("Prior", **PRIOR, reconstruction=1.0), "data": {"batch_size": 6}},
     "Decoder": INPUTS["decoder"],
     "Decoder-A1": {"model": model("Decoder", **DECODER, start="${decoder}"), "wrapped": PAIRS},
+    "FlowDecoder": {"model": model("FlowDecoder", **DECODER, steps=2, draws=2)},
     "AdversarialDecoder": {"model": model("AdversarialDecoder", **DECODER, critic_width=4)},
     "Amortizer": {"model": model("Amortizer", encoder="${target}", prior="${prior}")},
     "TunedPrior": {

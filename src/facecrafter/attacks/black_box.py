@@ -10,13 +10,13 @@ from facecrafter.nets.folding import fold_batchnorm
 
 
 class BlackBox(Attack):
-    """Shows the decoder's image of each feature.
+    """Shows the decoder's image of each feature, or its draws of it: a restart each.
 
-    There is one restart, since nothing is random, and its loss is zero: whoever cannot run the encoder cannot
-    compare an image with the feature.
+    Their losses are zero: whoever cannot run the encoder cannot compare an image with the feature.
 
     Args:
-        decoder: features (N, C, h, w) -> images (N, 3, H, W) in [0, 1]; used in eval mode.
+        decoder: features (N, C, h, w) -> images (N, 3, H, W) in [0, 1], or R draws of each (N, R, 3, H, W);
+            used in eval mode.
     """
 
     VERSION = 1  # raise it when the numbers change
@@ -35,10 +35,11 @@ class BlackBox(Attack):
         decoder = self.decoder.to(features.device)
         _check_readable(decoder, features[:1])
         with torch.no_grad():
-            images = decoder(features)
+            images = decoder(features).float()
         if progress:
             progress(1, 1)
-        return Reconstruction(images[:, None].float(), images.new_zeros(len(images), 1, dtype=torch.float32))
+        draws = images if images.ndim == 5 else images[:, None]
+        return Reconstruction(draws, draws.new_zeros(draws.shape[:2]))
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ class Decoder(nn.Sequential):
         channels = feature_shape[0]
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
         layers += [_Residual(width) for _ in range(blocks)]
-        for _ in range(_doublings(feature_shape, image_size)):
+        for _ in range(doublings(feature_shape, image_size)):
             narrower = max(width // 2, 32)
             layers += [
                 nn.Conv2d(width, 4 * narrower, 3, padding=1),
@@ -64,7 +64,12 @@ class _Residual(nn.Module):
         return out
 
 
-def _doublings(feature_shape: tuple[int, int, int], image_size: int) -> int:
+def doublings(feature_shape: tuple[int, int, int], image_size: int) -> int:
+    """How often a feature's side is doubled until it is the image's.
+
+    Raises:
+        ValueError: no number of doublings leads there.
+    """
     _, height, width = feature_shape
     count = (image_size // height).bit_length() - 1
     if height != width or height * 2**count != image_size:

@@ -33,3 +33,19 @@ def test_batch_statistics_are_not_used() -> None:
 def test_features_of_another_encoder_are_refused() -> None:
     with pytest.raises(ValueError, match=r"cannot read features of \(4, 2, 2\)"):
         BlackBox(decoder()).reconstruct(torch.zeros(1, 4, 2, 2), torch.Generator())
+
+
+class Draws(nn.Module):
+    """Three images of each feature, the first of which is black."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        brightness = torch.tensor([0, 0.5, 1]).view(1, 3, 1, 1, 1)
+        return brightness * features[:, :3].sigmoid()[:, None]
+
+
+def test_the_draws_of_a_decoder_are_restarts_that_the_attacker_cannot_tell_apart() -> None:
+    features = torch.randn(2, 5, 4, 4)
+    result = BlackBox(Draws()).reconstruct(features, torch.Generator())
+    torch.testing.assert_close(result.images, Draws()(features))
+    assert torch.equal(result.losses, torch.zeros(2, 3))
+    assert result.best().max() == 0

@@ -10,6 +10,7 @@ from torchvision import models
 from facecrafter.nets.amortizer import Amortizer
 from facecrafter.nets.augmentation import blur_and_noise, change_colours, flip_and_shift
 from facecrafter.nets.decoder import Decoder, LinearDecoder
+from facecrafter.nets.flow import Velocity
 from facecrafter.nets.identity import IdentityNet
 from facecrafter.nets.narrow import NarrowResNet18
 from facecrafter.nets.target import ARCHITECTURES, Normalise, feature_shape
@@ -153,3 +154,15 @@ def test_augmented_images_differ_from_each_other_and_stay_in_range(change, mixed
     assert changed.min() >= 0
     assert changed.max() <= 1
     assert not torch.allclose(changed[0], changed[1])
+
+
+@pytest.mark.parametrize(("shape", "size"), [((64, 16, 16), 64), ((2, 28, 28), 112), ((5, 1, 1), 16)])
+def test_velocities_are_as_large_as_the_image(shape: tuple[int, int, int], size: int) -> None:
+    velocity = Velocity(shape, size, width=8, blocks=1)
+    for block in (*velocity.middle, *(up.residual for up in velocity.up)):
+        nn.init.ones_(block.second.weight)  # time joins in where blocks are no identities any more
+    x, times, features = torch.randn(2, 3, size, size), torch.rand(2), torch.randn(2, *shape)
+    found = velocity(x, times, features)
+    assert found.shape == (2, 3, size, size)
+    for other in ((x + 1, times, features), (x, times / 2, features), (x, times, features + 1)):
+        assert not torch.allclose(velocity(*other), found), "it looks at all three"
