@@ -337,6 +337,10 @@ class FaceDataModule(pl.LightningDataModule):
             return []
         return self.validation_loader(self.faces("public_val"))
 
+    def drawn(self, role: Role) -> np.ndarray:
+        """Rows of one role in the order in which ``predict_limit`` takes them."""
+        return np.random.default_rng(self.seed).permutation(self._rows(role))
+
     def protected_faces(self) -> FaceDataset:
         """The images of ``predict_role`` that are protected: all, or ``predict_limit`` of them.
 
@@ -345,7 +349,7 @@ class FaceDataModule(pl.LightningDataModule):
         """
         rows = self._rows(self.predict_role)
         if self.predict_limit is not None or self.predict_skip:
-            drawn = np.random.default_rng(self.seed).permutation(rows)[self.predict_skip :]
+            drawn = self.drawn(self.predict_role)[self.predict_skip :]
             if not len(drawn):
                 raise ValueError(
                     f"predict_skip: {self.predict_skip} passes over all {len(rows)} of {self.predict_role}"

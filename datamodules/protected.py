@@ -88,13 +88,19 @@ class ProtectedPairs(pl.LightningDataModule):
         data: the faces that were protected. Its batch size and workers are used here.
         features: folder of the store.
         val_fraction: fraction of the people in the store who are held out.
+        pairs: only so many of the pairs, in the order in which ``predict_limit`` takes them: fewer are always
+            among more. The people held out stay the same. None means all.
     """
 
-    def __init__(self, data: FaceDataModule, features: str, val_fraction: float = 0.1) -> None:
+    def __init__(
+        self, data: FaceDataModule, features: str, val_fraction: float = 0.1, pairs: int | None = None
+    ) -> None:
         super().__init__()
         if not 0 < val_fraction < 1:
             raise ValueError(f"val_fraction must lie between 0 and 1, not {val_fraction}")
-        self.data, self.store, self.val_fraction = data, features, val_fraction
+        if pairs is not None and pairs < 1:
+            raise ValueError(f"pairs must be at least 1, not {pairs}")
+        self.data, self.store, self.val_fraction, self.pairs = data, features, val_fraction, pairs
 
     @property
     def encoder_hash(self) -> str:
@@ -103,7 +109,8 @@ class ProtectedPairs(pl.LightningDataModule):
 
     def fingerprint(self) -> str:
         """Hash of what the numbers depend on, but for the store: the stage that writes it has its own key."""
-        return hashlib.sha256(f"{self.data.fingerprint()}/{self.val_fraction}".encode()).hexdigest()
+        some = "" if self.pairs is None else f"/{self.pairs}"
+        return hashlib.sha256(f"{self.data.fingerprint()}/{self.val_fraction}{some}".encode()).hexdigest()
 
     def prepare_data(self) -> None:
         """Decode and check the faces."""
@@ -118,9 +125,13 @@ class ProtectedPairs(pl.LightningDataModule):
         self.data.setup("predict")
         faces, features = self.data.faces("public"), StoredFeatures(TensorStore.open(self.store))
         refuse_others(self.store, features, faces, "public", "but an attacker has no others")
-        held_out = self._held_out(faces, features)
-        self.train = PairDataset(faces, features, features.rows[~held_out])
-        self.val = PairDataset(faces, features, features.rows[held_out])
+        held_out, asked = self._held_out(faces, features), self._asked(features.rows)
+        self.train = PairDataset(faces, features, features.rows[asked & ~held_out])
+        self.val = PairDataset(faces, features, features.rows[asked & held_out])
+        if not len(self.val):
+            raise ValueError(
+                f"none of the {self.pairs} pairs of {self.store} shows one of the people held out: take more"
+            )
         if len(self.train) < self.data.batch_size:
             raise ValueError(
                 f"batch_size {self.data.batch_size} exceeds the {len(self.train)} pairs to train with in "
@@ -138,6 +149,17 @@ class ProtectedPairs(pl.LightningDataModule):
         order = torch.randperm(len(people), generator=torch.Generator().manual_seed(self.data.seed))
         count = min(max(1, round(self.val_fraction * len(people))), len(people) - 1)
         return torch.isin(identities, people[order[:count]])
+
+    def _asked(self, rows: Tensor) -> Tensor:
+        """Which of the store's rows are among the first `pairs`, (N,) bool."""
+        if self.pairs is None:
+            return torch.ones(len(rows), dtype=torch.bool)
+        if self.pairs >= len(rows):
+            raise ValueError(
+                f"pairs: {self.pairs} is not fewer than the {len(rows)} in {self.store}: leave it out for all"
+            )
+        drawn = torch.from_numpy(self.data.drawn("public"))
+        return torch.isin(rows, drawn[torch.isin(drawn, rows)][: self.pairs])
 
     def train_dataloader(self) -> DataLoader[Any]:
         return self.data.training_loader(self.train, self.trainer)

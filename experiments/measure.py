@@ -103,6 +103,7 @@ def run(
     metrics: list[ImageMetric] | None = None,
     lpips_weights: Path | None = None,
     unseen: list[str] | None = None,
+    answers: Path | None = None,
     seed: int = 0,
     device: str = "auto",
 ) -> None:
@@ -125,6 +126,8 @@ def run(
         lpips_weights: state dict of torchvision's AlexNet; without it LPIPS is left empty.
         unseen: attributes of the data that f was not trained for: a probe of them says what the features are
             good for beyond f. The data itself must name those that f knows.
+        answers: folder of the store of answers that the attacker learned from; their number is the rows'
+            `queries`.
         seed: of the bootstrap, of the prior's samples and of the images that a probe learns from.
         device: auto (the GPU where there is one), cpu, cuda, cuda:1, ...
     """
@@ -161,7 +164,8 @@ def run(
         rows, per_image = link(reads, protected, faces, judges)
     else:
         rows, per_image = [NOT_ATTACKED], []
-    common = common_columns(labels, utility, faces, seed)
+    asked = {"queries": TensorStore.open(answers).count()} if answers else {}
+    common = common_columns(asked | dict(labels or {}), utility, faces, seed)
     write(output, [common | row for row in rows], per_image, columns)
 
 

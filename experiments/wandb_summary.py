@@ -68,8 +68,10 @@ def _shareable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def judged(results: pd.DataFrame) -> pd.DataFrame:
-    """The rows in which an attack chose among its restarts by its own loss, without a countermeasure."""
-    return candidates(results[results["restart"] == "best"])
+    """The rows in which an attack chose among its restarts by its own loss, without a countermeasure and from
+    all answers."""
+    few = results.get("curve_only", pd.Series(False, results.index))
+    return candidates(results[(results["restart"] == "best") & ~few])
 
 
 def curves(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:

@@ -32,6 +32,9 @@ ORACLES = {"classifier": 0.9, "embedding": 0.5}
 DISCO_LEAK, DISCO_AUC = {"ratio=0.6": 0.35, "ratio=0.9": 0.05}, {"ratio=0.6": 0.867, "ratio=0.9": 0.858}
 COLLAPSE = {"none": {0: 1.0, 5: 1.0}, "crafter": {0: 1.0, 5: 1.05}, "disco": {0: 1.0, 5: 1.6}}
 """What training on protected features multiplies the leak of the black box by, epoch by epoch."""
+QUERIES = (100, 400, 3000)
+RISE = {"none": (0.4, 0.8), "crafter": (0.5, 0.9), "disco": (0.6, 1.7)}
+"""What it multiplies it by with the first few of 3000 answers; one happens to be luckier than all."""
 AVERAGES = {"a3_average": (1.6, 0.1, 1.0), "a3_matched": (1.6, 1.5, 1.0)}
 """What averaging multiplies it by, under the countermeasures none, shuffle and record."""
 ATTRIBUTES = {"Bald": 0.99, "Smiling": 0.6}
@@ -58,7 +61,12 @@ def write_rich_study(folder: Path, cache: Path) -> Path:
         for attack, factor in ATTACKS.items():
             study.attack(defence, strength, attack, leak * factor)
         for epoch, factor in COLLAPSE[defence].items():
-            study.attack(defence, strength, "a1_black_box", leak * factor, adaptive="A1", epoch=epoch)
+            study.attack(
+                defence, strength, "a1_black_box", leak * factor, QUERIES[-1], adaptive="A1", epoch=epoch
+            )
+        for queries, factor in zip(QUERIES, RISE[defence], strict=False):
+            labels = {"adaptive": "A1", "epoch": 5, "queries": queries}
+            study.attack(defence, strength, "a1_black_box", leak * factor, **labels)
         study.identify(defence, strength, leak / 2)
         study.answer(defence, strength, 0.08)
         study.protect(defence, strength)
@@ -74,7 +82,7 @@ def write_rich_study(folder: Path, cache: Path) -> Path:
     study.finish(
         {"none": {}, "crafter": {}, "disco": {"fit_role": "private_train"}, "public_only": {}},
         {name: {"class_path": path} for name, path in CLASSES.items()}
-        | {"a1_black_box": black_box | {"adaptive": "A1", "epochs": [0, 5]}}
+        | {"a1_black_box": black_box | {"adaptive": "A1", "epochs": [0, 5], "pairs": list(QUERIES[:-1])}}
         | {
             name: black_box | {"adaptive": "A3", "averaging": averaging | {"matching": name[3:]}}
             for name in AVERAGES
@@ -116,17 +124,21 @@ class MadeUpStudy:
         (self.folder / "study.yaml").write_text(yaml.safe_dump(config))
         (self.folder / "plan.json").write_text(json.dumps(self.stages))
 
-    def attack(self, defence: str, strength: str, attack: str, leak: float, **labels: Any) -> None:
-        """An attack that identifies a share `leak` of the images, and its measurement."""
+    def attack(
+        self, defence: str, strength: str, attack: str, leak: float, answers: int | None = None, **labels: Any
+    ) -> None:
+        """An attack that identifies a share `leak` of the images, and its measurement, which counts from how
+        many `answers` the attacker learned."""
         labels = _labels(defence, strength, attack) | labels
         parts = [defence, strength, attack, labels["countermeasure"].replace("none", "")]
         parts.append("" if labels["epoch"] is None else f"epoch={labels['epoch']}")
+        parts.append(f"pairs={labels['queries']}" if "queries" in labels else "")
         name = ".".join(filter(None, parts))
         made = self._stage(name, "attack") / "reconstructions"
         measured = self._stage(f"{name}.measure", "measure", labels, [name])
         _reconstruct(made, self.faces, leak)
         rows = [
-            self._row(labels, oracle, leak * clean, clean) | _likeness(leak)
+            {"queries": answers} | self._row(labels, oracle, leak * clean, clean) | _likeness(leak)
             for oracle, clean in self.oracles.items()
         ]
         _write_results(measured, rows)

@@ -22,7 +22,7 @@ from facecrafter.files import write_whole
 
 LABELS = (
     *("dataset", "scenario", "network", "defence", "strength", "attack", "access"),
-    *("adaptive", "countermeasure", "epoch", "budget"),
+    *("adaptive", "countermeasure", "epoch", "budget", "queries"),
 )
 COUNTS = ("n_images", "n_identities", "seed", "seconds")
 IMAGE_KEYS = ("oracle", "restart", "row", "identity")

@@ -103,7 +103,7 @@ def _attack(results: Results, point: dict[str, str]) -> str:
     """The stage that attacked the defence: of several epochs the last, and without a countermeasure."""
     attacks = {stage["name"] for stage in results.stages if stage["command"] == "attack"}
     points: dict[tuple[str, ...], dict[int, str]] = {}
-    for stage in results.stages:
+    for stage in results.measured():
         labels, attack = stage["labels"], stage["name"].removesuffix(".measure")
         if stage["command"] != "measure" or attack not in attacks:  # it measured utility alone
             continue

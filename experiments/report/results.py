@@ -34,7 +34,8 @@ class Results:
         output: the study's folder.
         config: its resolved configuration.
         stages: the plan: name, command, folder, inputs, labels of every stage that is done.
-        rows: results.csv.
+        rows: results.csv; `curve_only` says where an attacker had only some of the answers: what they found
+            is a point of a curve over the number of queries.
         per_image: one line per image, trial and oracle, with the restart that the attack itself would choose.
         missing: the stages that would measure more, and are not done.
         columns: what the figures of `rows` are, in the order in which people are shown them.
@@ -63,14 +64,15 @@ class Results:
         return self.output / folders[name]
 
     def best(self) -> pd.DataFrame:
-        """The rows in which each attack chose among its restarts by its own loss, and their `trial`."""
-        best = self.rows[self.rows["restart"].astype(str) == "best"]
+        """The rows in which each attack chose among its restarts by its own loss, and their `trial`; of an
+        attack from several numbers of answers those from all."""
+        best = self.rows[(self.rows["restart"].astype(str) == "best") & ~self.rows["curve_only"]]
         names = [trial(row) for row in best.to_dict("records")]
         return best.assign(trial=names)
 
     def measured(self) -> list[dict[str, Any]]:
-        """The stages whose rows are in results.csv."""
-        return [stage for stage in self.stages if stage["labels"]]
+        """The stages that attack with all they have, and whose rows are in results.csv."""
+        return [stage for stage in self.stages if stage["labels"] and not is_curve_only(stage)]
 
     def beside(self, name: str) -> pd.DataFrame:
         """The CSVs of this name beside every stage's results, with defence, strength, attack and epoch.
@@ -106,13 +108,25 @@ def gather(output: Path) -> Results:
             f"{output}: nothing is measured yet; run experiments.study again without --only"
         )
     files = [output / stage["folder"] / "results.json" for stage in measured]
-    rows = pd.DataFrame([row for file in files for row in listed(file)])
+    rows = pd.DataFrame(
+        [
+            row | {"curve_only": is_curve_only(stage)}
+            for file, stage in zip(files, measured, strict=True)
+            for row in listed(file)
+        ]
+    )
+    rows = rows.assign(queries=rows.get("queries"))  # what was measured before has none
     rows = rows.fillna({"strength": "", "adaptive": "none", "countermeasure": "none"})
     answers = [output / stage["folder"] / "results.json" for stage in done if stage["command"] == ANSWERS]
     rows = _beside_answers(rows, [row for file in answers for row in listed(file)])
-    found = [_per_image(output, stage) for stage in measured]
+    found = [_per_image(output, stage) for stage in measured if not is_curve_only(stage)]
     per_image = pd.concat([lines for lines in found if len(lines)] or found, ignore_index=True)
     return Results(output, config, done, rows, per_image, missing, _columns([*files, *answers]))
+
+
+def is_curve_only(stage: dict[str, Any]) -> bool:
+    """Whether an attacker had so many answers alone, and another one all: see `Results.rows`."""
+    return stage["labels"].get("queries") is not None
 
 
 def _beside_answers(rows: pd.DataFrame, found: list[dict[str, Any]]) -> pd.DataFrame:

@@ -175,10 +175,18 @@ class Averaging:
 
 @dataclass(config=KNOWN_KEYS)
 class AgainstDefences:
-    """Runs against these defences: patterns of their names, or of names and strengths ('crafter.beta=1')."""
+    """What every way to find people says of itself.
+
+    Attributes:
+        against: patterns of defences' names, or of names and strengths ('crafter.beta=1').
+        adaptive: how it answers the defence.
+        pairs: runs also with networks that learn from so many of their ProtectedPairs alone: a curve over the
+            number of queries. What it finds with all of them is what counts.
+    """
 
     against: list[Text] = field(default_factory=lambda: ["*"], kw_only=True)
     adaptive: Adaptive = field(default="none", kw_only=True)
+    pairs: list[Positive] = field(default_factory=list, kw_only=True)
 
 
 @dataclass(config=KNOWN_KEYS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
@@ -26,8 +26,9 @@ from experiments.study.config import (
 from experiments.study.data import DATA_STAGE, StudyData, class_of
 from experiments.study.derived import derived
 from experiments.study.keys import Stage, ordered, references, substitute
+from experiments.study.lineage import Lineage
 from experiments.study.needs import held_to, of_trainer
-from experiments.study.plan_attacks import Planned, Point, attack_stages
+from experiments.study.plan_attacks import Planned, Point, attack_stages, of_pairs
 from experiments.study.plan_measures import ADAPTIVE, Measured, Measures
 from experiments.study.precision import in_real_precision
 from experiments.what_counts import NO_NUMBER
@@ -48,14 +49,14 @@ class Plan:
 
     def __init__(self, config: StudyConfig) -> None:
         self.config = config
-        self.data = StudyData(config.data)
+        self.data, self.lineage = StudyData(config.data), Lineage(config)
         self.measures = Measures(config, self.data)
         self.labels: dict[str, dict[str, Any]] = {}
         self.found: dict[str, Stage] = {}
         self.measured: list[Measured] = []
         self._add(self._data_stage())
         for name, fit in config.fits.items():
-            if not self._is_tailored(name):
+            if not self.lineage.is_tailored(name):
                 self._add(self._fit(name, fit, f"fits.{name}"))
         points = [point for name, defence in config.defences.items() for point in _points(name, defence)]
         self._check_patterns(points)
@@ -132,41 +133,54 @@ class Plan:
         self._add(self.measures.answers_stage(point, head, self._for(point, linked)))
         for name, attack in self.config.attacks.items():
             if point.matches(attack.against):
-                planned = self._planned(point, name, attack)
-                for stages, labels in attack_stages(point, planned, self.config):
-                    for stage in stages:
-                        self._add(stage)
-                    made = stages[-1].name
-                    self._measure(self.measures.measure_stage(point, made, labels, head), made)
+                for pairs in (*attack.pairs, None):
+                    self._attack(point, self._planned(point, name, attack, pairs), head)
         for name, identification in self.config.identifications.items():
             if point.matches(identification.against):
                 self._identify(point, name, identification, head)
         self._together(point)
 
-    def _planned(self, point: Point, name: str, attack: Attack) -> Planned:
-        """The attack, with references to what is made for this defence."""
+    def _attack(self, point: Point, planned: Planned, head: str | None) -> None:
+        """An attack in all its variants, each with its measurement."""
+        answers = None
+        if planned.attack.pairs and planned.pairs is None:
+            answers = self._answers(point, self.config.attacks[planned.name], f"attacks.{planned.name}")
+        for stages, labels in attack_stages(point, planned, self.config):
+            for stage in stages:
+                self._add(stage)
+            made = stages[-1].name
+            self._measure(self.measures.measure_stage(point, made, labels, head, answers), made)
+
+    def _answers(self, point: Point, found: Attack | Identification, where: str) -> str:
+        """The store of all answers that an attack of `pairs` learns from."""
+        names = {point.config.instead.get(name, name) for name in references(asdict(found))}
+        return self._for(point, self.lineage.answers(names, where))
+
+    def _planned(self, point: Point, name: str, attack: Attack, pairs: int | None) -> Planned:
+        """The attack, with references to what is made for this defence, from so many pairs or from all."""
         averaged = attack.averaging.queries if attack.averaging else []
         queries = self._for(point, [f"${{{query}}}" for query in averaged])
         search = attack.search
         if search is not None:
             candidates = {
-                key: replace(one, networks=self._for(point, one.networks))
+                key: replace(one, networks=self._for(point, one.networks, pairs=pairs))
                 for key, one in search.candidates.items()
             }
             search = Search(self._for(point, f"${{{search.query}}}"), candidates)
-        attack = replace(attack, networks=self._for(point, attack.networks), search=search)
+        attack = replace(attack, networks=self._for(point, attack.networks, pairs=pairs), search=search)
         # The last oracle is the one that knows strangers best: a pretrained one, where its weights are there.
         judge = {"data": self.data.config({}), "oracle": list(self.measures.oracles.values())[-1]}
-        return Planned(name, attack, queries, judge)
+        return Planned(name, attack, queries, judge, pairs)
 
     def _together(self, point: Point) -> None:
-        """What all attacks on a point find together. Leaked images or features are another attacker's, and a
-        countermeasure makes another defence."""
+        """What all attacks on a point find together. Leaked images or features are another attacker's, a
+        countermeasure makes another defence, and whoever has few answers has less than who has all."""
         mine = [
             one
             for one in self.measured
             if one.labels["adaptive"] in ADAPTIVE
             and one.labels["countermeasure"] == "none"
+            and "queries" not in one.labels
             and (one.labels["defence"], one.labels["strength"]) == (point.defence, point.strength)
         ]
         # Of an attack over several epochs, an attacker has the last one's images.
@@ -179,13 +193,22 @@ class Plan:
                 self.labels[stage.name] = dict(stage.config["labels"])
 
     def _identify(self, point: Point, name: str, identification: Identification, head: str | None) -> None:
-        """One measurement, or one for each judge where what identifies learns from '${oracle}'."""
+        """One measurement, or one for each judge where what identifies learns from '${oracle}'; and as many
+        from fewer pairs."""
         fits = references(identification.identifier)
-        by_judge = any(ORACLE in self._below(fit) for fit in fits)
+        by_judge = any(ORACLE in self.lineage.below(fit) for fit in fits)
+        answers = (
+            self._answers(point, identification, f"identifications.{name}") if identification.pairs else None
+        )
         for oracle in self.measures.oracles if by_judge else [None]:
-            identifier = self._for(point, identification.identifier, oracle)
-            stage = self.measures.identification_stage(point, name, identification, identifier, head, oracle)
-            self._measure(stage)
+            for pairs in (*identification.pairs, None):
+                identifier = self._for(point, identification.identifier, oracle, pairs)
+                known = answers if pairs is None else None
+                self._measure(
+                    self.measures.identification_stage(
+                        point, name, identification, identifier, head, oracle, pairs, known
+                    )
+                )
 
     def _measure(self, stage: Stage, attack: str | None = None) -> None:
         """Add a stage that measures, of the images of the stage `attack` if there are any."""
@@ -195,57 +218,43 @@ class Plan:
 
     # What is trained or protected for one defence only.
 
-    def _for(self, point: Point, value: Any, oracle: str | None = None) -> Any:
-        """`value` with every reference that depends on the defence pointing to what is made for this one; and
-        '${oracle}', if it is to stand for a judge, replaced by that one."""
+    def _for(self, point: Point, value: Any, oracle: str | None = None, pairs: int | None = None) -> Any:
+        """`value` with every reference that depends on the defence pointing to what is made for this one, of
+        so many `pairs` where not of all; and '${oracle}', if it is to stand for a judge, replaced by that
+        one."""
         if oracle is not None:
             value = _replaced(value, f"${{{ORACLE}}}", _as_argument(self.measures.oracles[oracle]))
-        return substitute(value, lambda name: f"${{{self._made_for(point, name, oracle)}}}")
+        return substitute(value, lambda name: f"${{{self._made_for(point, name, oracle, pairs)}}}")
 
-    def _made_for(self, point: Point, name: str, oracle: str | None) -> str:
+    def _made_for(self, point: Point, name: str, oracle: str | None, pairs: int | None) -> str:
         """The stage that the reference `name` means where the defence is `point`."""
         name = point.config.instead.get(name, name)
         if name in (DEFENCE, point.config.replaces):
             return point.stage
-        own = f"{point.stage}.{name}"
         if name in self.config.queries:
             self._add(self._query(point, name))
-            return own
-        if ORACLE in self._below(name):
+            return f"{point.stage}.{name}"
+        if not self.lineage.is_tailored(name, point.config.replaces):
+            return name
+        # What learns from raw features is trained once for all defences that leave them as they are.
+        parts = [point.stage] if self.lineage.is_of_a_defence(name, point.config.replaces) else []
+        if ORACLE in self.lineage.below(name):
             if oracle is None:
                 raise ValueError(
                     f"fits.{name} learns from '${{{ORACLE}}}', so only an identification uses it"
                 )
-            # What learns from raw features is trained once for all defences that leave them as they are.
-            is_own = self._is_of_a_defence(name, point.config.replaces)
-            own = f"{point.stage}.{oracle}.{name}" if is_own else f"{oracle}.{name}"
-        if not self._is_tailored(name, point.config.replaces):
-            return name
+            parts.append(oracle)
+        if pairs is not None and self.lineage.learns_from_pairs(name):
+            parts.append(of_pairs(pairs))
+        own = ".".join([*parts, name])
         if own not in self.found:
             fit = self.config.fits[name]
-            model, data = (self._for(point, part, oracle) for part in (fit.model, fit.data))
+            model, data = (self._for(point, part, oracle, pairs) for part in (fit.model, fit.data))
+            if pairs is not None and self.lineage.is_of_pairs(name):
+                data = {**data, "init_args": {**data["init_args"], "pairs": pairs}}
             copy = replace(fit, model=model, data=data)
             self._add(self._fit(own, copy, f"fits.{name}"))
         return own
-
-    def _is_tailored(self, name: str, replaced: str | None = None) -> bool:
-        """Whether the fit `name` builds on what a defence has of its own, or on a judge."""
-        return self._is_of_a_defence(name, replaced) or ORACLE in self._below(name)
-
-    def _is_of_a_defence(self, name: str, replaced: str | None = None) -> bool:
-        """Whether the fit `name` builds on the defence, its features or the encoder it replaces."""
-        return bool(self._below(name) & {DEFENCE, replaced, *self.config.queries})
-
-    def _below(self, name: str) -> set[str]:
-        """All names that the fit `name` refers to, directly or through other fits."""
-        found: set[str] = set()
-        waiting = [name]
-        while waiting:
-            if fit := self.config.fits.get(waiting.pop()):
-                new = (references(fit.model) | references(fit.data)) - found
-                found |= new
-                waiting.extend(new)
-        return found
 
     def _query(self, point: Point, name: str) -> Stage:
         """Further images, or the same once more, protected by a defence that is there already."""

@@ -59,12 +59,24 @@ class Planned:
             references to stages.
         queries: what it averages beside the defence's own features.
         judge: the data and the oracle by which the candidates of a search are judged.
+        pairs: how many pairs its networks learn from, where not from all.
     """
 
     name: str
     attack: Attack
     queries: Sequence[str]
     judge: Mapping[str, Any]
+    pairs: int | None = None
+
+    @property
+    def stage(self) -> str:
+        """What its stages are called at one point."""
+        return self.name if self.pairs is None else f"{self.name}.{of_pairs(self.pairs)}"
+
+
+def of_pairs(number: int) -> str:
+    """What stages are called that know of so many pairs alone."""
+    return f"pairs={number}"
 
 
 def attack_stages(
@@ -77,8 +89,10 @@ def attack_stages(
     searches, settings = _settings(point, planned, found, config)
     for before, source, countermeasure in _sources(point, attack, planned.queries, config.seed):
         for epoch, setting in settings.items():
-            parts = [point.stage, name, *([countermeasure] if before else [])]
+            parts = [point.stage, planned.stage, *([countermeasure] if before else [])]
             labels = point.labels(config, name, **common, countermeasure=countermeasure)
+            if planned.pairs is not None:
+                labels["queries"] = planned.pairs
             if epoch is not None:
                 parts.append(f"epoch={epoch}")
                 labels["epoch"] = epoch
@@ -115,7 +129,7 @@ def _settings(
         raise ValueError(f"{where}: epochs and search exclude each other: a candidate names its epoch")
     tried = {"candidates": dict(_candidates(attack, found, where, config))}
     asked = {"features": f"{attack.search.query}/features", **planned.judge}
-    stage = f"{point.stage}.{planned.name}.search"
+    stage = f"{point.stage}.{planned.stage}.search"
     search = Stage(
         stage,
         "search",

@@ -17,7 +17,7 @@ from experiments.study.config import Cost, Identification, StudyConfig
 from experiments.study.data import DATA_STAGE, StudyData, class_of
 from experiments.study.keys import Stage
 from experiments.study.needs import of_command, place_of
-from experiments.study.plan_attacks import Point
+from experiments.study.plan_attacks import Point, of_pairs
 from facecrafter.metrics import ImageMetric
 from lightning_modules.networks.oracle import IdentityOracle
 
@@ -54,15 +54,21 @@ class Measures:
         self.config, self.data = config, data
 
     def measure_stage(
-        self, point: Point, attack: str, labels: Mapping[str, Any], head: str | None = None
+        self,
+        point: Point,
+        attack: str,
+        labels: Mapping[str, Any],
+        head: str | None = None,
+        answers: str | None = None,
     ) -> Stage:
-        """What the images of the stage `attack` give away; `head` reads the attributes in development."""
-        return self._stage(point, f"{attack}.measure", attack, labels, head)
+        """What the images of the stage `attack` give away; `head` reads the attributes in development, and
+        `answers` is the store from which the attacker learned, where their number is asked for."""
+        return self._stage(point, f"{attack}.measure", attack, labels, head, answers)
 
     def utility_stage(self, point: Point, head: str | None) -> Stage:
         """The utility alone, where no feature leaves the device."""
         labels = point.labels(self.config, "none", access="none", adaptive="none", countermeasure="none")
-        return self._stage(point, f"{point.stage}.measure", None, labels, head)
+        return self._stage(point, f"{point.stage}.measure", None, labels, head, None)
 
     def identification_stage(
         self,
@@ -72,19 +78,26 @@ class Measures:
         identifier: str,
         head: str | None,
         oracle: str | None = None,
+        pairs: int | None = None,
+        answers: str | None = None,
     ) -> Stage:
         """Identities read from the features themselves: attack and measurement in one.
 
         `oracle` is the judge whose photographs the features are matched with, None where there is no other
-        judge than the attack itself.
+        judge than the attack itself. `pairs` is how many the identifier learned from, where not from all, and
+        `answers` as in measure_stage.
         """
         adaptive = identification.adaptive
         labels = point.labels(self.config, name, access="black", adaptive=adaptive, countermeasure="none")
-        inputs = self._inputs(point, labels, head) | {"identifier": identifier}
-        if oracle is None:
-            return _stage(f"{point.stage}.{name}", inputs, identification)
-        judged = inputs | {"oracles": {oracle: self.oracles[oracle]}}
-        return _stage(f"{point.stage}.{name}.{oracle}", judged, identification)
+        parts = [point.stage, name]
+        if pairs is not None:
+            parts.append(of_pairs(pairs))
+            labels["queries"] = pairs
+        inputs = self._inputs(point, labels, head, answers) | {"identifier": identifier}
+        if oracle is not None:
+            parts.append(oracle)
+            inputs["oracles"] = {oracle: self.oracles[oracle]}
+        return _stage(".".join(parts), inputs, identification)
 
     def together_stage(self, point: Point, way: str, attacks: Sequence[Measured]) -> Stage:
         """What the attacks on a point find together, as a `union` or a `fusion`."""
@@ -122,10 +135,16 @@ class Measures:
         return Stage(name, ANSWERS, inputs, (DATA_STAGE,), needs, self.config.measure.minutes)
 
     def _stage(
-        self, point: Point, name: str, attack: str | None, labels: Mapping[str, Any], head: str | None
+        self,
+        point: Point,
+        name: str,
+        attack: str | None,
+        labels: Mapping[str, Any],
+        head: str | None,
+        answers: str | None,
     ) -> Stage:
         settings = self.config.measure
-        inputs = self._inputs(point, labels, head) | {
+        inputs = self._inputs(point, labels, head, answers) | {
             "reconstructions": attack and f"${{{attack}}}/reconstructions",
             "oracles": self.oracles,
             "prior": settings.prior,
@@ -134,7 +153,9 @@ class Measures:
         }
         return _stage(name, inputs, settings)
 
-    def _inputs(self, point: Point, labels: Mapping[str, Any], head: str | None) -> dict[str, Any]:
+    def _inputs(
+        self, point: Point, labels: Mapping[str, Any], head: str | None, answers: str | None = None
+    ) -> dict[str, Any]:
         """What every measurement is given."""
         return {
             "data": self.data.config({}),
@@ -144,6 +165,7 @@ class Measures:
             "seed": self.config.seed,
             "device": place_of(self.config.trainer),
             **({"head": head} if head else {}),
+            **({"answers": answers} if answers else {}),
             **({"unseen": self.config.measure.unseen} if self.config.measure.unseen else {}),
         }
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,19 @@ class TensorStore:
         self._check_complete()
         headers = "".join(_stored_hash(self.file(number)) for number in sorted(self.numbers()))
         return hashlib.sha256(headers.encode()).hexdigest()
+
+    def count(self) -> int:
+        """How many images it holds, read from the headers of its batches.
+
+        Raises:
+            ValueError: a batch is missing or its header is damaged.
+        """
+        self._check_complete()
+        images = 0
+        for number in self.numbers():
+            with _opened(self.file(number)) as batch:
+                images += batch.get_slice("row").get_shape()[0]
+        return images
 
     def write(self, number: int, **tensors: Tensor) -> None:
         """Writes one batch; it is on disk when this returns, and not at all before.
@@ -259,9 +273,16 @@ def _load(file: Path) -> dict[str, Tensor]:
 
 def _stored_hash(file: Path) -> str:
     """The hash written with a batch, empty if there is none."""
+    with _opened(file) as batch:
+        header: dict[str, str] = batch.metadata() or {}
+        return header.get("sha256", "")
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """A batch's file, of which nothing but its header is read."""
     try:
-        with safe_open(file, framework="pt") as handle:
-            header: dict[str, str] = handle.metadata() or {}
-            return header.get("sha256", "")
+        with safe_open(file, framework="pt") as batch:
+            yield batch
     except SafetensorError as error:
         raise ValueError(f"{file} is damaged ({error}); {_REMEDY}") from error

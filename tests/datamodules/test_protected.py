@@ -97,6 +97,34 @@ def test_a_store_of_some_public_images_will_do(data: SyntheticFaces, tmp_path: P
     assert len(module.train) + len(module.val) == 12
 
 
+def test_fewer_pairs_are_among_more_and_are_what_fewer_queries_would_have_given(
+    data: SyntheticFaces, store: TensorStore, tmp_path: Path
+) -> None:
+    """Else a curve over their number would compare other pictures and other people."""
+
+    def rows(module: ProtectedPairs) -> tuple[set[int], set[int]]:
+        return set(module.train.rows.tolist()), set(module.val.rows.tolist())
+
+    found = {number: rows(pairs(data, store, pairs=number)) for number in (14, 22, None)}
+    for number in (14, 22):
+        assert sum(map(len, found[number])) == number
+    for few, more in ((14, 22), (22, None)):
+        assert all(one < other for one, other in zip(found[few], found[more], strict=True))
+    data.predict_limit = 14
+    asked = protect(data, tmp_path / "asked").load("row")["row"]
+    assert set.union(*found[14]) == set(asked.tolist())
+
+
+def test_numbers_of_pairs_that_make_no_part_are_refused(data: SyntheticFaces, store: TensorStore) -> None:
+    with pytest.raises(ValueError, match=r"pairs: 35 is not fewer than the 35 in .*: leave it out for all"):
+        pairs(data, store, pairs=35)
+    data.batch_size = 1
+    with pytest.raises(ValueError, match=r"none of the 1 pairs of .* shows one of the people held out"):
+        pairs(data, store, pairs=1)
+    with pytest.raises(ValueError, match="pairs must be at least 1, not 0"):
+        pairs(data, store, pairs=0)
+
+
 def test_private_images_are_no_attackers_training_data(data: SyntheticFaces, tmp_path: Path) -> None:
     """Pairs of private images would make every defence look broken."""
     data.predict_role = "private_test"
@@ -159,6 +187,7 @@ def test_the_encoder_is_named_and_the_fingerprint_follows_the_faces(
     other = faces(tmp_path / "cache", seed=1)
     assert one.fingerprint() != ProtectedPairs(other, str(store.path)).fingerprint()
     assert one.fingerprint() != ProtectedPairs(data, str(store.path), val_fraction=0.2).fingerprint()
+    assert one.fingerprint() != ProtectedPairs(data, str(store.path), pairs=9).fingerprint()
 
 
 def test_a_configuration_wraps_any_faces(store: TensorStore, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def adaptive_study() -> dict[str, Any]:
             "class_path": BLACK_BOX,
             "networks": {"decoder": "${a1_decoder}"},
             "epochs": [0, 1],
+            "pairs": [12],
             "adaptive": "A1",
             "against": ["none", "noise.sigma=1.0"],
         },
@@ -86,7 +87,12 @@ def adaptive_study() -> dict[str, Any]:
     study["together"] = ["union", "fusion"]
     study["identifications"] = {
         "exposure_features": {"identifier": "${identifier}", "adaptive": "exposure", "against": ["noise*"]},
-        "linkage": {"identifier": "${linker}", "adaptive": "A1", "against": ["noise.sigma=1.0"]},
+        "linkage": {
+            "identifier": "${linker}",
+            "adaptive": "A1",
+            "pairs": [12],
+            "against": ["noise.sigma=1.0"],
+        },
     }
     return study
 
@@ -181,6 +187,53 @@ def test_each_point_is_asked_what_its_answers_give_away() -> None:
     assert {name for name, key in plain.items() if same[name] != key} == {
         name for name in plain if name.endswith(".answers")
     }
+
+
+def test_fewer_pairs_are_a_curve_of_the_same_attack() -> None:
+    """Everything that learns from pairs learns from as many, other networks stay as they are, and so does
+    what all pairs give."""
+    plan = plan_of(adaptive_study())
+    whole = plan.stages["noise.sigma=1.0.a1_decoder"].config
+    part = plan.stages["noise.sigma=1.0.pairs=12.a1_decoder"].config
+    assert part["data"]["init_args"]["pairs"] == 12
+    assert "pairs" not in whole["data"]["init_args"]
+    assert part["model"] == whole["model"]
+    attack = plan.stages["noise.sigma=1.0.a1_black_box.pairs=12.epoch=1"].config
+    assert attack["networks"] == {"decoder": "${noise.sigma=1.0.pairs=12.a1_decoder}/epoch=1.ckpt"}
+    measured = "noise.sigma=1.0.a1_black_box.pairs=12.epoch=1.measure"
+    assert (plan.labels[measured]["attack"], plan.labels[measured]["queries"]) == ("a1_black_box", 12)
+    all_ = plan.stages["noise.sigma=1.0.a1_black_box.epoch=1.measure"].config
+    assert (all_["answers"], all_["labels"].get("queries")) == ("${noise.sigma=1.0.public}/features", None)
+    linked = plan.stages["noise.sigma=1.0.linkage.pairs=12.classifier"].config
+    assert linked["identifier"] == "${noise.sigma=1.0.classifier.pairs=12.linker}"
+    for way in ("union", "fusion"):
+        assert "pairs=12" not in str(plan.stages[f"noise.sigma=1.0.{way}"].config)
+    plain = adaptive_study()
+    for section, name in (("attacks", "a1_black_box"), ("identifications", "linkage")):
+        del plain[section][name]["pairs"]
+    with_curve, without = keys_of(adaptive_study()), keys_of(plain)
+    assert {name for name in without if with_curve[name] != without[name]} == {
+        "none.a1_black_box.epoch=0.measure",
+        "none.a1_black_box.epoch=1.measure",
+        "noise.sigma=1.0.a1_black_box.epoch=0.measure",
+        "noise.sigma=1.0.a1_black_box.epoch=1.measure",
+        "noise.sigma=1.0.linkage.classifier",
+        *(f"{point}.{way}" for point in ("none", "noise.sigma=1.0") for way in ("union", "fusion")),
+    }, "these say the number of all pairs"
+
+
+def test_a_search_is_made_anew_for_every_number_of_pairs() -> None:
+    """The settings that suit many pairs may not suit few."""
+    study = adaptive_study()
+    study["queries"]["tuning"] = {"data": {"predict_role": "public_val"}}
+    a1 = study["attacks"]["a1_black_box"]
+    del a1["epochs"]
+    a1["search"] = {"query": "tuning", "candidates": {"basic": {"epoch": 0}, "late": {"epoch": 1}}}
+    stages = plan_of(study).stages
+    attack = stages["none.a1_black_box.pairs=12"].config
+    assert attack["choice"] == "${none.a1_black_box.pairs=12.search}/choice.json"
+    networks = stages["none.a1_black_box.pairs=12.search"].config["candidates"]["late"]["networks"]
+    assert networks == {"decoder": "${none.pairs=12.a1_decoder}/epoch=1.ckpt"}
 
 
 def test_what_no_attack_needs_is_not_made() -> None:
@@ -281,6 +334,10 @@ def test_in_development_each_defence_has_its_own_head() -> None:
     [
         ({"epochs": [0, 7]}, r"epoch 7 of .* is not kept; its fit keeps \[0, 1\]"),
         ({"networks": {"decoder": "${decoder}"}}, "needs a network whose fit has `keep`"),
+        (
+            {"networks": {"decoder": "${decoder}"}, "epochs": [], "pairs": [5]},
+            "a1_black_box: pairs needs networks that learn from the ProtectedPairs of one query, not of 0",
+        ),
         ({"averaging": {"query": ["again"]}}, "unknown key 'query'"),
         ({"averaging": {"queries": ["agian"]}}, "agian"),
     ],
@@ -330,7 +387,13 @@ def test_an_adaptive_study_runs_and_shares_its_artifacts(
     assert carry_out.run(config, tmp_path / "study", shared, try_first=False) == 0
 
     rows = pd.read_csv(tmp_path / "study" / "results.csv")
-    curve = rows[(rows["attack"] == "a1_black_box") & (rows["restart"].astype(str) == "best")]
+    a1 = rows[(rows["attack"] == "a1_black_box") & (rows["restart"].astype(str) == "best")]
+    assert set(zip(a1["queries"], a1["curve_only"], strict=True)) == {(12, True), (20, False)}
+    page = (tmp_path / "study" / "report.html").read_text()
+    assert "Over the number of queries (A1)" in page
+    figures = {path.name for path in (tmp_path / "study" / "figures").glob("queries-*.png")}
+    assert figures == {"queries-a1_black_box-noise.png", "queries-linkage-noise.png"}
+    curve = a1[~a1["curve_only"]]
     assert sorted(zip(curve["defence"], curve["epoch"], strict=True)) == [
         ("noise", 0),
         ("noise", 1),
@@ -339,12 +402,14 @@ def test_an_adaptive_study_runs_and_shares_its_artifacts(
     ]
     assert set(rows[rows["attack"] == "a3_matched"]["countermeasure"]) == {"none", "shuffle"}
     assert set(rows[rows["attack"] == "exposure_features"]["oracle"]) == {"itself"}
-    (linked,) = rows[rows["attack"] == "linkage"].to_dict("records")
+    few, linked = rows[rows["attack"] == "linkage"].sort_values("queries").to_dict("records")
+    assert (few["queries"], linked["queries"]) == (12, 20)
     assert (linked["oracle"], linked["adaptive"]) == ("classifier", "A1")
     assert linked["clean_acc"] == rows[rows["attack"] == "black_box"]["clean_acc"].iloc[0]
     assert set(rows[rows["attack"] == "through_head"]["defence"]) == {"noise"}
     for point, group in rows.groupby(["defence", "strength"], dropna=False):
         counted = group[~group["adaptive"].isin(["exposure"]) & (group["countermeasure"] != "shuffle")]
+        counted = counted[~counted["curve_only"]]
         if "union" in set(counted["attack"]):
             (union,) = counted[counted["attack"] == "union"]["eval_acc"]
             assert union >= counted["eval_acc"].where(counted["oracle"] == "classifier").max(), point

@@ -218,6 +218,7 @@ def test_every_section_has_its_place(rich: Path) -> None:
     assert "What the attacker sees" not in titles, "unless somebody says so"
     assert [title for title in titles if "(A" in title or "leaked" in title or "trusted" in title] == [
         "Training on protected features (A1)",
+        "Over the number of queries (A1)",
         "Averaging several queries (A3)",
         "When private data has leaked",
         "Could the defence&#39;s own computation be trusted?",
@@ -250,6 +251,24 @@ def test_an_attacker_who_trains_breaks_one_defence(rich: Path) -> None:
         "decoder trained on protected features (A1) on Disco, judged by the classifier of private people. "
         "Identified. ratio = 0.6: 0.320 at epoch 0, 0.500" in html
     )
+
+
+def test_the_curve_over_queries_is_no_worst_case(rich: Path) -> None:
+    """With 400 of 3000 answers the attack on Disco happens to find more: picking that one would be luck."""
+    found = table(rich, "queries").set_index(["strength", "queries"])["eval_acc"]
+    assert found["ratio=0.6", 400] > found["ratio=0.6", 3000] == 0.5
+    summary = pd.read_csv(rich / "summary.csv", keep_default_na=False).set_index("strength")
+    assert float(summary.loc["ratio=0.6", "worst_eval_acc"]) == 0.5
+    rows = pd.read_csv(rich / "results.csv")
+    assert set(rows.loc[rows["curve_only"], "queries"]) == {100, 400}
+    assert not rows.loc[rows["queries"].eq(3000) | rows["queries"].isna(), "curve_only"].any()
+    assert not table(rich, "epochs").duplicated(["defence", "strength", "epoch", "oracle"]).any()
+    html = (rich / "report.html").read_text()
+    assert "Identified. ratio = 0.6: 0.190 at 100 queries, 0.540 at 400 queries, 0.500 at 3000" in html
+    assert {path.stem for path in (rich / "figures").glob("queries-*.png")} == {
+        "queries-a1_black_box-crafter",
+        "queries-a1_black_box-disco",
+    }
 
 
 def test_averaging_is_shown_under_each_countermeasure(rich: Path) -> None:

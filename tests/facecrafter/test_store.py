@@ -24,6 +24,7 @@ def store(tmp_path: Path) -> TensorStore:
 def test_batches_come_back_bit_for_bit_in_row_order(store: TensorStore) -> None:
     for number, rows in enumerate([[7, 3], [1], [9, 0]]):
         store.write(number, **batch(rows))
+    assert store.count() == 5
     loaded = TensorStore.open(store.path).load("row", "features")
     assert loaded["row"].tolist() == [0, 1, 3, 7, 9]
     assert torch.equal(loaded["features"], batch([0, 1, 3, 7, 9])["features"])
@@ -42,6 +43,8 @@ def test_a_restart_finds_what_is_missing(store: TensorStore) -> None:
     again = TensorStore.create(store.path, META)
     assert again.numbers() == {1}
     assert again.missing() == [0, 2]
+    with pytest.raises(ValueError, match="unfinished"):
+        again.count()
     with pytest.raises(ValueError, match=r"unfinished: batches \[0, 2\] of 3"):
         again.load("features")
 

@@ -32,6 +32,7 @@ ORDER = (
     "equal_utility",
     "adapting",
     "protected_training",
+    "queries",
     "averaging",
     "exposure",
     "curves",

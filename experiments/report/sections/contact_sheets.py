@@ -35,7 +35,7 @@ def contact_sheets(results: Results, folder: Path) -> list[Figure]:
     positions = _different_people(faces.identities)
     originals, rows = faces.images(positions), torch.as_tensor(faces.rows)[positions]
     sheets: dict[str, dict[str, TensorStore]] = {}
-    for stage in results.stages:
+    for stage in results.measured():
         if store := _reconstructions(results, stage):
             labels = stage["labels"]
             countermeasure = trial(labels | {"epoch": None}).split(", ")[1:]
@@ -60,7 +60,7 @@ def _different_people(identities: torch.Tensor) -> torch.Tensor:
 
 def _reconstructions(results: Results, stage: dict[str, Any]) -> TensorStore | None:
     """The store that a stage measured; None if it measured no images, or if they were deleted since."""
-    if not stage["labels"] or stage["command"] != "measure":
+    if stage["command"] != "measure":
         return None
     attacks = {other["name"] for other in results.stages if other["command"] == "attack"}
     names = [name for name in stage["inputs"] if name in attacks]

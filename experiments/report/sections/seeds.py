@@ -29,7 +29,8 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
     if analysis.other_seeds:
         studies = [analysis.results.rows, *analysis.other_seeds]
         rows = pd.concat(studies, ignore_index=True).fillna({"strength": "", "countermeasure": "none"})
-        table = combine(rows[rows["restart"].astype(str) == "best"], ["eval_acc", "auc"])
+        best = (rows["restart"].astype(str) == "best") & ~rows["curve_only"]
+        table = combine(rows[best], ["eval_acc", "auc"])
         yield Text(SEEDS)
         yield Table(_readable(table), "seeds", table)
 

@@ -49,6 +49,8 @@ def _line(name: str, attack: dict[str, Any], words: str, access: str | None) -> 
         parts.append(f"Adapts to the defence ({adaptive}).")
     if epochs := attack.get("epochs"):
         parts.append(f"Run with its networks as they are after epochs {', '.join(map(str, epochs))}.")
+    if pairs := attack.get("pairs"):
+        parts.append(f"Run also with only {', '.join(map(str, pairs))} of the answers that it learns from.")
     if layers := attack.get("layers"):
         parts.append(f"Reads what f makes of a feature, in its layers {', '.join(layers)}.")
     if averaging := attack.get("averaging"):

@@ -1,0 +1,42 @@
+"""A1: what an attacker finds over how many pictures of their own they had protected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from experiments.report.analysis import Analysis
+from experiments.report.document import Block, Figures, Folded, Table, Text
+from experiments.report.effort import Effort
+from experiments.report.results import POINT
+
+TITLE = "Over the number of queries (A1)"
+QUERIES = (
+    "The attackers have pictures of their own protected and learn from the answers; here also from the first "
+    "few of them alone, for as many epochs. What they find with all of them is the attack, the rest of the "
+    "curve is no worst case. A curve that still rises says that more queries would find more. Of several "
+    "epochs, each number counts with its best one."
+)
+ASKED = Effort("queries", "queries", ", over the number of queries.", "{} queries".format, doubling=True)
+
+
+def blocks(analysis: Analysis) -> Iterator[Block]:
+    table = ASKED.table(_strongest(analysis.results.rows))
+    if len(table):
+        yield Text(QUERIES)
+        yield Figures(ASKED.figures(table, analysis.judge, analysis.figures))
+        yield Folded("The same in numbers", [Table(ASKED.readable(table), "queries", table)])
+
+
+def _strongest(rows: pd.DataFrame) -> pd.DataFrame:
+    """For each attack and number of queries the row of the epoch that finds most; none where that was not
+    asked."""
+    asked = rows[
+        (rows["restart"].astype(str) == "best")
+        & rows["queries"].notna()
+        & (rows["countermeasure"] == "none")
+        & rows["eval_acc"].notna()
+    ]
+    found = asked.groupby([*POINT, "attack", "oracle", "queries"], sort=False)["eval_acc"].idxmax()
+    return asked.loc[found]
