@@ -18,9 +18,12 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 from matplotlib.transforms import Bbox
+
+from facecrafter.files import written_whole
 
 # After Okabe and Ito, told apart by colour-blind readers; the pale ones are darkened, to show on white as on
 # black. Markers and dashes repeat what the colours say.
@@ -91,13 +94,23 @@ def drawing(path: Path, size: tuple[float, float] = SIZE) -> Iterator[Axes]:
             figure.draw_without_rendering()
             figure.set_layout_engine("none")  # laid out once for both files
             nothing = dict.fromkeys(["Date", "Creator", "Format", "Type"])  # the same drawing, the same file
-            figure.savefig(path, metadata=nothing)
-            figure.savefig(path.with_suffix(".png"), dpi=150, facecolor="white")
+            save(figure, path, metadata=nothing)
+            save(figure, path.with_suffix(".png"), dpi=150, facecolor="white")
             if _AS_PDF_TOO.get():
                 nothing = dict.fromkeys(["CreationDate", "Creator", "Producer"])
-                figure.savefig(path.with_suffix(".pdf"), metadata=nothing)
+                save(figure, path.with_suffix(".pdf"), metadata=nothing)
         finally:
             plt.close(figure)
+
+
+def save(figure: MatplotlibFigure, path: Path, **options: Any) -> None:
+    """Save `figure` in the format that the file's ending names; `options` are those of its `savefig`.
+
+    Raises:
+        OSError: naming the file, which matplotlib leaves out where the disk is full.
+    """
+    with written_whole(path) as file:
+        figure.savefig(file, format=path.suffix[1:], **options)
 
 
 def styles(names: Iterable[str]) -> dict[str, Style]:

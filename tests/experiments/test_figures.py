@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -88,6 +89,16 @@ def test_the_same_drawing_is_the_same_file(figure: Figure, tmp_path: Path) -> No
         axes.text(0.5, 0.5, "0.00125", color=PAPER)
     assert figure.path.read_bytes() == before
     assert (tmp_path / "a-drawing.png").is_file()
+
+
+def test_a_drawing_for_which_there_is_no_room_is_named(figure: Figure, small_disk: dict[str, Any]) -> None:
+    """matplotlib's own error names no file; and half a drawing would stay where the whole one was."""
+    before = figure.path.read_bytes()
+    small_disk["room"] = 100
+    with pytest.raises(OSError, match="No space left") as full, drawing(figure.path) as axes:
+        axes.plot([0, 1], [0, 2])
+    assert full.value.filename == str(figure.path)
+    assert figure.path.read_bytes() == before
 
 
 @pytest.mark.strict

@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import NamedTuple
 
 from faults.flips import HARMLESS_IN, NAMED, flip
@@ -103,6 +105,17 @@ def ranks(folder: Path, options: argparse.Namespace) -> tuple[list[Row], list[st
     return [row], [done.stdout[-3000:]] if done.returncode else []
 
 
+@contextmanager
+def emptied() -> Iterator[Path]:
+    """A temporary folder. A TemporaryDirectory is also deleted by an exit function, which forks inherit: the
+    first job of a study that ends would delete it."""
+    folder = Path(mkdtemp())
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _finished(folder: Path) -> Path:
     """A study that was run to its end."""
     process = Process(lambda: start_study(folder), folder / "log")
@@ -131,9 +144,9 @@ def main(args: list[str] | None = None) -> None:
     todo = {part: globals()[part.replace(" ", "_")] for part in options.parts}
     wrong: Counter[str] = Counter()
     for part, do in todo.items():
-        with TemporaryDirectory() as folder:
+        with emptied() as folder:
             os.environ["FACECRAFTER_CACHE"] = f"{folder}/cache"
-            rows, errors = do(Path(folder), options)
+            rows, errors = do(folder, options)
         wrong[part] = len(errors)
         print(*rows, *errors[:20], sep="\n", flush=True)
         if options.output:

@@ -14,7 +14,7 @@ from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Figures
 from experiments.report.formats import name_of
-from experiments.report.plotting import RC, Figure, file_name
+from experiments.report.plotting import RC, Figure, file_name, save
 from experiments.report.results import Results, chosen_images, trial
 from experiments.study.data import prepare
 from facecrafter.store import TensorStore
@@ -77,7 +77,7 @@ def _sheet(attack: str, lines: dict[str, torch.Tensor], path: Path) -> Figure:
             axis.set_ylabel(name, rotation=0, ha="right", va="center")
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-        figure.savefig(path, dpi=150, bbox_inches="tight")
+        save(figure, path, dpi=150, bbox_inches="tight")
         plt.close(figure)
     shown = "the private faces, and below them what the attacker reconstructs from their features"
     text = f"{names.attack(attack)}: {shown}"
