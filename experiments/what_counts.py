@@ -69,6 +69,10 @@ NO_NUMBER = {
 of a class's arguments and of a command's configuration. All else counts. A callback of one's own that only
 notes, shows or writes says so itself: `CHANGES_NUMBERS = False`."""
 
+LATER = {"measure": {"answers"}}
+"""Arguments that a command got after studies had been computed: where they say nothing they count as if they
+were not there, so that what those studies made is still found."""
+
 TRAINING = {
     *("min_epochs", "max_epochs", "min_steps", "max_steps", "max_time", "precision"),
     *("limit_train_batches", "limit_val_batches", "overfit_batches", "num_sanity_val_steps"),
@@ -96,6 +100,8 @@ class Numbers:
     def of(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """A copy with the command's defaults and without what is listed in `NO_NUMBER`."""
         config = _defaults(getattr(module_of(self.command), "run", None)) | dict(config)
+        later = LATER.get(self.command, ())
+        config = {name: value for name, value in config.items() if value is not None or name not in later}
         if "trainer" in config:
             config["trainer"] = self._trainer(config["trainer"] or {}, config.get("model"))
         return self._each(config, NO_NUMBER.get(self.command, ()))
