@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from artifact import artifact
@@ -49,6 +50,21 @@ class Head(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(nn.Linear(CHANNELS, 4), nn.ReLU(), nn.Linear(4, OUTPUTS))
+
+
+class ClassToken(Tokens):
+    """Images -> features (N, 17, 6): beside those of the patches a token that is of none."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = super().forward(images)
+        return torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1)
+
+
+class Several(Tokens):
+    """Images -> two tensors, as a network with a skip connection across the cut has."""
+
+    def forward(self, images: Tensor) -> Any:
+        return super().forward(images), images
 
 
 ENCODERS = {"vectors": (Vectors, Head), "tokens": (Tokens, Pooled)}

@@ -86,6 +86,21 @@ def test_a_trial_says_what_a_study_costs_and_is_not_repeated(
     assert "preflight" not in capsys.readouterr().out, "it was tried a moment ago"
 
 
+def test_an_encoder_whose_features_are_no_map_is_refused_with_the_reason(
+    defences: None, tmp_path: Path
+) -> None:
+    """No attack could read them: without a trial the first would fail after all trainings."""
+    study = tiny_study()
+    own = {"encoder": "toy_vectors.ClassToken", "head": "toy_vectors.Pooled"}
+    parts = {name: {"class_path": path} for name, path in own.items()}
+    study["fits"]["target"]["model"] = model("TargetNetwork", **parts)
+    config = str(write(study, tmp_path / "c.yaml"))
+    output = tmp_path / "study"
+    with pytest.raises(ValueError, match=r"target: .*gives 17 tokens, which are no square map: some"):
+        run(**vars(parse(["--config", config, "--output", str(output), "--only", "target"])))
+    assert not (output / "artifacts").exists(), "nothing was begun"
+
+
 def test_a_defence_is_tried_at_one_of_its_strengths() -> None:
     plan = Plan(load(ROOT / "experiments" / "configs" / "painted.yaml"))
     same = representatives(plan, plan.stages)

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 from torchvision import models
+from toy_vectors import Pooled, Several
 
 from facecrafter.crafter.inversion import AttackerModel
 from facecrafter.nets.generator import Generator1
+from facecrafter.nets.maps import with_maps
 from facecrafter.nets.split import split_network
 from facecrafter.nets.target import Normalise
 
@@ -126,3 +128,9 @@ def test_patch_tokens_become_a_map() -> None:
 def test_what_cannot_be_cut_is_refused_with_the_reason(arch: str, split: str | None, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         split_network(arch, 5, split)
+
+
+def test_an_encoder_of_several_tensors_is_refused() -> None:
+    """A cut across a skip connection: the head would miss one of them."""
+    with pytest.raises(ValueError, match="the encoder gives no tensor of vectors, tokens or maps: cut it"):
+        with_maps(Several(), Pooled())
