@@ -5,6 +5,7 @@ from callbacks.feature_writer import FeatureWriter
 from callbacks.image_grid import ImageGrid
 from callbacks.iteration_log import IterationLog
 from callbacks.random_state import RandomState
+from callbacks.settling import Settling
 from callbacks.shared_batch import SharedBatch
 from callbacks.short_epochs import ShortEpochs
 from callbacks.time_left import TimeLeft
@@ -15,6 +16,7 @@ __all__ = [
     "ImageGrid",
     "IterationLog",
     "RandomState",
+    "Settling",
     "SharedBatch",
     "ShortEpochs",
     "TimeLeft",

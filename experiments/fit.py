@@ -32,6 +32,7 @@ from callbacks import (
     ImageGrid,
     IterationLog,
     RandomState,
+    Settling,
     SharedBatch,
     ShortEpochs,
     TimeLeft,
@@ -135,7 +136,7 @@ class FitCLI(LightningCLI):
             given = [*given, TimeLeft()]
         if config["enable_checkpointing"] is False:
             callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
-        writers = [FeatureWriter(self.fingerprint), IterationLog(), ShortEpochs()]
+        writers = [FeatureWriter(self.fingerprint), IterationLog(), ShortEpochs(), Settling()]
         # RandomState last, but for checkpoints: it sees what all others drew.
         config["callbacks"] = [*given, Fingerprint(self.fingerprint), *callbacks, *writers, SharedBatch()]
         return super()._instantiate_trainer(config, [RandomState()])

@@ -74,6 +74,10 @@ class AdversarialLearning(GameDefence):
         else:
             self.move(lambda: self.encoder_objective(batch), "encoder")
 
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """What Enc and f would descend on people who are held out, after either turn."""
+        self.encoder_objective(batch)
+
     def decoder_objective(self, batch: dict[str, Tensor]) -> Tensor:
         """What the simulated adversary descends."""
         return self.distance(batch["image"], self.decoder(self.encoder(batch["image"])))
@@ -83,6 +87,7 @@ class AdversarialLearning(GameDefence):
         features = self.encoder(batch["image"])
         task = task_loss(self.head(features), batch["attributes"], self.task)
         distance = self.distance(batch["image"], self.decoder(features))
+        self.note(task=task, distance=distance)
         return (1 - self.lambda_) * task - self.lambda_ * distance
 
 

@@ -77,6 +77,10 @@ class Disco(GameDefence):
         self.move(lambda: self.pruner_objective(batch), "pruner")
         self.move(lambda: self.decoder_objective(batch), "decoder")
 
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """What the pruner would descend on people who are held out, where the data has some."""
+        self.pruner_objective(batch)
+
     def encoder_objective(self, batch: dict[str, Tensor]) -> Tensor:
         """What Enc and f descend: the task, through the gates but not through what opens them."""
         encoder, pruner = self.encoder
@@ -90,6 +94,7 @@ class Disco(GameDefence):
         pruned = self.encoder(batch["image"])
         task = task_loss(self.head(pruned), batch["attributes"], self.task)
         reconstruction = self.distance(self.decoder(pruned), batch["image"])
+        self.note(task=task, distance=reconstruction)
         # Minus the distance: the pruner wants Dec to be far off.
         return (1 - self.lambda_) * task - self.lambda_ * reconstruction
 

@@ -20,6 +20,8 @@ class GameDefence(SeededBatches, Defence):
     A subclass names its `players`, and moves them in `training_step`. The trained networks are the defence's
     own: they are in its checkpoint, and the target network's artifact stays as it is.
 
+    What the game is about (task, distance) is noted, and `callbacks.Settling` tells whether it settles.
+
     Args:
         target: artifact folder of the trained target network that Enc and f start from.
         lambda_: λ in [0, 1], the weight of privacy against utility: at 0 there is no privacy term.
@@ -36,6 +38,7 @@ class GameDefence(SeededBatches, Defence):
         self.automatic_optimization = False
         self.lambda_ = lambda_
         self.learning_rate = learning_rate
+        self.noted: dict[str, list[Tensor]] = {}
 
     @abstractmethod
     def players(self) -> dict[str, nn.Module]:
@@ -74,6 +77,15 @@ class GameDefence(SeededBatches, Defence):
         for name in movers:
             optimizers[name].step()
         self.log(f"train/{movers[0]}", loss.detach(), prog_bar=True)
+
+    def on_train_epoch_start(self) -> None:
+        self.noted = {}
+
+    def note(self, **terms: Tensor) -> None:
+        """Keep a batch's share of what the game is about, none negative, by name."""
+        place = "train" if torch.is_grad_enabled() else "val"
+        for name, value in terms.items():
+            self.noted.setdefault(f"{place}/{name}", []).append(value.detach())
 
     def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
         """What the trained encoder makes of the images; nothing is random any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +13,12 @@ from test_report_worst_case import outcomes, row
 from experiments.report.sections.flags import doubts
 
 
-def flags(rows: list[dict[str, Any]], model: str = "lightning_modules.Disco") -> list[str]:
+def flags(
+    rows: list[dict[str, Any]], model: str = "lightning_modules.Disco", folder: Path | None = None
+) -> list[str]:
     config = {"defences": {"crafter": {"model": {"class_path": model}}}, "identifications": {"linkage": {}}}
-    results = SimpleNamespace(config=config)
+    stages = [{"name": "crafter.beta=1"}] if folder else []
+    results = SimpleNamespace(config=config, stages=stages, folder=lambda name: folder)
     best = pd.DataFrame(rows)
     return list(doubts(SimpleNamespace(best=best, outcomes=outcomes(rows), results=results, checks=[])))
 
@@ -54,4 +58,21 @@ def test_a_defence_that_draws_at_random_needs_several_queries() -> None:
 def test_what_training_made_worse_or_would_still_make_better(hits: list[int], flag: str) -> None:
     rows = [attack("a1", n, epoch=epoch) for epoch, n in zip((0, 5, 20), hits, strict=True)]
     found = flags(rows)
+    assert [flag in one for one in found] == ([True] if flag else [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "flag"),
+    [
+        (["nan", "nan"], "was over after 2 epochs and had not settled (too few to tell)"),
+        (["nan", "0.01", "0.23"], "had not settled (it was still changing by 23.0%)"),
+        (["nan", "0.23", "0.01"], ""),
+    ],
+)
+def test_a_game_that_was_over_before_it_had_settled(changes: list[str], flag: str, tmp_path: Path) -> None:
+    """A rival that was played short of its strength loses a comparison that it might win."""
+    (tmp_path / "logs").mkdir()
+    lines = [f"{epoch},0.5,{change}" for epoch, change in enumerate(changes)]
+    (tmp_path / "logs" / "settling.csv").write_text("\n".join(["epoch,val/task,change", *lines]))
+    found = flags([attack("white_box", 2)], folder=tmp_path)
     assert [flag in one for one in found] == ([True] if flag else [])

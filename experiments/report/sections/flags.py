@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
+from callbacks.settling import SETTLED
 from experiments.classes import import_class
 from experiments.evaluation.combining import FUSION
 from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Items, Text
 from experiments.report.formats import name_of, percent
-from experiments.report.results import POINT
+from experiments.report.reading import read_table
+from experiments.report.results import POINT, Results, stage_of
 from experiments.report.statistics.paired_tests import Outcomes, together
 from experiments.report.statistics.worst_case import candidates, key
 
@@ -34,6 +36,7 @@ def doubts(analysis: Analysis) -> Iterator[str]:
     yield from _masked(found, analysis.outcomes, config.get("identifications") or ())
     yield from _one_query(found, config)
     yield from _epochs(found, analysis.outcomes)
+    yield from _unsettled(found, analysis.results)
     for item in analysis.checks:
         if not item.passed:
             yield f"The figures of {names.judge(item.oracle)} cannot tell: not so that {item.text}."
@@ -82,6 +85,24 @@ def _is_random(class_path: str | None) -> bool:
         return bool(getattr(import_class(class_path, "the study's configuration"), "randomised", False))
     except Exception:  # whatever somebody's module raises
         return False
+
+
+def _unsettled(found: pd.DataFrame, results: Results) -> Iterator[str]:
+    """Defences whose training is a game that was over before it had settled, after the logs they left."""
+    done = {stage["name"] for stage in results.stages}
+    for point, group in found.groupby(POINT, sort=False):
+        stage = stage_of(dict(zip(POINT, point, strict=True)))
+        log = results.folder(stage) / "logs" / "settling.csv" if stage in done else None
+        if log is None or not log.is_file():
+            continue
+        changes = read_table(log, ("change",))["change"]
+        if not changes.iloc[-1] <= SETTLED:
+            by = f"it was still changing by {percent(changes.iloc[-1])}"
+            known = "too few to tell" if pd.isna(changes.iloc[-1]) else by
+            yield (
+                f"The game of {name_of(group.iloc[0])} was over after {len(changes)} epochs and had not "
+                f"settled ({known}): trained for longer, it may protect better, or worse."
+            )
 
 
 def _epochs(found: pd.DataFrame, outcomes: Outcomes) -> Iterator[str]:
