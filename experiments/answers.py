@@ -29,6 +29,7 @@ import torch
 from jsonargparse import auto_cli
 from torch import Tensor, nn
 
+from datamodules.datasets import FaceDataset
 from datamodules.faces import FaceDataModule
 from experiments import machine
 from experiments.errors import ends_in_sentences
@@ -85,34 +86,16 @@ def run(
     check_encoder(protected, encoder_hash(target.encoder), f"{defence} has", "name the defence that made it")
     data.prepare_data()
     data.setup("test")
-    faces = Faces.of(data)
-    enrolled = data.faces("private_train")
+    faces, enrolled = Faces.of(data), data.faces("private_train")
     repeated = TensorStore.open(again) if again else None
     for store in [protected] if repeated is None else [protected, repeated]:
         check_rows(store, store.load("row")["row"], faces)
     released = _release(protected, faces.rows, faces.identities, f)
-
-    def read(images: Tensor) -> Tensor:
-        return f(target.encoder(images))
-
-    public = [(part, of_people(part, STRANGERS, seed)) for part in map(data.faces, ("public", "public_val"))]
-    strangers = together(answered(read, part, drawn) for part, drawn in public)
-    known = answered(read, enrolled, torch.arange(len(enrolled)))
-    raw = in_batches(read, faces.images)
-    labelled = together(Pictures(part.attributes, part.identities) for part, _ in public)
-    asked = {
-        "floor": Asked(strangers, known, Pictures(released.answers, faces.identities)),
-        "floor_raw": Asked(strangers, known, Pictures(raw.flatten(1), faces.identities)),
-        "floor_attributes": Asked(
-            labelled,
-            Pictures(enrolled.attributes, enrolled.identities),
-            Pictures(faces.attributes, faces.identities),
-        ),
-    }
+    asked = _asked(data, faces, enrolled, released, target.encoder, f, seed)
     columns, hits = floors(asked, seed)
     other = second and _release(TensorStore.open(second), enrolled.rows, enrolled.identities, f)
     same = repeated and _release(repeated, faces.rows, faces.identities, f)
-    columns |= links(released, other, same, strangers, seed)
+    columns |= links(released, other, same, asked["floor"].strangers, seed)
     counts = {"n_images": len(faces.rows), "n_identities": len(faces.identities.unique()), "seed": seed}
     per_image = [
         line
@@ -121,6 +104,37 @@ def run(
     ]
     row = dict(labels or {}) | counts | columns
     write(output, [row], per_image, [*answers.COLUMNS, *unlinkability.COLUMNS])
+
+
+def _asked(
+    data: FaceDataModule,
+    faces: Faces,
+    enrolled: FaceDataset,
+    released: Release,
+    encoder: nn.Module,
+    f: nn.Module,
+    seed: int,
+) -> dict[str, Asked]:
+    """What is asked of whom, for each floor: strangers to learn on, photographs that are known, and those to
+    be named, of which `released` says what f answers to their protected features."""
+
+    def read(images: Tensor) -> Tensor:
+        return f(encoder(images))
+
+    public = [(part, of_people(part, STRANGERS, seed)) for part in map(data.faces, ("public", "public_val"))]
+    strangers = together(answered(read, part, drawn) for part, drawn in public)
+    known = answered(read, enrolled, torch.arange(len(enrolled)))
+    raw = in_batches(read, faces.images)
+    labelled = together(Pictures(part.attributes, part.identities) for part, _ in public)
+    return {
+        "floor": Asked(strangers, known, Pictures(released.answers, faces.identities)),
+        "floor_raw": Asked(strangers, known, Pictures(raw.flatten(1), faces.identities)),
+        "floor_attributes": Asked(
+            labelled,
+            Pictures(enrolled.attributes, enrolled.identities),
+            Pictures(faces.attributes, faces.identities),
+        ),
+    }
 
 
 def _release(store: TensorStore, rows: Tensor, identities: Tensor, f: nn.Module) -> Release:

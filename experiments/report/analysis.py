@@ -10,6 +10,7 @@ import pandas as pd
 
 from experiments.report.results import Results
 from experiments.report.statistics.checks import Check, believed, check
+from experiments.report.statistics.judges import verdicts
 from experiments.report.statistics.paired_tests import Outcomes
 from experiments.report.statistics.ranking import against_none, ranking, strengths
 from experiments.report.statistics.worst_case import SUMMARY, adaptive_gains, compare, summarise
@@ -64,6 +65,11 @@ class Analysis:
     def comparison(self) -> pd.DataFrame:
         """Each point against the undefended one, attack by attack, on the same images."""
         return compare(self.best, self.outcomes)
+
+    @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """What each judge alone says of each point."""
+        return verdicts(self.best, self.results.per_image, self.judges)
 
     @cached_property
     def ranking(self) -> pd.DataFrame:

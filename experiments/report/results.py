@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from facecrafter.store import TensorStore
 
 ANSWERS = "answers"
 """The command whose stages say what f's answers give away."""
+UNASKED = f"the stage `{ANSWERS}` of each has not run yet, or it failed"
 POINT = ["defence", "strength"]
 OUTCOME = ["oracle", "restart", "row", "identity", "correct"]
 LICENSED = {"datamodules.SyntheticFaces", "datamodules.synthetic.SyntheticFaces"}
@@ -118,7 +120,8 @@ def gather(output: Path) -> Results:
     rows = rows.assign(queries=rows.get("queries"))  # what was measured before has none
     rows = rows.fillna({"strength": "", "adaptive": "none", "countermeasure": "none"})
     answers = [output / stage["folder"] / "results.json" for stage in done if stage["command"] == ANSWERS]
-    rows = _beside_answers(rows, [row for file in answers for row in listed(file)])
+    unasked = {stage["name"] for stage in stages if stage["command"] == ANSWERS and stage not in done}
+    rows = _beside_answers(rows, [row for file in answers for row in listed(file)], unasked)
     found = [_per_image(output, stage) for stage in measured if not is_curve_only(stage)]
     per_image = pd.concat([lines for lines in found if len(lines)] or found, ignore_index=True)
     return Results(output, config, done, rows, per_image, missing, _columns([*files, *answers]))
@@ -129,12 +132,19 @@ def is_curve_only(stage: dict[str, Any]) -> bool:
     return stage["labels"].get("queries") is not None
 
 
-def _beside_answers(rows: pd.DataFrame, found: list[dict[str, Any]]) -> pd.DataFrame:
-    """Every row with what f's answers at its point give away, where that was measured."""
-    if not found:
-        return rows
-    told = pd.DataFrame(found).drop(columns=[*COUNTS], errors="ignore")
-    return rows.merge(told, on=POINT, how="left")
+def _beside_answers(
+    rows: pd.DataFrame, found: list[dict[str, Any]], unasked: Collection[str]
+) -> pd.DataFrame:
+    """Every row with what f's answers at its point give away, where that was measured; where it was to be and
+    was not, by the stages `unasked`, `floor_note` says so."""
+    if found:
+        told = pd.DataFrame(found).drop(columns=[*COUNTS], errors="ignore")
+        rows = rows.merge(told, on=POINT, how="left")
+    missing = [f"{stage_of(row)}.{ANSWERS}" in unasked for row in rows.to_dict("records")]
+    if any(missing):
+        rows = rows.assign(floor_note=rows.get("floor_note")).astype({"floor_note": object})
+        rows.loc[missing, "floor_note"] = UNASKED
+    return rows
 
 
 def _per_image(output: Path, stage: dict[str, Any]) -> pd.DataFrame:

@@ -207,9 +207,14 @@ def test_an_unfinished_study_says_what_is_missing(html: str, tmp_path: Path) -> 
     folder = write_study(tmp_path / "study", tmp_path / "cache")
     for attack in ATTACKS:
         (folder / "artifacts" / f"crafter.beta=4.{attack}.measure-0" / "stage.json").unlink()
+    asked = {"command": "answers", "inputs": [], "labels": None}
+    stages = json.loads((folder / "plan.json").read_text())
+    stages += [asked | dict.fromkeys(("name", "folder"), f"crafter.beta={b}.answers") for b in (1, 2)]
+    (folder / "plan.json").write_text(json.dumps(stages))
     page = build(folder, show_faces=False).read_text()
     assert "not finished: 2 of its measurements" in page
     assert "They are of Crafter β = 4." in page
+    assert "Not told for Crafter β = 1, Crafter β = 2: the stage `answers` of each has not run yet" in page
     assert "not finished" not in html
 
 

@@ -29,8 +29,10 @@ def study(hits: dict[str, tuple[int, int]]) -> Any:
         for one in rows
         for image in range(N)
     ]
-    results = SimpleNamespace(per_image=pd.DataFrame(lines))
-    return SimpleNamespace(best=pd.DataFrame(rows), results=results, judges=list(hits))
+    best, per_image = pd.DataFrame(rows), pd.DataFrame(lines)
+    said = verdicts(best, per_image, list(hits))
+    results = SimpleNamespace(per_image=per_image)
+    return SimpleNamespace(best=best, results=results, judges=list(hits), verdicts=said)
 
 
 def test_agreement_is_cohens_kappa_over_all_reconstructions() -> None:
@@ -45,7 +47,7 @@ def test_agreement_is_cohens_kappa_over_all_reconstructions() -> None:
 
 def test_a_verdict_on_which_judges_disagree_is_a_doubt() -> None:
     found = study({"one": (36, 4), "two": (12, 12)})
-    table = verdicts(found.best, found.results.per_image, found.judges).set_index("oracle")
+    table = found.verdicts.set_index("oracle")
     assert table["verdict"].to_dict() == {"one": "lower", "two": "no difference shown"}
     (doubt,) = section.doubts(found)
     assert doubt.startswith("The judges disagree on Crafter β = 1")

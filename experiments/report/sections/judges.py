@@ -11,7 +11,7 @@ from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Items, Table, Text
 from experiments.report.formats import filled, intervals, name_of, named, percent
 from experiments.report.results import POINT
-from experiments.report.statistics.judges import Agreement, agreements, verdicts
+from experiments.report.statistics.judges import Agreement, agreements
 
 TITLE = "Do the judges agree?"
 PUBLISHED = True
@@ -23,24 +23,19 @@ JUDGES = (
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
-    judges = analysis.judges
-    found = list(agreements(analysis.results.per_image, judges))
+    found = list(agreements(analysis.results.per_image, analysis.judges))
     if not found:
         return
     yield Text(JUDGES)
     yield Items([_in_words(one) for one in found])
-    table = verdicts(analysis.best, analysis.results.per_image, judges)
-    if len(table):
-        yield Table(_readable(table), "judges", table)
+    if len(analysis.verdicts):
+        yield Table(_readable(analysis.verdicts), "judges", analysis.verdicts)
 
 
 def doubts(analysis: Analysis) -> Iterator[str]:
-    if len(analysis.judges) < 2:
+    if len(analysis.judges) < 2 or analysis.verdicts.empty:
         return
-    table = verdicts(analysis.best, analysis.results.per_image, analysis.judges)
-    if table.empty:
-        return
-    for _, lines in table.groupby(POINT, sort=False):
+    for _, lines in analysis.verdicts.groupby(POINT, sort=False):
         if lines["verdict"].nunique() > 1:
             said = "; ".join(
                 f"{names.judge(line['oracle'])}: {line['verdict']}" for line in lines.to_dict("records")
