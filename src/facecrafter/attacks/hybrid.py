@@ -21,7 +21,8 @@ class Hybrid(Attack):
 
     Args:
         encoder: images (N, 3, H, W) in [0, 1] -> features (N, C, h, w); used in eval mode.
-        decoder: features -> images, the black-box attacker's; used in eval mode.
+        decoder: features -> images, the black-box attacker's; used in eval mode. Of several draws it takes
+            the first.
         iterations: steps (paper: 150).
         learning_rate: of Adam, in units of the pixels' range (paper: 0.005).
         tv: weight of the total variation, a prior that pixels are like their neighbours.
