@@ -44,7 +44,7 @@ DESIGNED = {
     "tar_at_far_1", "tar_at_far_1_lo", "tar_at_far_1_hi", "tar_at_far_01", "tar_at_far_01_lo",
     "tar_at_far_01_hi", "fnir_at_fpir_1", "fnir_at_fpir_1_lo", "fnir_at_fpir_1_hi", "frechet", "auc",
     "auc_lo", "auc_hi", "probe_auc", "probe_auc_lo", "probe_auc_hi", "epsilon", "epsilon_null", "restart",
-    "epoch", "budget", "seed", "seconds",
+    "epoch", "budget", "queries", "seed", "seconds",
 }  # fmt: skip
 
 
@@ -179,8 +179,12 @@ def command(
     return run
 
 
-def test_rows_have_the_columns_of_results(command: Callable[..., list[dict[str, Any]]]) -> None:
-    rows = command()
+def test_rows_have_the_columns_of_results(
+    command: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """And say how many answers an attacker had, where that is asked for: as many as the store has images."""
+    rows = command(answers=str(tmp_path / "features"))
+    assert {row["queries"] for row in rows} == {rows[0]["n_images"]}
     assert [row["restart"] for row in rows] == ["0", "1", "best"]
     assert all(set(row) == DESIGNED for row in rows)
     assert (rows[0]["defence"], rows[0]["attack"], rows[0]["strength"]) == ("none", "white_box", "beta=1")
