@@ -21,8 +21,8 @@ from experiments.study.executors.local import LocalExecutor
 PATIENCE = 900.0  # seconds
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "shutil.rmtree"}
 COMMANDS = ("attack", "average", "combine", "measure", "protect", "study.data")
-KILLED = (-signal.SIGKILL, -signal.SIGALRM)
-"""Ways to end that no program hears of."""
+KILLED = (-signal.SIGKILL, -signal.SIGALRM, 256 - signal.SIGALRM)
+"""Ways to end that no program hears of; the last one is a study's whose report ended so."""
 KILLED_JOB = re.compile(rf"^FAILED .*\(exit code {128 + signal.SIGALRM}\)", re.MULTILINE)
 """What a study says of a job that ended so by its own alarm."""
 
