@@ -119,7 +119,8 @@ def styles(names: Iterable[str]) -> dict[str, Style]:
     for number, name in enumerate(dict.fromkeys(name for name in names if name != "none")):
         found[name] = {
             "color": COLOURS[number % len(COLOURS)],
-            "marker": MARKERS[number % len(MARKERS)],
+            # Shifted by one in every round, so that no two of many share both colour and marker.
+            "marker": MARKERS[(number + number // len(COLOURS)) % len(MARKERS)],
             "linestyle": DASHES[number % len(DASHES)],
         }
     return found

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
@@ -45,6 +45,11 @@ class Defence(LightningModule):
         self.seed = seed
         self.query = query
         self.listeners: list[Callable[[dict[str, float]], None]] = []
+
+    @classmethod
+    def is_randomised(cls, arguments: Mapping[str, Any]) -> bool:
+        """`randomised` of one that is made with `arguments`: some can draw the same every time."""
+        return cls.randomised
 
     @abstractmethod
     def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:

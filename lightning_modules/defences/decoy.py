@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -52,6 +55,10 @@ class Decoy(Defence):
         self.release = DownToFloor(layer, steps, learning_rate)
         # No Jacobian product is taken.
         self.model = AttackerModel(self.encoder, load_artifact(prior, Prior).network, "32")
+
+    @classmethod
+    def is_randomised(cls, arguments: Mapping[str, Any]) -> bool:
+        return arguments.get("secret") is None
 
     def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
         self.model.to(images.device)

@@ -45,6 +45,12 @@ def test_styles_differ_without_their_colours() -> None:
         assert (first["marker"], first["linestyle"]) != (second["marker"], second["linestyle"])
 
 
+def test_points_of_many_defences_differ() -> None:
+    """A point has no dashes: two of the same colour and marker would be one defence to the reader."""
+    found = styles([f"defence{number}" for number in range(20)])
+    assert len({(style["color"], style["marker"]) for style in found.values()}) == len(found)
+
+
 def test_a_name_keeps_its_style_whatever_is_drawn_beside_none() -> None:
     assert styles(["none", "a", "b"]) == styles(["a", "none", "b"])
 

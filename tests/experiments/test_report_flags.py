@@ -14,9 +14,13 @@ from experiments.report.sections.flags import doubts
 
 
 def flags(
-    rows: list[dict[str, Any]], model: str = "lightning_modules.Disco", folder: Path | None = None
+    rows: list[dict[str, Any]],
+    class_path: str = "lightning_modules.Disco",
+    folder: Path | None = None,
+    **init_args: Any,
 ) -> list[str]:
-    config = {"defences": {"crafter": {"model": {"class_path": model}}}, "identifications": {"linkage": {}}}
+    model = {"class_path": class_path, "init_args": init_args}
+    config = {"defences": {"crafter": {"model": model}}, "identifications": {"linkage": {}}}
     stages = [{"name": "crafter.beta=1"}] if folder else []
     results = SimpleNamespace(config=config, stages=stages, folder=lambda name: folder)
     best = pd.DataFrame(rows)
@@ -49,6 +53,13 @@ def test_a_defence_that_draws_at_random_needs_several_queries() -> None:
     assert "was judged on one query" in flag
     averaged = attack("white_box_a3", 3, adaptive="A3")
     assert not flags([attack("white_box", 2), averaged], "lightning_modules.GaussianNoise")
+
+
+def test_a_decoy_under_a_secret_answers_the_same_every_time() -> None:
+    """There is nothing to average, so nothing is missing where nobody did."""
+    decoy = "lightning_modules.Decoy"
+    assert flags([attack("white_box", 2)], decoy)
+    assert not flags([attack("white_box", 2)], decoy, secret="known to the device")
 
 
 @pytest.mark.parametrize(
