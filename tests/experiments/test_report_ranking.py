@@ -239,6 +239,13 @@ def test_the_answer_says_how_far_the_attacks_went(false_security: Any, words: st
     assert words in found(point("none", "", 0.82, 35), point("a", "", 0.80, 5, false_security=false_security))
 
 
+def test_of_points_that_leak_equally_little_the_most_useful_is_the_answer() -> None:
+    """Whichever came first would cost the cloud something for nothing."""
+    none, dear, cheap = point("none", "", 0.82, 35), point("a", "", 0.79, 5), point("b", "", 0.81, 5)
+    for points in ((dear, cheap), (cheap, dear)):
+        assert found(none, *points).startswith("Use b")
+
+
 def test_a_failed_check_is_the_answer() -> None:
     summary, outcomes = tables(point("none", "", 0.82, 35))
     failed = [Check("classifier", "", True), Check("classifier", "", False)]
