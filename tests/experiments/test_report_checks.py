@@ -55,6 +55,13 @@ def test_reading_features_does_not_vouch_for_an_oracle() -> None:
     assert check(pd.DataFrame(rows)) == []
 
 
+@pytest.mark.strict
+def test_the_union_of_attacks_that_guess_vouches_for_nothing() -> None:
+    """It is as many times as good as chance as there are attacks."""
+    rows = [row("white_box", 0.06), row("union", 0.6, access="white")]
+    assert not believed(check(pd.DataFrame(rows)))
+
+
 def test_a_study_without_its_undefended_point_cannot_be_believed() -> None:
     checks = check(pd.DataFrame([row("white_box", 0.6, defence="crafter")]))
     assert [item.passed for item in checks] == [False]
