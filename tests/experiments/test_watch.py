@@ -15,12 +15,14 @@ from experiments.study.watch import Watch
 NOW = Progress(3, 1, 9, [Running("prior", 70, 130)], ["crafter.beta=1", "decoder"], 3723, False)
 
 
-def measured(folder: Path, name: str, auc: float, *accuracies: float, defence: str = "a") -> dict:
+def measured(
+    folder: Path, name: str, auc: float, *accuracies: float, defence: str = "a", **labels: str
+) -> dict:
     rows = [{"auc": auc, "eval_acc": value, "restart": "best"} for value in accuracies]
     rows.append({"auc": auc, "eval_acc": 1.0, "restart": "0"})
     (folder / name).mkdir()
     (folder / name / "results.json").write_text(json.dumps(rows))
-    return {folder / name: {"defence": defence, "strength": "x=1"}}
+    return {folder / name: {"defence": defence, "strength": "x=1", **labels}}
 
 
 def test_a_point_is_as_leaky_as_the_strongest_attack_on_it(tmp_path: Path) -> None:
@@ -29,6 +31,8 @@ def test_a_point_is_as_leaky_as_the_strongest_attack_on_it(tmp_path: Path) -> No
         measured(tmp_path, "weak", 0.9, 0.1, 0.2)
         | measured(tmp_path, "strong", 0.9, 0.3)
         | measured(tmp_path, "other", 0.8, 0.05, defence="b")
+        | measured(tmp_path, "all", 0.9, 0.6, attack="union")
+        | measured(tmp_path, "shuffled", 0.8, 0.7, defence="b", countermeasure="shuffle")
         | {tmp_path / "not yet": {"defence": "c", "strength": ""}}
     )
     assert found == [Point("a", "x=1", 0.9, 0.3), Point("b", "x=1", 0.8, 0.05)]
