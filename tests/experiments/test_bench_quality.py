@@ -94,6 +94,7 @@ def test_utility_loss_is_the_mean_square_change_of_a_features_elements(tmp_path:
         "trial": "black_box",
         "oracle": "judge",
         "restart": "best",
+        "curve_only": False,
         "epsilon": 0.1,
     }
     common |= dict.fromkeys(
