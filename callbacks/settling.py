@@ -14,7 +14,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from pytorch_lightning.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
-from facecrafter.files import make_folder, write_whole
+from facecrafter.files import write_whole
 
 CHANGE = "game/change"
 SETTLED = 0.05
@@ -63,16 +63,19 @@ class Settling(Callback):
         }
         if not means:
             return
-        self.history.append({"epoch": trainer.current_epoch, **means})
+        line = {"epoch": trainer.current_epoch, **means}
+        change = largest_change([*self.history, line])
+        self.history.append(line | {"change": change})
         pl_module.log_dict(means, sync_dist=True)
-        change = largest_change(self.history)
         if not math.isnan(change):
             pl_module.log(CHANGE, change, prog_bar=True, sync_dist=True)
         self._write(Path(trainer.default_root_dir, "logs", "settling.csv"))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        change = largest_change(self.history)
-        if self.history and not change <= SETTLED:
+        if not self.history:
+            return
+        change = self.history[-1]["change"]
+        if not change <= SETTLED:
             known = "too few epochs to tell" if math.isnan(change) else f"still changing by {change:.0%}"
             rank_zero_warn(
                 f"{type(pl_module).__name__} ended after {len(self.history)} epochs before its game had "
@@ -81,20 +84,17 @@ class Settling(Callback):
 
     @rank_zero_only
     def _write(self, path: Path) -> None:
-        known = range(1, len(self.history) + 1)
-        lines = [self.history[n - 1] | {"change": largest_change(self.history[:n])} for n in known]
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(dict.fromkeys(name for line in lines for name in line)))
+        writer = csv.DictWriter(text, list(dict.fromkeys(name for line in self.history for name in line)))
         writer.writeheader()
-        writer.writerows(lines)
-        make_folder(path.parent)
+        writer.writerows(self.history)
         write_whole(path, text.getvalue())
 
 
 def largest_change(history: Sequence[dict[str, float]]) -> float:
     """Of the means of each epoch: the largest relative change from the last quarter but one to the last; NaN
     before there are eight."""
-    names = {name for line in history for name in line if name != "epoch"}
+    names = {name for line in history for name in line} - {"epoch", "change"}
     held_out = {name for name in names if name.startswith("val/")}
     changes = [_change([line[name] for line in history if name in line]) for name in held_out or names]
     return math.nan if any(map(math.isnan, changes)) else max(changes, default=math.nan)

@@ -88,7 +88,7 @@ def run(
     data.setup("test")
     faces, enrolled = Faces.of(data), data.faces("private_train")
     repeated = TensorStore.open(again) if again else None
-    for store in [protected] if repeated is None else [protected, repeated]:
+    for store in filter(None, (protected, repeated)):
         check_rows(store, store.load("row")["row"], faces)
     released = _release(protected, faces.rows, faces.identities, f)
     asked = _asked(data, faces, enrolled, released, target.encoder, f, seed)

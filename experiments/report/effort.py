@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from experiments.report import names
+from experiments.report.analysis import Analysis
+from experiments.report.document import Block, Figures, Folded, Table, Text
 from experiments.report.formats import filled, intervals, judges, named, percent
 from experiments.report.plotting import (
     Figure,
@@ -48,6 +50,15 @@ class Effort:
     caption: str
     say: Callable[[int], str]
     doubling: bool = False
+
+    def blocks(self, analysis: Analysis, rows: pd.DataFrame, text: str, csv: str) -> Iterator[Block]:
+        """A section's `text`, figures, and their numbers in the file `csv`; nothing where none of the rows
+        says what was spent."""
+        table = self.table(rows)
+        if len(table):
+            yield Text(text)
+            yield Figures(self.figures(table, analysis.judge, analysis.figures))
+            yield Folded("The same in numbers", [Table(self.readable(table), csv, table)])
 
     def table(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows where something is known to be spent, with the columns that the rest here needs."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.evaluation.combining import UNION
+from experiments.study.plan_attacks import is_whole
 
 MARKS = "ox+*#@%&abcdefghijklmnpqrstuvwyz"
 
@@ -29,7 +30,7 @@ def points(measured: Mapping[Path, Mapping[str, Any]]) -> list[Point]:
     """
     worst: dict[tuple[str, str], Point] = {}
     for folder, labels in measured.items():
-        if not _is_attack(labels):
+        if labels.get("attack") == UNION or not is_whole(labels):  # in a union luck adds up
             continue
         key = (str(labels["defence"]), str(labels["strength"]))
         for row in _rows(folder / "results.json"):
@@ -38,13 +39,6 @@ def points(measured: Mapping[Path, Mapping[str, Any]]) -> list[Point]:
             found = Point(*key, row["auc"], row["eval_acc"])
             worst[key] = max(worst.get(key, found), found, key=lambda point: point.eval_acc)
     return sorted(worst.values())
-
-
-def _is_attack(labels: Mapping[str, Any]) -> bool:
-    """Whether an attacker with all they have found this, of the defence as it is: no union, in which luck
-    adds up, no countermeasure, no part of the answers."""
-    countered = labels.get("countermeasure", "none") != "none"
-    return "queries" not in labels and labels.get("attack") != UNION and not countered
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from experiments.study.derived import derived
 from experiments.study.keys import Stage, ordered, references, substitute
 from experiments.study.lineage import Lineage
 from experiments.study.needs import held_to, of_trainer
-from experiments.study.plan_attacks import Planned, Point, attack_stages, of_pairs
+from experiments.study.plan_attacks import Planned, Point, attack_stages, is_whole, of_pairs
 from experiments.study.plan_measures import ADAPTIVE, Measured, Measures
 from experiments.study.precision import in_real_precision
 from experiments.what_counts import NO_NUMBER
@@ -173,14 +173,12 @@ class Plan:
         return Planned(name, attack, queries, judge, pairs)
 
     def _together(self, point: Point) -> None:
-        """What all attacks on a point find together. Leaked images or features are another attacker's, a
-        countermeasure makes another defence, and whoever has few answers has less than who has all."""
+        """What all attacks on a point find together. Leaked images or features are another attacker's."""
         mine = [
             one
             for one in self.measured
             if one.labels["adaptive"] in ADAPTIVE
-            and one.labels["countermeasure"] == "none"
-            and "queries" not in one.labels
+            and is_whole(one.labels)
             and (one.labels["defence"], one.labels["strength"]) == (point.defence, point.strength)
         ]
         # Of an attack over several epochs, an attacker has the last one's images.

@@ -74,6 +74,12 @@ class Planned:
         return self.name if self.pairs is None else f"{self.name}.{of_pairs(self.pairs)}"
 
 
+def is_whole(labels: Mapping[str, Any]) -> bool:
+    """Whether rows are of an attacker with all answers, on the defence as it is: a countermeasure makes
+    another one, and whoever has few answers has less than who has all."""
+    return labels.get("countermeasure", "none") == "none" and "queries" not in labels
+
+
 def of_pairs(number: int) -> str:
     """What stages are called that know of so many pairs alone."""
     return f"pairs={number}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from experiments.report.analysis import Analysis
-from experiments.report.document import Block, Figures, Folded, Table, Text
+from experiments.report.document import Block
 from experiments.report.effort import Effort
 
 TITLE = "Training on protected features (A1)"
@@ -20,8 +20,4 @@ TRAINING = Effort(
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
-    table = TRAINING.table(analysis.best)
-    if len(table):
-        yield Text(EPOCHS)
-        yield Figures(TRAINING.figures(table, analysis.judge, analysis.figures))
-        yield Folded("The same in numbers", [Table(TRAINING.readable(table), "epochs", table)])
+    return TRAINING.blocks(analysis, analysis.best, EPOCHS, "epochs")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from experiments.report.analysis import Analysis
-from experiments.report.document import Block, Figures, Folded, Table, Text
+from experiments.report.document import Block
 from experiments.report.effort import Effort
 from experiments.report.results import POINT
 
@@ -22,11 +22,7 @@ ASKED = Effort("queries", "queries", ", over the number of queries.", "{} querie
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
-    table = ASKED.table(_strongest(analysis.results.rows))
-    if len(table):
-        yield Text(QUERIES)
-        yield Figures(ASKED.figures(table, analysis.judge, analysis.figures))
-        yield Folded("The same in numbers", [Table(ASKED.readable(table), "queries", table)])
+    return ASKED.blocks(analysis, _strongest(analysis.results.rows), QUERIES, "queries")
 
 
 def _strongest(rows: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from facecrafter.nets.generator import IMAGE_CHANNELS, Generator2
@@ -27,16 +29,15 @@ class Decoder(nn.Sequential):
         channels = feature_shape[0]
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
         layers += [_Residual(width) for _ in range(blocks)]
-        for _ in range(doublings(feature_shape, image_size)):
-            narrower = max(width // 2, 32)
+        widths = channels_upwards(feature_shape, image_size, width)
+        for wide, narrow in pairwise(widths):
             layers += [
-                nn.Conv2d(width, 4 * narrower, 3, padding=1),
+                nn.Conv2d(wide, 4 * narrow, 3, padding=1),
                 nn.PixelShuffle(2),
                 nn.ReLU(),
-                _Residual(narrower),
+                _Residual(narrow),
             ]
-            width = narrower
-        super().__init__(*layers, nn.Conv2d(width, IMAGE_CHANNELS, 3, padding=1), nn.Sigmoid())
+        super().__init__(*layers, nn.Conv2d(widths[-1], IMAGE_CHANNELS, 3, padding=1), nn.Sigmoid())
 
 
 class LinearDecoder(nn.Sequential):
@@ -64,12 +65,18 @@ class _Residual(nn.Module):
         return out
 
 
-def doublings(feature_shape: tuple[int, int, int], image_size: int) -> int:
-    """How often a feature's side is doubled until it is the image's.
+def channels_upwards(feature_shape: tuple[int, int, int], image_size: int, width: int) -> list[int]:
+    """`width` channels at the feature's resolution, and those after each doubling up to the image, which
+    halves them, down to 32.
 
     Raises:
         ValueError: no number of doublings leads there.
     """
+    levels = range(1, _doublings(feature_shape, image_size) + 1)
+    return [width, *(max(width // 2**level, 32) for level in levels)]
+
+
+def _doublings(feature_shape: tuple[int, int, int], image_size: int) -> int:
     _, height, width = feature_shape
     count = (image_size // height).bit_length() - 1
     if height != width or height * 2**count != image_size:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from facecrafter.losses.flow_matching import flow_along
-from facecrafter.nets.decoder import doublings
+from facecrafter.nets.decoder import channels_upwards
 from facecrafter.nets.generator import IMAGE_CHANNELS
 
 _FREQUENCIES = 16
@@ -63,8 +63,7 @@ class Velocity(nn.Module):
         self, feature_shape: tuple[int, int, int], image_size: int, width: int = 64, blocks: int = 3
     ) -> None:
         super().__init__()
-        levels = range(1, doublings(feature_shape, image_size) + 1)
-        widths = [width, *(max(width // 2**level, 32) for level in levels)]
+        widths = channels_upwards(feature_shape, image_size, width)
         self.time = nn.Sequential(_Waves(), nn.Linear(2 * _FREQUENCIES, width), nn.SiLU())
         self.first = nn.Conv2d(IMAGE_CHANNELS, widths[-1], 3, padding=1)
         self.down = nn.ModuleList()

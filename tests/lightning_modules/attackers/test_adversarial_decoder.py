@@ -8,7 +8,8 @@ import pytest
 import torch
 from artifact import QUIET, artifact
 from pytorch_lightning import LightningModule, Trainer
-from torch import Tensor, nn
+from small_networks import Encoding
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
@@ -16,12 +17,6 @@ from lightning_modules.attackers.adversarial_decoder import AdversarialDecoder, 
 from lightning_modules.attackers.decoder import Decoder
 
 SIZES = {"image_size": 32, "width": 8, "blocks": 1, "critic_width": 4, "mirror": False}
-
-
-class Encoding(LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(3, 12, 2, stride=2))
 
 
 @pytest.fixture

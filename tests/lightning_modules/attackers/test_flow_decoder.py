@@ -8,7 +8,8 @@ import pytest
 import torch
 from artifact import QUIET, artifact
 from every_module import TARGET, config
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Trainer
+from small_networks import Encoding
 from tiny_study import DATA, model, write
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,12 +23,6 @@ from lightning_modules.attackers.flow_decoder import FlowDecoder
 from lightning_modules.networks.target import TargetNetwork
 
 SIZES = {"image_size": 16, "width": 16, "blocks": 1, "draws": 3}
-
-
-class Encoding(LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(3, 12, 2, stride=2))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 import torch
 from artifact import QUIET, artifact
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from small_networks import Encoding
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -17,12 +18,6 @@ from facecrafter.store import encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers import tuned_prior
 from lightning_modules.attackers.tuned_prior import TunedPrior
-
-
-class Encoding(LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(3, 12, 2, stride=2))
 
 
 class Faces(LightningModule):
