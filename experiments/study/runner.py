@@ -49,7 +49,7 @@ class Runner:
         self.stages, self.artifacts, self.jobs = stages, artifacts, jobs
         self.engine: Engine = engine or partial(make, "local", jobs, 1)
         self.view = view or plain_view()
-        self.threads = max(1, _cores() // jobs)
+        self.threads = _threads(jobs)
         self.waiting: list[str] = []
         self.undone: set[str] = set()
         self.running: dict[Future[int], str] = {}
@@ -258,6 +258,17 @@ def _tail(log: Path) -> list[str]:
     """The last lines of a log; none where the job did not get as far as one."""
     text = log.read_text(errors="replace") if log.is_file() else ""
     return text.replace("\r", "\n").splitlines()[-TAIL:]
+
+
+def _threads(jobs: int) -> int:
+    """Of each of `jobs`: an equal share of the cores, or fewer where OMP_NUM_THREADS says so.
+
+    Whoever runs a second study on a machine, or shares it, sets that: threads that wait for each other where
+    others compute, too, take ten times as long.
+    """
+    share = max(1, _cores() // jobs)
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, int(said)) if said.isdecimal() and int(said) else share
 
 
 def _cores() -> int:

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 import experiments
+from experiments.study import runner as study_runner
 from experiments.study.artifacts import Artifacts
 from experiments.study.executors import local
 from experiments.study.executors.base import Job
@@ -255,6 +256,18 @@ def test_a_stages_number_of_threads_is_in_force(tmp_path: Path, monkeypatch: pyt
     run = runner(tmp_path, "compute", "compute")
     assert run.run(["compute"])
     assert run.artifacts.log("compute").read_text() == "3 5.0\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "threads"), [("", 4), ("1", 1), ("3", 3), ("16", 4), ("0", 4), ("two", 4), ("4,2", 4)]
+)
+def test_a_study_takes_no_more_threads_than_the_environment_gives_it(
+    said: str, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two studies on one machine, each with all its cores, would wait for each other's threads."""
+    monkeypatch.setattr(study_runner, "_cores", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert Runner({}, Artifacts(tmp_path, {}), jobs=2).threads == threads
 
 
 @pytest.mark.parametrize("step", ["write_config", "finish"])
