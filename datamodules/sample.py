@@ -16,6 +16,8 @@ from facecrafter.data.table import FaceTable
 
 PEOPLE = 12
 """At least so many of each kind, where there are: validation holds out some, and judges tell them apart."""
+EACH = 4
+"""Pictures that are taken of a person. Where most people have fewer, more people are taken."""
 REPEATS = 8
 """Batches that an epoch of training has: the sample as often as that takes."""
 
@@ -115,10 +117,9 @@ class SampleFaces(FaceDataModule):
         # Some more to train with: who learns from pairs holds a tenth of the people out.
         more = math.ceil(1.35 * self.count)
         known = _people(splits, "private_train")  # all of them: a judge tells everybody apart
-        parts = [_of_people(splits, "private_train", known, more)]
+        parts = [_of_people(splits, "private_train", known, math.ceil(more / len(known)))]
         for role, count in (("private_test", self.count), ("public", more), ("public_val", self.count)):
-            people = _spread(_people(splits, role), self.count // 4)
-            parts.append(_of_people(splits, role, people, count))
+            parts.append(_of_some(splits, role, count))
         return np.sort(np.concatenate(parts))
 
     def _number_people(self) -> np.ndarray:
@@ -134,17 +135,26 @@ def _people(splits: Splits, role: Role) -> np.ndarray:
 
 def _spread(people: np.ndarray, count: int) -> np.ndarray:
     """Some of the people, the first and the last among them."""
-    count = min(len(people), max(PEOPLE, count))
-    return people[np.linspace(0, len(people) - 1, count).round().astype(int)]
+    return people[np.linspace(0, len(people) - 1, min(len(people), count)).round().astype(int)]
 
 
-def _of_people(splits: Splits, role: Role, people: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` rows of a role, and one of each of the people: as many of each as there are."""
+def _of_some(splits: Splits, role: Role, count: int) -> np.ndarray:
+    """About `count` rows of a role: from more people where most have one picture, as in LFW."""
+    everyone, number = _people(splits, role), max(PEOPLE, math.ceil(count / EACH))
+    while True:
+        rows = _of_people(splits, role, _spread(everyone, number), math.ceil(count / number))
+        if len(rows) >= count or number >= len(everyone):
+            return rows
+        number *= 2
+
+
+def _of_people(splits: Splits, role: Role, people: np.ndarray, each: int) -> np.ndarray:
+    """Rows of a role: `each` of every one of the people, who may have fewer."""
     rows = splits.rows(role)
     names = splits.identity[rows].astype(str)
     order = np.argsort(names, kind="stable")
     first, last = (np.searchsorted(names[order], people, side) for side in ("left", "right"))
-    last = np.minimum(last, first + max(1, count // len(people)))
+    last = np.minimum(last, first + each)
     return np.concatenate([rows[order[a:b]] for a, b in zip(first, last, strict=True)])
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from fake_faces import fake_folder
 
-from datamodules import SyntheticFaces
+from datamodules import FolderFaces, SyntheticFaces
 from datamodules.sample import REPEATS, SampleFaces
 
 
@@ -54,3 +55,15 @@ def test_a_whole_batch_can_be_made(tmp_path: Path) -> None:
     batches = list(sample.train_dataloader())
     assert len(batches) == REPEATS
     assert {len(batch["image"]) for batch in batches} == {50}
+
+
+def test_people_with_one_picture_each_are_as_many_pictures(tmp_path: Path) -> None:
+    """As LFW's public people have: too few pairs for an attacker's batch would refuse a sound study."""
+    labels = fake_folder(tmp_path, identities=240, images=2) / "labels.csv"
+    header, *rows = labels.read_text().splitlines()
+    some = [row for row in rows if "/0.png" in row or int(row.split("/")[0].removeprefix("person ")) < 20]
+    labels.write_text("\n".join([header, *some]) + "\n")
+    data = FolderFaces(str(tmp_path), str(labels), image_size=32, private_identities=20, min_images=2)
+    sample = SampleFaces(data, pictures=64, cache_dir=str(tmp_path / "cache"))
+    sample.setup("predict")
+    assert 1.35 * 64 <= len(sample.faces("public")) <= 2 * 1.35 * 64
