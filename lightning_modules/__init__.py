@@ -14,6 +14,8 @@ from lightning_modules.defences.base import Defence, Undefended
 from lightning_modules.defences.crafter import Crafter, CrafterZ, PublishedCrafter
 from lightning_modules.defences.decoy import Decoy
 from lightning_modules.defences.disco import Disco
+from lightning_modules.defences.eraser import IdentityEraser
+from lightning_modules.defences.erasure import Erasure
 from lightning_modules.defences.image_space import Fawkes, LowKey
 from lightning_modules.defences.manifold import Manifold
 from lightning_modules.defences.noise import ChannelDropout, GaussianNoise
@@ -38,6 +40,7 @@ __all__ = [
     "Disco",
     "DlibOracle",
     "EmbeddingOracle",
+    "Erasure",
     "Fawkes",
     "FeatureIdentifier",
     "FlowDecoder",
@@ -45,6 +48,7 @@ __all__ = [
     "HeadTraining",
     "HttpOracle",
     "IdentityClassifier",
+    "IdentityEraser",
     "IdentityOracle",
     "LowKey",
     "Manifold",

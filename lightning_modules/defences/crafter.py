@@ -19,6 +19,7 @@ from lightning_modules.attackers.amortizer import Amortizer
 from lightning_modules.attackers.decoder import Decoder
 from lightning_modules.attackers.prior import Prior
 from lightning_modules.defences.base import Defence
+from lightning_modules.defences.eraser import IdentityEraser
 
 READINGS = {"squared": SQUARED, "unsquared": UNSQUARED}
 
@@ -68,6 +69,7 @@ class Crafter(CraftingDefence):
         target: artifact folder of the target network.
         prior: artifact folder of the generator G of the simulated attacker.
         decoder: artifact folder of a decoder, for an inner attacker who has one (`OwnDecoder`).
+        eraser: artifact folder of an IdentityEraser, for `WithoutIdentity`.
         iterations: of the while loop, at most.
         tolerance: stop when the root mean square of the last update of F falls below it; 0 runs all
             iterations.
@@ -82,6 +84,7 @@ class Crafter(CraftingDefence):
         target: str,
         prior: str,
         decoder: str | None = None,
+        eraser: str | None = None,
         iterations: int = 40,
         tolerance: float = 0.0,
         precision: Precision = "auto",
@@ -95,7 +98,10 @@ class Crafter(CraftingDefence):
         model = AttackerModel(self.encoder, loaded.network, precision)
         # Only inner attackers ask for it; see `attackers`.
         own = load_artifact(decoder, Decoder).network if decoder else None
-        self.crafting = FeatureCrafting(model, loaded.image_size, head=self.head, decoder=own, **crafting)
+        erases = load_artifact(eraser, IdentityEraser).network if eraser else None
+        self.crafting = FeatureCrafting(
+            model, loaded.image_size, head=self.head, decoder=own, eraser=erases, **crafting
+        )
 
     def finished(self, state: Any) -> bool:
         return super().finished(state) or state.change < self.tolerance

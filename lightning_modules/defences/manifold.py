@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from facecrafter.crafter.erasure import Eraser
 from facecrafter.crafter.inversion import AttackerModel, InnerProblem, fresh_response
-from facecrafter.crafter.release import Crafted, OnManifold
+from facecrafter.crafter.release import Crafted, OnManifold, Release
 from facecrafter.precision import Precision
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers.prior import Prior
@@ -40,11 +41,12 @@ class Manifold(Defence):
     ) -> None:
         super().__init__(target, seed, query)
         self.inner = inner or InnerProblem()
-        self.release = OnManifold(alpha)
+        self.release: Release = OnManifold(alpha)
+        self.eraser: Eraser | None = None
         self.model = AttackerModel(self.encoder, load_artifact(prior, Prior).network, precision)
 
     def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
         self.model.to(images.device)
         raw = self.model.encoder(images)
         z = fresh_response(self.model, raw, self.inner, rng)
-        return self.release(Crafted(raw, raw, z, self.model))
+        return self.release(Crafted(raw, raw, z, self.model, self.head, self.eraser))

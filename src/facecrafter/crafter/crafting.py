@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from facecrafter.crafter.attackers import InnerAttacker, Opponent, Scene
 from facecrafter.crafter.batch import not_finite, open_batch
 from facecrafter.crafter.critic import CriticTraining, FreshCritic
+from facecrafter.crafter.erasure import Eraser
 from facecrafter.crafter.health import HealthCheck
 from facecrafter.crafter.implicit import ConjugateGradient, Solver, implicit_gradient
 from facecrafter.crafter.inversion import (
@@ -76,6 +77,7 @@ class FeatureCrafting:
         update: how F follows its gradient; default: Adam, as published.
         head: f, the public head behind the split, for parts that look at its layers.
         decoder: features -> images, for an inner attacker with a decoder.
+        eraser: takes out of features what tells people apart, for `WithoutIdentity`.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class FeatureCrafting:
         update: Update | None = None,
         head: nn.Module | None = None,
         decoder: nn.Module | None = None,
+        eraser: Eraser | None = None,
     ) -> None:
         if beta < 0:
             raise ValueError(f"beta must not be negative, got {beta}")
@@ -115,6 +118,7 @@ class FeatureCrafting:
         self.update = update or AdamSteps()
         self.head = head
         self.decoder = decoder
+        self.eraser = eraser
 
     def start(self, images: Tensor, rng: torch.Generator) -> CraftingState:
         """Line 1, the first z* of line 3, and the critics' warm-up. images (N, 3, H, W) in [0, 1]."""
@@ -165,7 +169,7 @@ class FeatureCrafting:
         """What leaves the device (N, C, h, w): F, or what `release` makes of it."""
         if self.release is None:
             return state.features
-        return self.release(Crafted(state.raw, state.features, state.z, self.model, self.head))
+        return self.release(Crafted(state.raw, state.features, state.z, self.model, self.head, self.eraser))
 
     def _wanted(self, images: Tensor) -> Tensor | None:
         """The faces that `towards` draws the images to."""

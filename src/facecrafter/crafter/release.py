@@ -1,4 +1,4 @@
-"""What of a feature leaves the device: all of it, what the prior can express, or what the cloud reads."""
+"""What of a feature leaves the device: all of it, what a prior expresses, or what the cloud reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from facecrafter.crafter.inversion import AttackerModel, invert
+from facecrafter.crafter.erasure import Eraser
+from facecrafter.crafter.inversion import AttackerModel, Response, invert
 from facecrafter.crafter.layers import LOGITS, public_layer
 
 
@@ -22,6 +23,7 @@ class Crafted:
         z: latents (N, d) near the best responses of F.
         model: φ.
         head: f, the public head behind the split, where it is known.
+        eraser: r, which takes out of a feature what tells people apart, where there is one.
     """
 
     raw: Tensor
@@ -29,6 +31,7 @@ class Crafted:
     z: Tensor
     model: AttackerModel
     head: nn.Module | None = None
+    eraser: Eraser | None = None
 
 
 class Release(ABC):
@@ -68,35 +71,79 @@ class OnManifold(Release):
         return expressed + self.alpha * (crafted.features - expressed)
 
 
-class DownToFloor(Release):
-    """F' = φ(z) + δ, with the correction δ that brings h(F') to h(Enc(x)), for a layer h of the public head.
+class WithoutIdentity(Release):
+    """F' = φ(z'), z' = argmin_z ‖r(F) − r(φ(z))‖² + w·‖φ(z) − r(φ(z))‖²: the prior's face that is nobody.
 
-    δ is what Adam makes of ‖h(φ(z) + δ) − h(Enc(x))‖² from δ = 0. Enc(x) enters through h alone, so
-    whatever an attacker does, F' tells no more of the face than h(Enc(x)) and z. Where z is drawn without a
-    look at the face, that leaves what the cloud itself is given at h: *the floor* of any release from which
-    h is to be read. After crafting z is the crafted face's.
+    r takes out of a feature what tells people apart (`facecrafter.crafter.erasure.Eraser`); z' agrees with F
+    in what it leaves, with the mean person in what it takes. To take it out of φ(z*) would not do: a feature
+    has many times more elements than z, and whoever knows φ and r finds z* from what is left, and with it
+    all that was taken. So it is z that is moved.
+
+    Args:
+        weight: w: the larger, the less of the identity is left, and the less of the rest agrees.
+        iterations: Levenberg-Marquardt iterations from z*.
+
+    Raises:
+        ValueError: the weight is not positive, or there is no iteration.
+    """
+
+    def __init__(self, weight: float = 3.0, iterations: int = 25) -> None:
+        if weight <= 0 or iterations < 1:
+            raise ValueError(f"weight={weight} must be positive and iterations={iterations} at least 1")
+        self.weight, self.iterations = weight, iterations
+
+    @torch.no_grad()
+    def __call__(self, crafted: Crafted) -> Tensor:
+        if crafted.eraser is None:
+            raise ValueError(
+                "WithoutIdentity needs what tells people apart: pass an IdentityEraser as `eraser`"
+            )
+        eraser = crafted.eraser.to(crafted.features.device)
+
+        def parted(z: Tensor) -> Response:
+            at = crafted.model(z)
+            features, derivative = eraser.parted(at.features, self.weight**0.5)
+            return at._replace(features=features, d_phi=derivative @ at.d_phi)
+
+        kept = eraser(crafted.features)
+        nobody = torch.cat([kept, torch.zeros_like(kept)], dim=1)
+        moved = invert(parted, nobody, crafted.z, self.iterations).z
+        return _expressed(crafted.model, moved)
+
+
+class DownToFloor(Release):
+    """F' = S + δ, with the correction δ that brings h(F') to h(Enc(x)), for a layer h of the public head.
+
+    δ is what Adam makes of ‖h(S + δ) − h(Enc(x))‖² from δ = 0, S = φ(z) or another release. Enc(x) enters δ
+    through h alone, so whatever an attacker does, F' tells no more of the face than h(Enc(x)) and S. Where S
+    is φ(z) of a z that is drawn without a look at the face, that leaves what the cloud itself is given at h:
+    *the floor* of any release from which h is to be read. After crafting z is the crafted face's.
 
     Args:
         layer: h, see `facecrafter.crafter.layers.public_layer`: the dial between a release that serves the
             one task of the head (`logits`) and one that serves any task (`1`, the next block).
         steps: of Adam on δ.
         learning_rate: of Adam, in units of a feature's element.
+        of: the release S; None means φ(z).
 
     Raises:
         ValueError: there is no step, or the learning rate is not positive.
     """
 
-    def __init__(self, layer: str = LOGITS, steps: int = 200, learning_rate: float = 0.05) -> None:
+    def __init__(
+        self, layer: str = LOGITS, steps: int = 200, learning_rate: float = 0.05, of: Release | None = None
+    ) -> None:
         if steps < 1 or learning_rate <= 0:
             raise ValueError(f"steps={steps} must be at least 1 and learning_rate={learning_rate} positive")
-        self.layer, self.steps, self.learning_rate = layer, steps, learning_rate
+        self.layer, self.steps, self.learning_rate, self.of = layer, steps, learning_rate, of
 
     def __call__(self, crafted: Crafted) -> Tensor:
         if crafted.head is None:
             raise ValueError("DownToFloor needs the public head f behind the split: pass it as `head`")
         layer = public_layer(crafted.head, self.layer).to(crafted.raw.device)
         with torch.no_grad():
-            wanted, point = layer(crafted.raw), _expressed(crafted.model, crafted.z)
+            wanted = layer(crafted.raw)
+            point = self.of(crafted) if self.of else _expressed(crafted.model, crafted.z)
         point.requires_grad_()
         optimizer = torch.optim.Adam([point], self.learning_rate)
         # Down to nothing at the end: steps of one length would leave h about as far off as one of them.

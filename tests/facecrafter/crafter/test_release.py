@@ -7,8 +7,9 @@ import torch
 
 from facecrafter.crafter.crafting import FeatureCrafting
 from facecrafter.crafter.critic import CriticTraining
+from facecrafter.crafter.erasure import Eraser
 from facecrafter.crafter.inversion import AttackerModel, InnerProblem
-from facecrafter.crafter.release import Crafted, DownToFloor, OnManifold
+from facecrafter.crafter.release import Crafted, DownToFloor, OnManifold, WithoutIdentity
 from facecrafter.nets.generator import Generator1
 from facecrafter.nets.target import resnet18
 
@@ -117,3 +118,75 @@ def test_down_to_the_floor_needs_the_head(model: AttackerModel) -> None:
     raw = model(latents(1)).features
     with pytest.raises(ValueError, match="public head"):
         DownToFloor()(Crafted(raw, raw, latents(2), model))
+
+
+@pytest.fixture(scope="module")
+def eraser(model: AttackerModel) -> Eraser:
+    """Knows four directions of the prior's own features."""
+    rng = torch.Generator().manual_seed(5)
+    people = torch.arange(20).repeat_interleave(6)
+    z = torch.randn(20, 8, generator=rng).double()[people] + 0.3 * torch.randn(120, 8, generator=rng).double()
+    features = model.encoder(model.generator(z)).flatten(1)
+    eraser = Eraser(features.shape[1], 4).double()
+    eraser.learn(features, people, 0.1)
+    return eraser
+
+
+@pytest.mark.parametrize("weight", [0.5, 4.0])
+def test_without_identity_is_what_a_plain_search_finds(
+    model: AttackerModel, eraser: Eraser, weight: float
+) -> None:
+    """The same minimum by gradient descent through autograd: the objective is that of the docstring."""
+    features = model(latents(1)).features
+    z = latents(1).requires_grad_()
+    optimizer = torch.optim.LBFGS([z], max_iter=300, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        face = model.encoder(model.generator(z))
+        taken = (face - eraser(face)).square().sum()
+        return (eraser(features) - eraser(face)).square().sum() + weight * taken
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        (found := loss()).backward()
+        return found
+
+    before = loss().item()
+    optimizer.step(closure)
+    released = WithoutIdentity(weight, 60)(Crafted(features, features, latents(1), model, eraser=eraser))
+    taken = (released - eraser(released)).square().sum()
+    reached = ((eraser(features) - eraser(released)).square().sum() + weight * taken).item()
+    assert reached - loss().item() < 0.02 * (before - loss().item())
+    assert taken < (features - eraser(features)).square().sum()
+
+
+def test_a_heavier_weight_leaves_less_of_who_it_is(model: AttackerModel, eraser: Eraser) -> None:
+    features = model(latents(1)).features
+    crafted = Crafted(features, features, latents(1), model, eraser=eraser)
+    left = []
+    for weight in (0.1, 1.0, 10.0):
+        released = WithoutIdentity(weight)(crafted)
+        left.append((released - eraser(released)).square().sum().item())
+    assert left == sorted(left, reverse=True)
+
+
+def test_without_identity_needs_an_eraser(model: AttackerModel) -> None:
+    features = model(latents(1)).features
+    with pytest.raises(ValueError, match="eraser"):
+        WithoutIdentity()(Crafted(features, features, latents(1), model))
+
+
+@pytest.mark.parametrize("wrong", [{"weight": 0.0}, {"iterations": 0}])
+def test_a_release_without_identity_refuses(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        WithoutIdentity(**wrong)
+
+
+def test_down_to_the_floor_may_be_of_another_release(model: AttackerModel, head: torch.nn.Module) -> None:
+    """The cloud reads what it read; what the head does not look at is the other release's."""
+    raw, z = model(latents(1)).features, latents(2)
+    crafted = Crafted(raw, raw + 0.1, z, model, head)
+    start, released = OnManifold()(crafted), DownToFloor("1", of=OnManifold())(crafted)
+    assert (head[0](released) - head[0](raw)).norm() < 1e-2 * (head[0](start) - head[0](raw)).norm()
+    unread = [x - torch.nn.functional.interpolate(head[0](x), scale_factor=4) for x in (released, start)]
+    torch.testing.assert_close(*unread, atol=1e-6, rtol=1e-6)

@@ -14,7 +14,7 @@ import lightning_modules
 from facecrafter.crafter.critic import CriticTraining
 from facecrafter.crafter.inversion import InnerProblem
 from facecrafter.crafter.reference import RestartedInversion
-from lightning_modules import Decoder, Defence, Prior
+from lightning_modules import Decoder, Defence, IdentityEraser, Prior
 from lightning_modules.defences import tiprdc
 
 IMAGES = torch.rand(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
@@ -33,6 +33,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "CrafterZ": {"prior": "prior", "iterations": 1, "critic": CRITIC},
     "Decoy": {"prior": "prior", "steps": 2},
+    "Erasure": {"prior": "prior", "eraser": "eraser", "inner": INNER, "steps": 2, "layer": "logits"},
     "Disco": {"image_size": SIDE, "width": 4, "blocks": 1},
     "Fawkes": {"mode": "low"},
     "GaussianNoise": {},
@@ -52,10 +53,12 @@ def folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     target = target_artifact(request.param, folder)
     prior = {"latent_dim": LATENT, "image_size": SIDE, "width": 4, "critic_width": 4}
     decoder = {"encoder": target, "image_size": SIDE, "width": 4, "blocks": 1}
+    eraser = {"encoder": target, "image_size": SIDE, "rank": 2}
     return {
         "target": target,
         "prior": artifact(folder / "prior", Prior(**prior), **prior),
         "decoder": artifact(folder / "decoder", Decoder(**decoder), **decoder),
+        "eraser": artifact(folder / "eraser", IdentityEraser(**eraser), **eraser),
     }
 
 
