@@ -77,10 +77,10 @@ class IdentityEraser(FeatureReader):
         features, people = (torch.cat(part)[: self.pictures] for part in zip(*self._seen, strict=True))
         _, person, count = torch.unique(people, return_inverse=True, return_counts=True)
         several = count[person] > 1
-        if several.sum() <= self.network.left.shape[1]:
+        if several.sum() <= self.network.rank:
             raise ValueError(
                 f"{int(several.sum())} pictures show people who have several, too few for "
-                f"rank={self.network.left.shape[1]}: lower it, or raise pictures"
+                f"rank={self.network.rank}: lower it, or raise pictures"
             )
         shares = self.network.learn(features[several], people[several], self.shrinkage)
         self.log("train/largest_share", shares[0], prog_bar=True)

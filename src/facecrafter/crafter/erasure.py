@@ -31,6 +31,7 @@ class Eraser(nn.Module):
 
     def __init__(self, elements: int, rank: int) -> None:
         super().__init__()
+        self.rank = rank
         self.register_buffer("mean", torch.zeros(elements))
         self.register_buffer("left", torch.zeros(elements, rank))
         self.register_buffer("right", torch.zeros(elements, rank))
@@ -81,18 +82,18 @@ class Eraser(nn.Module):
         x = features.double()
         mean = x.mean(dim=0)
         spread, basis, x = _principal(x - mean)
-        between = _between(x, people)
-        if len(spread) < self.left.shape[1]:
+        if len(spread) < self.rank:
             raise ValueError(
-                f"{len(features)} features have {len(spread)} directions: lower rank={self.left.shape[1]}"
+                f"{len(features)} features have {len(spread)} directions: lower rank={self.rank}"
             )
+        between = _between(x, people, spread)
         scale = (spread + shrinkage * spread.sum() / features.shape[1]).sqrt()
         found, directions = torch.linalg.eigh(between / scale / scale[:, None])
-        chosen = directions.flip(1)[:, : self.left.shape[1]]
+        chosen = directions.flip(1)[:, : self.rank]
         self.mean.copy_(mean)
         self.left.copy_(basis @ (scale[:, None] * chosen))
         self.right.copy_(basis @ (chosen / scale[:, None]))
-        shares: Tensor = found.flip(0)[: self.left.shape[1]]
+        shares: Tensor = found.flip(0)[: self.rank]
         return shares
 
 
@@ -109,11 +110,17 @@ def _principal(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return values / len(x), basis, x @ basis
 
 
-def _between(x: Tensor, people: Tensor) -> Tensor:
-    """Covariance (r, r) between people of centred features (N, r), without bias of their number."""
+def _between(x: Tensor, people: Tensor, spread: Tensor) -> Tensor:
+    """Covariance (r, r) between people, without bias of their number.
+
+    Args:
+        x: features in their principal directions (N, r).
+        spread: their variances (r,).
+    """
     _, person, count = torch.unique(people, return_inverse=True, return_counts=True)
     means = x.new_zeros(len(count), x.shape[1]).index_add_(0, person, x) / count[:, None]
-    own = x - means[person]
     raw = means.T @ (means * count[:, None]) / len(x)
-    between: Tensor = raw - own.T @ own / (len(x) - len(count)) * (len(count) - 1) / len(x)
+    # In principal directions all of the covariance is their variances: the rest of it lies within people.
+    within = torch.diag(spread) - raw
+    between: Tensor = raw - within * (len(count) - 1) / (len(x) - len(count))
     return between
