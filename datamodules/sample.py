@@ -142,7 +142,8 @@ def _of_some(splits: Splits, role: Role, count: int) -> np.ndarray:
     """About `count` rows of a role: from more people where most have one picture, as in LFW."""
     everyone, number = _people(splits, role), max(PEOPLE, math.ceil(count / EACH))
     while True:
-        rows = _of_people(splits, role, _spread(everyone, number), math.ceil(count / number))
+        people = _spread(everyone, number)
+        rows = _of_people(splits, role, people, math.ceil(count / len(people)))
         if len(rows) >= count or number >= len(everyone):
             return rows
         number *= 2

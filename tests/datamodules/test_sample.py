@@ -67,3 +67,12 @@ def test_people_with_one_picture_each_are_as_many_pictures(tmp_path: Path) -> No
     sample = SampleFaces(data, pictures=64, cache_dir=str(tmp_path / "cache"))
     sample.setup("predict")
     assert 1.35 * 64 <= len(sample.faces("public")) <= 2 * 1.35 * 64
+
+
+def test_few_people_give_more_pictures_each(tmp_path: Path) -> None:
+    """Else a search on public people had none to judge beside those that they are known by."""
+    sample = SampleFaces(whole(), pictures=16, cache_dir=str(tmp_path))
+    sample.setup("predict")
+    people, pictures = sample.faces("public_val").identities.unique(return_counts=True)
+    assert len(people) == 3
+    assert pictures.min() >= 5
