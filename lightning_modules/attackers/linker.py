@@ -87,8 +87,12 @@ class Linker(SeededBatches, FeatureReader):
         trained, held_out = (
             self._photographs(part()) for part in (data.train_dataloader, data.val_dataloader)
         )
-        self.mean.copy_(torch.stack(list(trained.values())).mean(dim=0))
+        self.mean.copy_(self.mean_face(trained.values()))
         self._known = {row: face - self.mean for row, face in {**held_out, **trained}.items()}
+
+    def mean_face(self, faces: Iterable[Tensor]) -> Tensor:
+        """Where the mean face stands (E,), of the attacker's own photographs' unit embeddings (E,)."""
+        return torch.stack(list(faces)).mean(dim=0)
 
     @torch.no_grad()
     def _photographs(self, loader: Iterable[dict[str, Tensor]]) -> dict[int, Tensor]:
@@ -118,8 +122,17 @@ class Linker(SeededBatches, FeatureReader):
 class RidgeLinker(Linker):
     """The simplest: ridge regression, solved once, its penalty chosen by people who are held out.
 
+    With `start` the map is drawn to that linker's, not to zero. Raw features of all public pictures cost an
+    attacker nothing, while a defence answers some queries: who has both begins with what the many teach. The
+    start itself is among the choices, so that adapting loses nothing.
+
     Args:
         encoder, oracle, image_size, kwargs: see Linker.
+        start: artifact folder of a RidgeLinker of the same layers and oracle to go on from, such as one of
+            raw features.
+
+    Raises:
+        ValueError: `start` reads something else.
     """
 
     VERSION = 1
@@ -128,15 +141,42 @@ class RidgeLinker(Linker):
         "recogniser's embeddings, where photographs of the private people are."
     )
 
-    def __init__(self, encoder: str, oracle: str | IdentityOracle, image_size: int, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        encoder: str,
+        oracle: str | IdentityOracle,
+        image_size: int,
+        start: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(encoder, oracle, image_size, **kwargs)
         self.automatic_optimization = False
-        layer = nn.Linear(self.inputs, len(self.mean))
-        self.linear = nn.Sequential(nn.Flatten(), layer).requires_grad_(False)
+        self.map = nn.Linear(self.inputs, len(self.mean)).requires_grad_(False)
+        self.start = start
+        if start is not None:
+            self._go_on_from(start)
+        else:
+            nn.init.zeros_(self.map.weight)
+            nn.init.zeros_(self.map.bias)
+
+    def _go_on_from(self, folder: str) -> None:
+        before = load_artifact(folder, RidgeLinker)
+        if before.layers != self.layers or before.map.weight.shape != self.map.weight.shape:
+            raise ValueError(
+                f"the linker in {folder} leads from {before.layers or 'features'} of {before.inputs} numbers "
+                f"to embeddings of {len(before.mean)}, this one from {self.layers or 'features'} of "
+                f"{self.inputs} to {len(self.mean)}: start from a linker of the same layers, image_size "
+                "and oracle"
+            )
+        self.map.load_state_dict(before.map.state_dict())
+        self.mean.copy_(before.mean)
 
     @property
     def network(self) -> nn.Module:
-        return self.linear
+        return nn.Sequential(nn.Flatten(), self.map)
+
+    def mean_face(self, faces: Iterable[Tensor]) -> Tensor:
+        return super().mean_face(faces) if self.start is None else self.mean
 
     def configure_optimizers(self) -> None:
         """There is none: what is minimised has a closed form."""
@@ -154,20 +194,23 @@ class RidgeLinker(Linker):
             features, stand = self._pairs(batch)
             self._held_out.append((features.float().flatten(1), stand))
 
+    @torch.no_grad()
     def on_train_epoch_end(self) -> None:
         """Solve for every penalty, and keep the map that brings the held-out people nearest."""
         trained, held_out = (
             [torch.cat(part) for part in zip(*pairs, strict=True)] for pairs in (self._seen, self._held_out)
         )
-        layer = self.linear[1]
-        assert isinstance(layer, nn.Linear)
-        best = -torch.inf
-        for weight, bias in ridge(*trained, PENALTIES):
-            cosine = F.cosine_similarity(held_out[0] @ weight.T + bias, held_out[1]).mean().item()
+        changes = ridge(trained[0], trained[1] - self.map(trained[0]), PENALTIES)
+        if self.start is not None:
+            changes.append((torch.zeros_like(self.map.weight), torch.zeros_like(self.map.bias)))
+        first, best = self.map(held_out[0]), -torch.inf
+        for change in changes:
+            found = first + F.linear(held_out[0], *change)
+            cosine = F.cosine_similarity(found, held_out[1]).mean().item()
             if cosine > best:
-                best = cosine
-                layer.weight.data.copy_(weight)
-                layer.bias.data.copy_(bias)
+                best, (weight, bias) = cosine, change
+        self.map.weight += weight
+        self.map.bias += bias
         self.log("val/cosine", best, prog_bar=True)
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from lightning_modules.artifacts import load_artifact
-from lightning_modules.attackers.linker import Linker, NetworkLinker, RidgeLinker, ridge
+from lightning_modules.attackers.linker import PENALTIES, Linker, NetworkLinker, RidgeLinker, ridge
 from lightning_modules.networks.oracle import IdentityOracle
 
 SIZE, STRANGERS, PHOTOGRAPHS = 8, 20, 3
@@ -39,6 +39,13 @@ class Colours(IdentityOracle):
 
     def scores(self, embeddings: Tensor) -> Tensor:
         return embeddings
+
+
+class Scaled(nn.Module):
+    """A defence of a kind."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features * torch.linspace(0.2, 2, features.shape[1])[:, None, None]
 
 
 def photographs(people: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -93,6 +100,14 @@ def ridge_linker(target: str, **others: object) -> RidgeLinker:
     return RidgeLinker(target, Colours(), SIZE, **others)
 
 
+def kept(folder: Path, linker: RidgeLinker, target: str) -> str:
+    """The artifact folder of a linker to start from."""
+    known = artifact(folder.with_name("colours"), Colours())
+    return artifact(
+        folder, linker, encoder=target, oracle=known, image_size=SIZE, layers=linker.layers or None
+    )
+
+
 def network_linker(target: str, **others: object) -> NetworkLinker:
     torch.manual_seed(0)
     return NetworkLinker(target, Colours(), SIZE, learning_rate=5e-3, dropout=0.0, patience=4, **others)
@@ -139,6 +154,50 @@ def test_ridge_is_that_of_the_normal_equations(pairs: int) -> None:
         normal = centred.T @ centred + penalty * unit * torch.eye(5, dtype=torch.float64)
         torch.testing.assert_close(weight.T, torch.linalg.solve(normal, centred.T @ y))
         torch.testing.assert_close((x @ weight.T + bias).mean(dim=0), y.mean(dim=0))
+
+
+def test_few_queries_of_a_defence_add_to_what_raw_features_taught(target: str, tmp_path: Path) -> None:
+    """Alone they teach less than the raw features that an attacker has anyway, and A1 would look harmless."""
+    encoder = load_artifact(target, Split).encoder
+    start, many = ridge_linker(target), Pairs(encoder)
+    from_raw = linked(start, many, encoder, 1)
+    folder = kept(tmp_path / "raw", start, target)
+    few = Pairs(encoder)
+    few.batches = few.batches[:1] + few.batches[-2:]
+    alone, both = (linked(ridge_linker(target, start=begin), few, encoder, 1) for begin in (None, folder))
+    assert alone < from_raw <= both
+
+
+def test_where_queries_teach_nothing_the_start_is_kept(target: str, tmp_path: Path) -> None:
+    encoder = load_artifact(target, Split).encoder
+    start = ridge_linker(target)
+    linked(start, Pairs(encoder), encoder, 1)
+    after = ridge_linker(target, start=kept(tmp_path / "raw", start, target))
+    misled = Pairs(encoder)
+    misled.batches = Pairs(encoder, permuted=True).batches[:2] + misled.batches[-2:]
+    linked(after, misled, encoder, 1)
+    torch.testing.assert_close(after.map.state_dict(), start.map.state_dict())
+    torch.testing.assert_close(after.mean, start.mean)
+
+
+def test_with_a_start_ridge_solves_for_the_change(target: str, tmp_path: Path) -> None:
+    """The defence scales every channel otherwise, so that the start is wrong, and zero is as well."""
+    encoder = load_artifact(target, Split).encoder
+    start = ridge_linker(target)
+    linked(start, Pairs(encoder), encoder, 1)
+    after = ridge_linker(target, start=kept(tmp_path / "raw", start, target))
+    scaled = nn.Sequential(encoder, Scaled())
+    linked(after, Pairs(scaled), scaled, 1)
+    x, y = (torch.cat(part) for part in zip(*after._seen, strict=True))
+    moved = after.map.weight - start.map.weight
+    changes = [weight for weight, _ in ridge(x, y - start.map(x), PENALTIES)]
+    assert any(torch.allclose(moved, change, atol=1e-5) for change in changes)
+
+
+def test_a_start_that_reads_something_else_is_named(target: str, tmp_path: Path) -> None:
+    folder = kept(tmp_path / "hidden", ridge_linker(target, layers={"hidden": 1.0}), target)
+    with pytest.raises(ValueError, match=r"hidden.*start from a linker of the same layers"):
+        ridge_linker(target, start=folder)
 
 
 def test_training_ends_when_people_held_out_gain_nothing_and_keeps_the_best(target: str) -> None:
