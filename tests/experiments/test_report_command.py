@@ -6,9 +6,11 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from made_up_study import ATTACKS, AUC, DISCO_AUC, ORACLES, write_rich_study, write_study
+from PIL import Image
 
 from experiments.classes import without_folders
 from experiments.report import names
@@ -154,6 +156,15 @@ def test_of_a_path_only_the_last_part_is_told() -> None:
         "model": {"class_path": "lightning_modules.Crafter", "target": "${target}", "beta": 0.5},
         "features": "${public}/features",
     }
+
+
+def test_published_figures_are_smaller_and_look_alike(study: Path, published: Path) -> None:
+    """A clone has every figure for ever; no shade may become another."""
+    for small in published.with_suffix("").glob("*.png"):
+        large = study / "figures" / small.name
+        assert small.stat().st_size < large.stat().st_size / 2
+        shades = [np.asarray(Image.open(path).convert("RGB"), dtype=float) for path in (small, large)]
+        assert np.abs(shades[0] - shades[1]).mean() < 1
 
 
 def test_what_is_published_shows_no_face_and_no_folder(study: Path, published: Path) -> None:
