@@ -15,8 +15,8 @@ from facecrafter.files import PUBLIC, write_whole
 DOUBTS = 15
 """How many disagreements the page tells before it counts the others."""
 
-COLOURS = 128
-"""Of a published figure: lines and letters look alike with few, and a clone has every figure for ever."""
+PALETTE = 128
+"""Colours of a published figure: few keep lines and letters, and a clone has every figure for ever."""
 
 
 def publish(title: str, sections: Sequence[Section], path: Path) -> None:
@@ -41,5 +41,5 @@ def small(figure: Path) -> bytes:
     """The PNG with few colours, a third as large."""
     reduced = io.BytesIO()
     with Image.open(figure) as image:
-        image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(reduced, "PNG", optimize=True)
+        image.convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE).save(reduced, "PNG", optimize=True)
     return reduced.getvalue()
