@@ -50,12 +50,17 @@ def versions() -> dict[str, str]:
     return found
 
 
+def cores() -> int:
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def machine() -> dict[str, str | int | float]:
     """Processor, cores, threads in use, the load average (how many others wanted the processor too), and what
     computes: the GPU's name, or cpu."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else 0.0,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",

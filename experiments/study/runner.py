@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from experiments.errors import sentence
+from experiments.machine import cores
 from experiments.study.artifacts import Artifacts
 from experiments.study.executors import make
 from experiments.study.executors.base import Executor, Job, WorkerDied
@@ -266,11 +267,6 @@ def _threads(jobs: int) -> int:
     Whoever runs a second study on a machine, or shares it, sets that: threads that wait for each other where
     others compute, too, take ten times as long.
     """
-    share = max(1, _cores() // jobs)
+    share = max(1, cores() // jobs)
     said = os.environ.get("OMP_NUM_THREADS", "")
     return min(share, int(said)) if said.isdecimal() and int(said) else share
-
-
-def _cores() -> int:
-    """Those that this process may use, where the system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facecrafter import ranks
+from facecrafter.store import encoder_hash
 from lightning_modules.artifacts import FeatureReader, Frozen, load_artifact
 from lightning_modules.attackers.identifier import with_outputs
 from lightning_modules.checks import refuse_other_pairs
@@ -132,7 +133,7 @@ class RidgeLinker(Linker):
             raw features.
 
     Raises:
-        ValueError: `start` reads something else.
+        ValueError: `start` reads something else, or leads to another oracle's embeddings.
     """
 
     VERSION = 1
@@ -167,6 +168,13 @@ class RidgeLinker(Linker):
                 f"to embeddings of {len(before.mean)}, this one from {self.layers or 'features'} of "
                 f"{self.inputs} to {len(self.mean)}: start from a linker of the same layers, image_size "
                 "and oracle"
+            )
+        theirs, own = (linker.oracle.on(self.device) for linker in (before, self))
+        if type(theirs) is not type(own) or encoder_hash(theirs) != encoder_hash(own):
+            raise ValueError(
+                f"the linker in {folder} leads to the embeddings of another {type(theirs).__name__}, where "
+                f"each direction means something else than to this {type(own).__name__}: start from a linker "
+                "of the same oracle"
             )
         self.map.load_state_dict(before.map.state_dict())
         self.mean.copy_(before.mean)

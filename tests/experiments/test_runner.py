@@ -265,7 +265,7 @@ def test_a_study_takes_no_more_threads_than_the_environment_gives_it(
     said: str, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two studies on one machine, each with all its cores, would wait for each other's threads."""
-    monkeypatch.setattr(study_runner, "_cores", lambda: 8)
+    monkeypatch.setattr(study_runner, "cores", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", said)
     assert Runner({}, Artifacts(tmp_path, {}), jobs=2).threads == threads
 

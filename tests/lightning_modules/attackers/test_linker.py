@@ -200,6 +200,17 @@ def test_a_start_that_reads_something_else_is_named(target: str, tmp_path: Path)
         ridge_linker(target, start=folder)
 
 
+def test_a_start_that_leads_to_another_oracle_is_named(target: str, tmp_path: Path) -> None:
+    """Otherwise its map would be taken for one into embeddings whose directions mean something else."""
+
+    class Others(Colours):
+        pass
+
+    folder = kept(tmp_path / "raw", ridge_linker(target), target)
+    with pytest.raises(ValueError, match=r"another Colours.*this Others.*same oracle"):
+        RidgeLinker(target, Others(), SIZE, start=folder)
+
+
 def test_training_ends_when_people_held_out_gain_nothing_and_keeps_the_best(target: str) -> None:
     encoder = load_artifact(target, Split).encoder
     linker, data = network_linker(target), Pairs(encoder, permuted=True)
