@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -62,11 +63,17 @@ class PairDataset(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def images(self, positions: Sequence[int] | Tensor) -> Tensor:
+        """Images (n, 3, S, S) in [0, 1]."""
+        return self.faces.images(self._among_faces(positions))
+
     def __getitems__(self, positions: Sequence[int]) -> dict[str, Tensor]:
         """A whole training batch."""
-        rows = self.rows[list(positions)]
-        images = self.faces.__getitems__(torch.searchsorted(self.faces.rows, rows).tolist())
-        return {**images, "features": self.features(rows)}
+        pictures = self.faces.__getitems__(self._among_faces(positions).tolist())
+        return {**pictures, "features": self.features(pictures["row"])}
+
+    def _among_faces(self, positions: Sequence[int] | Tensor) -> Tensor:
+        return torch.searchsorted(self.faces.rows, self.rows[torch.as_tensor(positions)])
 
 
 def refuse_others(store: str, features: StoredFeatures, faces: FaceDataset, role: str, why: str) -> None:
@@ -101,6 +108,11 @@ class ProtectedPairs(pl.LightningDataModule):
         if pairs is not None and pairs < 1:
             raise ValueError(f"pairs must be at least 1, not {pairs}")
         self.data, self.store, self.val_fraction, self.pairs = data, features, val_fraction, pairs
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where what is worked out of the faces is kept."""
+        return self.data.cache_dir
 
     @property
     def encoder_hash(self) -> str:

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from datamodules.datasets import FaceDataset
 from experiments.evaluation.batches import in_batches
 from experiments.evaluation.columns import Column, interval_columns
-from experiments.evaluation.embeddings import clean_embeddings
 from experiments.evaluation.faces import Faces
 from experiments.machine import device
 from facecrafter.metrics import (
@@ -26,6 +25,7 @@ from facecrafter.metrics import (
     tar_at_far,
     wilson,
 )
+from lightning_modules.networks.embeddings import clean_embeddings
 from lightning_modules.networks.oracle import IdentityOracle
 
 GALLERY = 4
@@ -154,14 +154,14 @@ class Judge:
     ) -> None:
         self.name, self.oracle, self.identities, self.seed = name, oracle, faces.identities, seed
         # Embedded once, and shared by all measurements: it takes longer than all else here.
-        photographs = clean_embeddings(oracle, known.images, len(known), cache)
+        photographs = clean_embeddings(oracle, known.images, len(known), cache, device())
         self._check_finite(photographs)
         oracle.enrol(photographs.to(device()), known.identities.to(device()))
         # The same few for everybody: with more photographs one has more chances to be the nearest.
         few = first_of_each(known.identities, GALLERY)
         self.gallery, self.gallery_identities = photographs[few], known.identities[few]
         self.clean = self.see_embeddings(
-            clean_embeddings(oracle, faces.images.__getitem__, len(faces.images), cache)
+            clean_embeddings(oracle, faces.images.__getitem__, len(faces.images), cache, device())
         )
         self._check_finite(self.clean.features)
         self._check_finite(self.clean.scores)

@@ -17,6 +17,7 @@ from facecrafter.store import encoder_hash
 from lightning_modules.artifacts import FeatureReader, Frozen, load_artifact
 from lightning_modules.attackers.identifier import with_outputs
 from lightning_modules.checks import refuse_other_pairs
+from lightning_modules.networks.embeddings import clean_embeddings
 from lightning_modules.networks.oracle import IdentityOracle
 from lightning_modules.training import SeededBatches
 
@@ -86,7 +87,7 @@ class Linker(SeededBatches, FeatureReader):
         super().on_fit_start()
         data = self.trainer.datamodule
         trained, held_out = (
-            self._photographs(part()) for part in (data.train_dataloader, data.val_dataloader)
+            self._photographs(part().dataset) for part in (data.train_dataloader, data.val_dataloader)
         )
         self.mean.copy_(self.mean_face(trained.values()))
         self._known = {row: face - self.mean for row, face in {**held_out, **trained}.items()}
@@ -95,26 +96,20 @@ class Linker(SeededBatches, FeatureReader):
         """Where the mean face stands (E,), of the attacker's own photographs' unit embeddings (E,)."""
         return torch.stack(list(faces)).mean(dim=0)
 
-    @torch.no_grad()
-    def _photographs(self, loader: Iterable[dict[str, Tensor]]) -> dict[int, Tensor]:
+    def _photographs(self, faces: Any) -> dict[int, Tensor]:
         """Unit embeddings (E,) by row."""
-        embed = self.oracle.on(self.device).embed
-        found: dict[int, Tensor] = {}
-        for batch in loader:
-            faces = F.normalize(embed(batch["image"].to(self.device)).float())
-            rows = ranks.gathered(batch["row"].to(self.device))
-            found.update(zip(rows.tolist(), ranks.gathered(faces), strict=True))
-        return found
+        folder, barrier = self.trainer.datamodule.cache_dir, self.trainer.strategy.barrier
+        if not self.trainer.is_global_zero:
+            barrier()  # the first rank writes down what the others then read
+        oracle = self.oracle.on(self.device)
+        found = clean_embeddings(oracle, faces.images, len(faces), folder, self.device)
+        if self.trainer.is_global_zero:
+            barrier()
+        return dict(zip(faces.rows.tolist(), F.normalize(found.float()).to(self.device), strict=True))
 
     @torch.no_grad()
     def _pairs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """h(F), and where their photographs stand."""
-        if missing := [place for place, row in enumerate(batch["row"].tolist()) if row not in self._known]:
-            # An incomplete last batch is dropped, another one in every epoch.
-            late = {name: batch[name][missing] for name in ("image", "row")}
-            with ranks.alone():  # another rank may miss none
-                found = self._photographs([late])
-            self._known.update({row: face - self.mean for row, face in found.items()})
         features = batch["features"] if "features" in batch else self.encoder.on(self.device)(batch["image"])
         stand = torch.stack([self._known[row] for row in batch["row"].tolist()])
         return self.read(features), stand
@@ -136,7 +131,7 @@ class RidgeLinker(Linker):
         ValueError: `start` reads something else, or leads to another oracle's embeddings.
     """
 
-    VERSION = 1
+    VERSION = 2
     describe = (
         "Had own photographs protected: a linear map, learnt from these pairs, leads from features to a face "
         "recogniser's embeddings, where photographs of the private people are."
@@ -238,7 +233,7 @@ class NetworkLinker(Linker):
         patience: epochs without improvement until training ends.
     """
 
-    VERSION = 1
+    VERSION = 2
     describe = (
         "Had own photographs protected: a network, trained on these pairs, leads from features to a face "
         "recogniser's embeddings, where photographs of the private people are."

@@ -10,7 +10,7 @@ from artifact import QUIET, artifact
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers.linker import PENALTIES, Linker, NetworkLinker, RidgeLinker, ridge
@@ -56,10 +56,32 @@ def photographs(people: int, seed: int) -> tuple[Tensor, Tensor]:
     return (faces[who] + 0.02 * torch.randn(len(who), 3, SIZE, SIZE, generator=rng)).clamp(0, 1), who
 
 
-class Pairs(LightningDataModule):
-    """The attacker's own photographs with their features; those of `permuted` are of somebody else."""
+class Photographs(Dataset):
+    """Pictures with their features, as datamodules.protected.PairDataset has them."""
 
-    def __init__(self, encoder: nn.Module, permuted: bool = False) -> None:
+    def __init__(self, images: Tensor, features: Tensor, rows: Tensor) -> None:
+        self.pictures, self.features, self.rows = images[rows], features[rows], rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def images(self, positions: Tensor) -> Tensor:
+        return self.pictures[positions]
+
+    def __getitems__(self, positions: list[int]) -> dict[str, Tensor]:
+        named = {"image": self.pictures, "features": self.features, "row": self.rows}
+        return {name: tensor[positions] for name, tensor in named.items()}
+
+
+class Pairs(LightningDataModule):
+    """The attacker's own photographs with their features; those of `permuted` are of somebody else.
+
+    So many `pairs` are trained with; 60 more are held out.
+    """
+
+    cache_dir: Path
+
+    def __init__(self, encoder: nn.Module, permuted: bool = False, pairs: int = 300) -> None:
         super().__init__()
         images, _ = photographs(120, seed=1)
         with torch.no_grad():
@@ -67,16 +89,22 @@ class Pairs(LightningDataModule):
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(2))
         if permuted:
             features = features[order]
-        self.batches = [
-            {"image": images[part], "features": features[part], "row": part}
-            for part in torch.arange(len(images)).split(30)
-        ]
+        rows = torch.arange(len(images))
+        self.train, self.val = (Photographs(images, features, part) for part in (rows[:pairs], rows[-60:]))
 
     def train_dataloader(self) -> DataLoader:
-        return DataLoader(self.batches[:-2], batch_size=None)
+        return self._loader(self.train)
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(self.batches[-2:], batch_size=None)
+        return self._loader(self.val)
+
+    def _loader(self, part: Photographs) -> DataLoader:
+        return DataLoader(part, batch_size=30, collate_fn=lambda batch: batch)
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Pairs, "cache_dir", tmp_path / "cache", raising=False)
 
 
 @pytest.fixture
@@ -162,8 +190,7 @@ def test_few_queries_of_a_defence_add_to_what_raw_features_taught(target: str, t
     start, many = ridge_linker(target), Pairs(encoder)
     from_raw = linked(start, many, encoder, 1)
     folder = kept(tmp_path / "raw", start, target)
-    few = Pairs(encoder)
-    few.batches = few.batches[:1] + few.batches[-2:]
+    few = Pairs(encoder, pairs=30)
     alone, both = (linked(ridge_linker(target, start=begin), few, encoder, 1) for begin in (None, folder))
     assert alone < from_raw <= both
 
@@ -174,7 +201,7 @@ def test_where_queries_teach_nothing_the_start_is_kept(target: str, tmp_path: Pa
     linked(start, Pairs(encoder), encoder, 1)
     after = ridge_linker(target, start=kept(tmp_path / "raw", start, target))
     misled = Pairs(encoder)
-    misled.batches = Pairs(encoder, permuted=True).batches[:2] + misled.batches[-2:]
+    misled.train = Pairs(encoder, permuted=True, pairs=60).train
     linked(after, misled, encoder, 1)
     torch.testing.assert_close(after.map.state_dict(), start.map.state_dict())
     torch.testing.assert_close(after.mean, start.mean)
@@ -209,6 +236,25 @@ def test_a_start_that_leads_to_another_oracle_is_named(target: str, tmp_path: Pa
     folder = kept(tmp_path / "raw", ridge_linker(target), target)
     with pytest.raises(ValueError, match=r"another Colours.*this Others.*same oracle"):
         RidgeLinker(target, Others(), SIZE, start=folder)
+
+
+def test_photographs_are_embedded_once_for_all_linkers(target: str) -> None:
+    """Otherwise a study of many defences spends hours on the embeddings of the same public photographs."""
+    encoder, shown = load_artifact(target, Split).encoder, []
+
+    class Counted(Colours):
+        def embed(self, images: Tensor) -> Tensor:
+            shown.append(len(images))
+            return super().embed(images)
+
+    linkers = [RidgeLinker(target, Counted(), SIZE) for _ in range(2)]
+    counts = []
+    for linker in linkers:
+        shown.clear()
+        linked(linker, Pairs(encoder), encoder, 1)
+        counts.append(sum(shown))
+    assert counts[0] - counts[1] == 360, "all but those by which the oracle is known"
+    torch.testing.assert_close(linkers[1].map.state_dict(), linkers[0].map.state_dict())
 
 
 def test_training_ends_when_people_held_out_gain_nothing_and_keeps_the_best(target: str) -> None:

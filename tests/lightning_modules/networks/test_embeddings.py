@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.evaluation.embeddings import clean_embeddings
+from lightning_modules.networks.embeddings import clean_embeddings
 from lightning_modules.networks.oracle import IdentityOracle
 
 N = 40
@@ -40,7 +40,7 @@ def images() -> Tensor:
 
 
 def embedded(oracle: IdentityOracle, images: Tensor, folder: Path) -> Tensor:
-    return clean_embeddings(oracle, images.__getitem__, len(images), folder)
+    return clean_embeddings(oracle, images.__getitem__, len(images), folder, torch.device("cpu"))
 
 
 def test_the_second_time_only_the_probe_is_embedded(images: Tensor, tmp_path: Path) -> None:
