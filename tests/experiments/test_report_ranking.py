@@ -101,14 +101,27 @@ def test_only_attacks_that_both_faced_are_compared() -> None:
     assert (pair["change"], pair["verdict"]) == (pytest.approx(-15 / 40), "lower")
 
 
-def test_the_answer_leaves_out_what_escaped_the_worst_attack() -> None:
+def test_the_answer_leaves_out_what_escaped_the_worst_attack_and_says_so() -> None:
+    """It could not be believed; but who only reads the answer would think that it was found worse."""
+    escaped = (
+        "a s = 2 (12 in a hundred, AUC 0.810): not attacked by white-box search of all layers, the worst"
+    )
+    points = [point("none", "", 0.82, 35), point("a", "s=2", 0.81, 5, not_faced="progressive")]
+    text = found(*points, point("a", "s=1", 0.80, 12))
+    assert text.startswith("Use a s = 1\n")
+    assert f"Left out, so that they may be better: {escaped}" in text
+    nobody = found(*points)
+    assert nobody.startswith("No defence was shown to help\n")
+    assert escaped in nobody
+
+
+def test_what_escaped_and_leaks_more_all_the_same_is_not_named() -> None:
     text = found(
         point("none", "", 0.82, 35),
-        point("a", "s=1", 0.80, 12),
-        point("a", "s=2", 0.81, 5, not_faced="progressive"),
+        point("a", "s=1", 0.80, 5),
+        point("a", "s=2", 0.81, 12, not_faced="progressive"),
     )
-    assert text.startswith("Use a s = 1\n")
-    assert "s = 2" not in text
+    assert "Left out" not in text
 
 
 def test_no_defence_is_no_rival() -> None:

@@ -59,15 +59,16 @@ def answer(summary: pd.DataFrame, protection: pd.DataFrame, outcomes: Outcomes, 
         return Card("The comparison means nothing yet", [trust])
     undefended = summary[summary["defence"] == "none"].iloc[0]
     lower = _shown_lower(summary, protection)
-    if lower.empty:
+    faced = lower[lower["not_faced"] == ""]
+    if faced.empty:
         bare = f"{_in_a_hundred(undefended)} have their person named, by the {_attack(undefended)}."
         facts = [Fact("Without a defence", bare), *_floor(undefended), trust]
-        facts.append(Fact("Attackers who adapt", _adapting(summary)))
+        facts += [Fact("Attackers who adapt", _adapting(summary)), *_left_out(lower)]
         if not leaves_room(undefended, "worst_eval_acc"):
             return Card("Not shown: undefended, the attacks find too little for a defence to help", facts)
         return Card("No defence was shown to help", facts)
-    affordable = lower[lower["auc"] >= undefended["auc"] - AFFORDABLE]
-    chosen = lower if affordable.empty else affordable
+    affordable = faced[faced["auc"] >= undefended["auc"] - AFFORDABLE]
+    chosen = faced if affordable.empty else affordable
     # Of those that leak equally little the most useful.
     point = chosen.sort_values(["worst_eval_acc", "auc"], ascending=[True, False]).iloc[0]
     facts = [
@@ -77,6 +78,7 @@ def answer(summary: pd.DataFrame, protection: pd.DataFrame, outcomes: Outcomes, 
         Fact("Can this be believed?", _trust(checks)),
         Fact("Attackers who adapt", _adapting(summary, point)),
         Fact("As good, for all this study shows", _equals(point, chosen, outcomes)),
+        *_left_out(lower[lower["worst_eval_acc"] <= point["worst_eval_acc"]]),
     ]
     costly = " if its price may be paid" if affordable.empty else ""
     return Card(f"Use {name_of(point)}{costly}", facts)
@@ -161,11 +163,10 @@ def _some(points: list[str]) -> str:
 
 
 def _shown_lower(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFrame:
-    """Points that faced all attacks that matter, and whose leak is shown to be below the undefended one."""
+    """Points whose leak is shown to be below the undefended one, by the attacks that both faced."""
     if protection.empty:
         return summary.iloc[:0]
-    lower = at_points(summary, protection[protection["verdict"] == "lower"])
-    return lower[lower["not_faced"] == ""]
+    return at_points(summary, protection[protection["verdict"] == "lower"])
 
 
 def _equals(point: pd.Series, others: pd.DataFrame, outcomes: Outcomes) -> str:
@@ -173,12 +174,24 @@ def _equals(point: pd.Series, others: pd.DataFrame, outcomes: Outcomes) -> str:
     equals = alike(point, others, outcomes)
     if equals.empty:
         return "Nothing else that costs as little."
-    equals = equals.sort_values("auc", ascending=False)
-    shown = [
+    return f"{_some(_with_figures(equals.sort_values('auc', ascending=False)))}: {NO_DIFFERENCE}."
+
+
+def _left_out(lower: pd.DataFrame) -> list[Fact]:
+    """What may be better than the answer, which is one of the points that faced all attacks that matter."""
+    escaped = lower[lower["not_faced"] != ""].sort_values("worst_eval_acc")
+    if escaped.empty:
+        return []
+    missing = sorted({name for line in escaped["not_faced"] for name in line.split(", ")})
+    why = f"not attacked by {' and '.join(map(names.attack, missing))}, the worst elsewhere"
+    return [Fact("Left out, so that they may be better", f"{_some(_with_figures(escaped))}: {why}.")]
+
+
+def _with_figures(points: pd.DataFrame) -> list[str]:
+    return [
         f"{name_of(line)} ({100 * line['worst_eval_acc']:.0f} in a hundred, AUC {line['auc']:.3f})"
-        for _, line in equals.iterrows()
+        for _, line in points.iterrows()
     ]
-    return f"{_some(shown)}: {NO_DIFFERENCE}."
 
 
 def _worst_cases(analysis: Analysis) -> Figure:
