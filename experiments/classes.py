@@ -64,11 +64,12 @@ def complete(
     return Namespace(parsed).x.as_dict()
 
 
-def without_folders(config: Any) -> Any:
-    """A configuration with paths cut down to their last part: folders are nobody else's business."""
+def without_private(config: Any) -> Any:
+    """A configuration with paths cut down to their last part, and no `secret`: both are nobody else's
+    business, and whoever has a defence's secret undoes it."""
     if isinstance(config, dict):
-        return {name: without_folders(value) for name, value in config.items()}
+        return {name: without_private(value) for name, value in config.items() if name != "secret"}
     if isinstance(config, list):
-        return [without_folders(value) for value in config]
+        return [without_private(value) for value in config]
     is_path = isinstance(config, str) and "/" in config and not config.startswith("${")
     return Path(config).name if is_path else config

@@ -11,7 +11,7 @@ from typing import Any
 from pytorch_lightning.loggers import Logger, MLFlowLogger, WandbLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from experiments.classes import without_folders
+from experiments.classes import without_private
 from facecrafter.files import make_folder
 
 LOGGERS = [
@@ -88,5 +88,5 @@ def hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
     trainer = {name: value for name, value in sections["trainer"].items() if value is not None}
     for name in ("logger", "callbacks", "default_root_dir", "plugins"):
         trainer.pop(name, None)
-    found: dict[str, Any] = without_folders(sections | {"trainer": trainer})
+    found: dict[str, Any] = without_private(sections | {"trainer": trainer})
     return {"seed": config["seed_everything"], **found}

@@ -74,7 +74,7 @@ NOT_ATTACKED = {
 }
 """The row of a defence that nobody attacks, because no feature leaves the device."""
 
-VERSION = 2
+VERSION = 3
 """Raised when what this command computes changes: a study then computes it again."""
 
 

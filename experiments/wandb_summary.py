@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 import wandb
 
-from experiments.classes import without_folders
+from experiments.classes import without_private
 from experiments.errors import ends_in_sentences
 from experiments.report.reading import study_config
 from experiments.report.results import POINT, stage_of
@@ -131,7 +131,7 @@ def send(study: Path, project: str, online: bool) -> None:
         wandb.Error: nobody is logged in, or W&B cannot be reached.
     """
     tables = read(study)
-    config = without_folders(study_config(study))
+    config = without_private(study_config(study))
     start = partial(
         wandb.init,
         project=project,

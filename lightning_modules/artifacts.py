@@ -198,3 +198,21 @@ class FeatureNetwork(FeatureReader):
     def forward(self, features: Tensor) -> Tensor:
         """Features (N, C, h, w), or h of them, as `network` takes them -> what it makes of them."""
         return self.network(features.contiguous(memory_format=torch.channels_last))
+
+
+R = TypeVar("R", bound=FeatureReader)
+
+
+def load_reader(folder: str, expected: type[R], encoder: str) -> R:
+    """The network in the artifact `folder` that reads features of the encoder whose hash is `encoder`.
+
+    Raises:
+        ValueError: it was trained on the features of another encoder, and means nothing on these.
+    """
+    reader = load_artifact(folder, expected)
+    if reader.encoder_hash != encoder:
+        raise ValueError(
+            f"the {expected.__name__} in {folder} reads features of encoder {reader.encoder_hash[:12]}, not "
+            f"of the target's, {encoder[:12]}; train it with encoder set to the target's folder"
+        )
+    return reader

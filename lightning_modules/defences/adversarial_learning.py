@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from facecrafter.losses.games import DistanceForm, image_distance, published_distance, task_loss
 from facecrafter.store import encoder_hash
-from lightning_modules.artifacts import load_artifact
+from lightning_modules.artifacts import load_reader
 from lightning_modules.attackers.decoder import Decoder
 from lightning_modules.checks import fitted_data
 from lightning_modules.defences.game import GameDefence, task_of
@@ -53,7 +53,7 @@ class AdversarialLearning(GameDefence):
         self.task = task_of(self, target)
         self.distance = DISTANCES[loss]
         # Enc is still the target's: a decoder that was trained for another would be a weak adversary.
-        self.decoder = _decoder_of(decoder, encoder_hash(self.encoder))
+        self.decoder = load_reader(decoder, Decoder, encoder_hash(self.encoder)).network
 
     def players(self) -> dict[str, nn.Module]:
         return {"decoder": self.decoder, "encoder": nn.ModuleList([self.encoder, self.head])}
@@ -89,18 +89,3 @@ class AdversarialLearning(GameDefence):
         distance = self.distance(batch["image"], self.decoder(features))
         self.note(task=task, distance=distance)
         return (1 - self.lambda_) * task - self.lambda_ * distance
-
-
-def _decoder_of(folder: str, encoder: str) -> nn.Module:
-    """The network of the decoder in the artifact `folder`.
-
-    Raises:
-        ValueError: it was trained on the features of another encoder than the one whose hash is `encoder`.
-    """
-    decoder = load_artifact(folder, Decoder)
-    if decoder.encoder_hash != encoder:
-        raise ValueError(
-            f"the decoder in {folder} reads features of encoder {decoder.encoder_hash[:12]}, not of the "
-            f"target's, {encoder[:12]}; train it with encoder set to the target's folder"
-        )
-    return decoder.network

@@ -14,7 +14,8 @@ from facecrafter.crafter.health import advice
 from facecrafter.crafter.inversion import AttackerModel
 from facecrafter.crafter.reference import SQUARED, UNSQUARED, PublishedCrafting
 from facecrafter.precision import Precision
-from lightning_modules.artifacts import load_artifact
+from facecrafter.store import encoder_hash
+from lightning_modules.artifacts import load_artifact, load_reader
 from lightning_modules.attackers.amortizer import Amortizer
 from lightning_modules.attackers.decoder import Decoder
 from lightning_modules.attackers.prior import Prior
@@ -97,8 +98,9 @@ class Crafter(CraftingDefence):
         loaded = load_artifact(prior, Prior)
         model = AttackerModel(self.encoder, loaded.network, precision)
         # Only inner attackers ask for it; see `attackers`.
-        own = load_artifact(decoder, Decoder).network if decoder else None
-        erases = load_artifact(eraser, IdentityEraser).network if eraser else None
+        mine = encoder_hash(self.encoder)
+        own = load_reader(decoder, Decoder, mine).network if decoder else None
+        erases = load_reader(eraser, IdentityEraser, mine).network if eraser else None
         self.crafting = FeatureCrafting(
             model, loaded.image_size, head=self.head, decoder=own, eraser=erases, **crafting
         )

@@ -54,6 +54,11 @@ class IdentityEraser(FeatureReader):
             raise ValueError(
                 f"an eraser learns from public people: set fit_role to public, not {data.fit_role}"
             )
+        if getattr(data, "private_exposure", 0):
+            raise ValueError(
+                f"an eraser learns from public people: private_exposure={data.private_exposure} adds private "
+                "ones, which only an attacker's fit has; leave it out"
+            )
 
     def configure_optimizers(self) -> None:
         """There is none: what is sought has a closed form."""

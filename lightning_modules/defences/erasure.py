@@ -6,7 +6,8 @@ from facecrafter.crafter.inversion import InnerProblem
 from facecrafter.crafter.layers import HIDDEN
 from facecrafter.crafter.release import DownToFloor, WithoutIdentity
 from facecrafter.precision import Precision
-from lightning_modules.artifacts import load_artifact
+from facecrafter.store import encoder_hash
+from lightning_modules.artifacts import load_reader
 from lightning_modules.defences.eraser import IdentityEraser
 from lightning_modules.defences.manifold import Manifold
 
@@ -41,5 +42,5 @@ class Erasure(Manifold):
         query: int = 0,
     ) -> None:
         super().__init__(target, prior, 0.0, inner, precision, seed, query)
-        self.eraser = load_artifact(eraser, IdentityEraser).network
+        self.eraser = load_reader(eraser, IdentityEraser, encoder_hash(self.encoder)).network
         self.release = DownToFloor(layer, steps, learning_rate, of=WithoutIdentity(weight))

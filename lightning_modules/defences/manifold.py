@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -29,6 +32,8 @@ class Manifold(Defence):
         seed, query: see Defence.
     """
 
+    randomised = True  # the search for z* starts anew for every query
+
     def __init__(
         self,
         target: str,
@@ -44,6 +49,10 @@ class Manifold(Defence):
         self.release: Release = OnManifold(alpha)
         self.eraser: Eraser | None = None
         self.model = AttackerModel(self.encoder, load_artifact(prior, Prior).network, precision)
+
+    @classmethod
+    def is_randomised(cls, arguments: Mapping[str, Any]) -> bool:
+        return arguments.get("alpha") != 1
 
     def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
         self.model.to(images.device)

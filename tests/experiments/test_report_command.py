@@ -12,7 +12,7 @@ import pytest
 from made_up_study import ATTACKS, AUC, DISCO_AUC, ORACLES, write_rich_study, write_study
 from PIL import Image
 
-from experiments.classes import without_folders
+from experiments.classes import without_private
 from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.build import build
@@ -142,15 +142,17 @@ def test_what_an_earlier_report_drew_is_gone(study: Path, html: str) -> None:
 
 
 @pytest.mark.strict
-def test_of_a_path_only_the_last_part_is_told() -> None:
+def test_of_a_path_only_the_last_part_is_told_and_no_secret() -> None:
     """A relative folder or one of the home names a client or a user just as an absolute one does."""
     config = {
         "root": "data/clients/acme",
         "weights": ["~/judge.pt", "/srv/judge.pt"],
         "model": {"class_path": "lightning_modules.Crafter", "target": "${target}", "beta": 0.5},
         "features": "${public}/features",
+        "towards": {"secret": "whoever has it computes z_r", "pull": 300},
     }
-    assert without_folders(config) == {
+    assert without_private(config) == {
+        "towards": {"pull": 300},
         "root": "acme",
         "weights": ["judge.pt", "judge.pt"],
         "model": {"class_path": "lightning_modules.Crafter", "target": "${target}", "beta": 0.5},

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from experiments.classes import without_folders
+from experiments.classes import without_private
 from experiments.machine import made_with
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Code, Folded, Items, Table
@@ -25,7 +25,7 @@ PUBLISHED = True
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
     results = analysis.results
-    config = yaml.safe_dump(without_folders(results.config), sort_keys=False, allow_unicode=True)
+    config = yaml.safe_dump(without_private(results.config), sort_keys=False, allow_unicode=True)
     stages = _run_time(results)
     machines = [made for made in stages.pop("made_with").unique() if made]
     facts = {"seed": results.config["seed"], **_data_facts(results)}

@@ -15,7 +15,8 @@ def public_layer(head: nn.Module, name: str) -> nn.Module:
     Args:
         head: f, features -> logits (N, outputs).
         name: `logits`, the answer itself; `hidden`, the input of the last linear map; or a number of parts,
-            such as `1`: what leaves the first so many parts of the head, nearer to the split.
+            such as `1`: what leaves the first so many parts of the head, nearer to the split. Attackers'
+            `layers` name that by its last part, `0`; see facecrafter.nets.through_head.
 
     Raises:
         ValueError: the head is no chain of parts, or has no such layer.

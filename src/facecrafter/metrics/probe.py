@@ -12,8 +12,9 @@ RIDGES = tuple(10.0**power for power in range(-5, 3))
 class LinearProbe:
     """Ridge regression of labels on features, its penalty chosen by leaving each image out in turn.
 
-    The errors of leaving one out are exact and need no second fit (Allen's PRESS): e_i = α_i / (K + λI)⁻¹_ii,
-    with the products K of the centred features and α = (K + λI)⁻¹ y.
+    The errors of leaving one out are exact and need no second fit (Allen's PRESS): e_i = α_i / C_ii, with the
+    products K of the centred features, α = (K + λI)⁻¹ y, and C = (K + λI)⁻¹ − 11ᵀ/(Nλ): without an image the
+    others have another mean.
 
     Args:
         features: (N, ...), of a few thousand images at most: memory and time are those of an N x N matrix.
@@ -44,7 +45,7 @@ class LinearProbe:
             # Of a singular product, rounding makes eigenvalues a little negative.
             inverse = 1 / (values.clamp_min(0) + ridge)
             alpha = basis @ (inverse[:, None] * seen)
-            diagonal = (basis.square() * inverse).sum(dim=1)
+            diagonal = (basis.square() * inverse).sum(dim=1) - 1 / (len(x) * ridge)
             solutions.append(alpha)
             errors.append((alpha / diagonal[:, None]).square().sum(dim=0))
         best = torch.stack(errors).argmin(dim=0)

@@ -36,9 +36,9 @@ def photographs(people: int, seed: int, each: int = EACH) -> tuple[Tensor, Tenso
 
 
 class People(LightningDataModule):
-    def __init__(self, each: int = EACH, fit_role: str = "public") -> None:
+    def __init__(self, each: int = EACH, fit_role: str = "public", private_exposure: float = 0) -> None:
         super().__init__()
-        self.fit_role = fit_role
+        self.fit_role, self.private_exposure = fit_role, private_exposure
         images, who = photographs(100, seed=1, each=each)
         order = torch.randperm(len(who), generator=torch.Generator().manual_seed(2)).split(25)
         self.batches = [{"image": images[part], "identity": who[part]} for part in order]
@@ -91,7 +91,11 @@ def test_it_learns_from_so_many_pictures_at_most(target: str) -> None:
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(People(each=1), "people who have several"), (People(fit_role="private_train"), "public people")],
+    [
+        (People(each=1), "people who have several"),
+        (People(fit_role="private_train"), "public people"),
+        (People(private_exposure=0.1), "adds private ones"),
+    ],
 )
 def test_data_that_teaches_nothing_or_too_much_is_refused(target: str, data: People, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
