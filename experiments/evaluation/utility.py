@@ -13,9 +13,10 @@ from torch import Tensor
 
 from datamodules.datasets import FaceDataset
 from datamodules.faces import FaceDataModule
-from experiments.evaluation.batches import BATCH, in_batches, of_photographs
+from experiments.evaluation.batches import in_batches, of_photographs
 from experiments.evaluation.columns import Column, interval_columns
 from experiments.evaluation.faces import Faces, check_rows
+from facecrafter.batches import BATCH
 from facecrafter.metrics import Interval, LinearProbe, clustered_aucs
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact

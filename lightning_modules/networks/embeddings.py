@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -11,17 +10,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from facecrafter.batches import BATCH, Images, of_photographs
 from facecrafter.files import write_whole
 from facecrafter.store import content_hash, encoder_hash
 from lightning_modules.networks.oracle import IdentityOracle
 
-BATCH = 16
-"""Photographs at a time: what a layer makes of more leaves the processor's cache, and all takes twice as
-long."""
-
 
 def clean_embeddings(
-    oracle: IdentityOracle, images: Callable[[Tensor], Tensor], n: int, folder: Path, device: torch.device
+    oracle: IdentityOracle, images: Images, n: int, folder: Path, device: torch.device
 ) -> Tensor:
     """Embeddings (N, E) of n photographs, read from `folder` if they have been there before.
 
@@ -35,36 +31,24 @@ def clean_embeddings(
         folder: of what is kept.
         device: computes.
     """
-
-    def embed(part: Tensor) -> Tensor:
-        return oracle.embed(images(part).to(device)).cpu()
-
-    file = folder / f"embeddings-{_key(oracle, images, n, embed)}.safetensors"
+    file = folder / f"embeddings-{_key(oracle, images, n, device)}.safetensors"
     found = _read(file)
     if found is None:
-        found = _in_full_float32(embed, n)
+        found = of_photographs(oracle.embed, images, n, device)
         write_whole(file, save({"embeddings": found.contiguous()}))
     return found
 
 
-def _key(
-    oracle: IdentityOracle, images: Callable[[Tensor], Tensor], n: int, embed: Callable[[Tensor], Tensor]
-) -> str:
+def _key(oracle: IdentityOracle, images: Images, n: int, device: torch.device) -> str:
     """Hash of the photographs, of the oracle's weights, and of what it makes of the first few: arguments,
     code and machine, whatever else the embeddings depend on, show there."""
     digest = hashlib.sha256(encoder_hash(oracle).encode())
     for positions in torch.arange(n).split(BATCH):
         digest.update(content_hash({"images": images(positions)}).encode())
     # A few answers stand for all that hashes of weights cannot tell, such as another face box.
-    digest.update(content_hash({"first": _in_full_float32(embed, min(n, BATCH))}).encode())
+    first = of_photographs(oracle.embed, images, min(n, BATCH), device)
+    digest.update(content_hash({"first": first}).encode())
     return digest.hexdigest()[:16]
-
-
-@torch.no_grad()
-def _in_full_float32(embed: Callable[[Tensor], Tensor], n: int) -> Tensor:
-    """What `embed` makes of positions 0 to n - 1, by the same arithmetic on every device."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        return torch.cat([embed(part) for part in torch.arange(n).split(BATCH)])
 
 
 def _read(file: Path) -> Tensor | None:
