@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
+from facecrafter.batches import BATCH
 from facecrafter.randomness import seed_of
 
 
@@ -28,6 +31,39 @@ class SeededBatches(LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(seed_of(self._run_seed, 0, self.current_epoch, batch_idx))
+
+
+class ClosedForm(LightningModule):
+    """What is learnt has a closed form, solved at the end of an epoch from all of the data at once.
+
+    The batches of an epoch leave out the pictures that fill none, which matters where there are few. On
+    several devices each solves the same.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.automatic_optimization = False
+
+    @abstractmethod
+    def solve(self) -> None:
+        """Learn from the trainer's data; what an epoch before learnt does not matter."""
+
+    def batches(self, dataset: Any, positions: Tensor) -> Iterator[dict[str, Tensor]]:
+        """What a dataset of faces or pairs has at these positions (N,), a few at a time, as batches come."""
+        strategy = self.trainer.strategy
+        for part in positions.split(BATCH):
+            batch = strategy.batch_to_device(dataset.__getitems__(part.tolist()))
+            yield strategy.precision_plugin.convert_input(batch)
+
+    def configure_optimizers(self) -> None:
+        """There is none."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """Nothing: see `solve`."""
+
+    @torch.no_grad()
+    def on_train_epoch_end(self) -> None:
+        self.solve()
 
 
 def descend(module: LightningModule, loss: Tensor, optimizer: Optimizer) -> None:

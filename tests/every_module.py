@@ -17,6 +17,7 @@ ENCODER = {
 TARGET = {"n_outputs": 17, "encoder": ENCODER, "head": {"class_path": "two_ranks.Head"}}
 PRIOR = {"image_size": 32, "latent_dim": 8, "width": 4, "critic_width": 4, "critic_steps": 2}
 DECODER = {"encoder": "${target}", "image_size": 32, "width": 4, "blocks": 1}
+LINKER = {"encoder": "${protected}", "oracle": "${classifier}", "image_size": 32}
 NARROW = "resnet18_quarter"
 PRIVATE = {"fit_role": "private_train", "batch_size": 8}
 TURNS = {"fit_role": ["public", "private_train"], "batch_size": 8}
@@ -31,6 +32,10 @@ INPUTS: dict[str, dict[str, Any]] = {
     "target": {"model": model("TargetNetwork", **TARGET)},
     "prior": {"model": model("Prior", **PRIOR)},
     "decoder": {"model": model("Decoder", **DECODER)},
+    "classifier": {
+        "model": model("IdentityClassifier", n_identities=4, trunk=NARROW),
+        "data": PRIVATE,
+    },
     "protected": {"model": NOISE, "data": {"predict_role": "public"}},
     "resnet": {"model": model("TargetNetwork", n_outputs=17, arch=NARROW)},
     "crowd": {"model": model("GaussianNoise", target="${resnet}"), "data": {"predict_role": "private_train"}},
@@ -55,10 +60,10 @@ CASES: dict[str, dict[str, Any]] = {
         ),
         "wrapped": PAIRS,
     },
-    "IdentityClassifier": {
-        "model": model("IdentityClassifier", n_identities=4, trunk=NARROW),
-        "data": PRIVATE,
-    },
+    "IdentityClassifier": INPUTS["classifier"],
+    "RidgeLinker": {"model": model("RidgeLinker", **LINKER), "wrapped": PAIRS},
+    "NetworkLinker": {"model": model("NetworkLinker", **LINKER, width=8), "wrapped": PAIRS},
+    "IdentityEraser": {"model": model("IdentityEraser", encoder="${target}", image_size=32, rank=2)},
     "SurrogateClassifier": {"model": model("SurrogateClassifier", n_identities=8, trunk=NARROW)},
     "FeatureIdentifier": {
         "model": model("FeatureIdentifier", encoder="${target}", n_identities=4),

@@ -26,7 +26,7 @@ from facecrafter.metrics import (
     wilson,
 )
 from lightning_modules.networks.embeddings import clean_embeddings
-from lightning_modules.networks.oracle import IdentityOracle
+from lightning_modules.networks.oracle import IdentityOracle, mean_directions
 
 GALLERY = 4
 """Photographs of each person, at most, that images are compared with: as many for all, and no long wait."""
@@ -157,6 +157,7 @@ class Judge:
         photographs = clean_embeddings(oracle, known.images, len(known), cache, device())
         self._check_finite(photographs)
         oracle.enrol(photographs.to(device()), known.identities.to(device()))
+        self._directions = mean_directions(photographs, known.identities).to(device())
         # The same few for everybody: with more photographs one has more chances to be the nearest.
         few = first_of_each(known.identities, GALLERY)
         self.gallery, self.gallery_identities = photographs[few], known.identities[few]
@@ -181,6 +182,15 @@ class Judge:
     def see_embeddings(self, features: Tensor) -> Sight:
         """What it makes of embeddings (N, E) of the private-test people, in their order."""
         return Sight(in_batches(self.oracle.scores, features), features)
+
+    def see_directions(self, directions: Tensor) -> Sight:
+        """What it makes of where embeddings (N, E) of the private-test people point, in their order.
+
+        Whoever says in which direction a photograph would stand has no embedding for an oracle's last layer,
+        which may go by length, too: the scores are the cosines to each person's photographs.
+        """
+        compared = in_batches(lambda some: F.normalize(some) @ self._directions.T, directions)
+        return Sight(compared, directions)
 
     def verdict(self, sight: Sight) -> Verdict:
         """What `sight` says of each image; NaN where the oracle does not embed."""

@@ -33,11 +33,11 @@ def link(
     content = store.load("row", "features")
     check_rows(store, content["row"], faces)
     before = time.monotonic()
-    embeddings = in_batches(linker.embed, content["features"].float())
+    directions = in_batches(linker.embed, content["features"].float())
     seconds = (time.monotonic() - before) / len(faces.rows)
     rows, per_image = [], []
     for judge in judges:
-        key, sight = {"oracle": judge.name, "restart": "best"}, judge.see_embeddings(embeddings)
+        key, sight = {"oracle": judge.name, "restart": "best"}, judge.see_directions(directions)
         verdict = judge.verdict(sight)
         rows.append({"seconds": seconds} | key | judge.columns(sight, verdict))
         per_image += lines_per_image(key, faces, vars(verdict))

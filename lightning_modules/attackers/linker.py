@@ -16,10 +16,10 @@ from facecrafter import ranks
 from facecrafter.store import encoder_hash
 from lightning_modules.artifacts import FeatureReader, Frozen, load_artifact
 from lightning_modules.attackers.identifier import with_outputs
-from lightning_modules.checks import refuse_other_pairs
+from lightning_modules.checks import fitted_data, refuse_other_pairs
 from lightning_modules.networks.embeddings import clean_embeddings
 from lightning_modules.networks.oracle import IdentityOracle
-from lightning_modules.training import SeededBatches
+from lightning_modules.training import ClosedForm, SeededBatches
 
 PENALTIES = tuple(10.0**power for power in range(-4, 3))
 """Of ridge regression, in units of the mean squared feature; the held-out people decide."""
@@ -79,6 +79,10 @@ class Linker(SeededBatches, FeatureReader):
         return F.normalize(self.network(self.read(features)))
 
     def setup(self, stage: str) -> None:
+        """Refuses pairs of another encoder, and private people, of whom an attacker has no photographs."""
+        role = getattr(fitted_data(self, stage), "fit_role", "public")
+        if role != "public":
+            raise ValueError(f"a linker learns from public people: set fit_role to public, not {role}")
         if stage == "fit":
             refuse_other_pairs(self)
 
@@ -115,7 +119,7 @@ class Linker(SeededBatches, FeatureReader):
         return self.read(features), stand
 
 
-class RidgeLinker(Linker):
+class RidgeLinker(ClosedForm, Linker):
     """The simplest: ridge regression, solved once, its penalty chosen by people who are held out.
 
     With `start` the map is drawn to that linker's, not to zero. Raw features of all public pictures cost an
@@ -131,7 +135,7 @@ class RidgeLinker(Linker):
         ValueError: `start` reads something else, or leads to another oracle's embeddings.
     """
 
-    VERSION = 2
+    VERSION = 3
     describe = (
         "Had own photographs protected: a linear map, learnt from these pairs, leads from features to a face "
         "recogniser's embeddings, where photographs of the private people are."
@@ -146,14 +150,13 @@ class RidgeLinker(Linker):
         **kwargs: Any,
     ) -> None:
         super().__init__(encoder, oracle, image_size, **kwargs)
-        self.automatic_optimization = False
-        self.map = nn.Linear(self.inputs, len(self.mean)).requires_grad_(False)
+        self.map = nn.Linear(self.inputs, len(self.mean))
+        nn.init.zeros_(self.map.weight)
+        nn.init.zeros_(self.map.bias)
         self.start = start
         if start is not None:
             self._go_on_from(start)
-        else:
-            nn.init.zeros_(self.map.weight)
-            nn.init.zeros_(self.map.bias)
+        self._begun = Frozen(copy.deepcopy(self.map))
 
     def _go_on_from(self, folder: str) -> None:
         before = load_artifact(folder, RidgeLinker)
@@ -181,40 +184,31 @@ class RidgeLinker(Linker):
     def mean_face(self, faces: Iterable[Tensor]) -> Tensor:
         return super().mean_face(faces) if self.start is None else self.mean
 
-    def configure_optimizers(self) -> None:
-        """There is none: what is minimised has a closed form."""
-
-    def on_train_epoch_start(self) -> None:
-        self._seen: list[tuple[Tensor, Tensor]] = []
-        self._held_out: list[tuple[Tensor, Tensor]] = []
-
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        features, stand = self._pairs(batch)
-        self._seen.append((ranks.gathered(features.float().flatten(1)), ranks.gathered(stand)))
-
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        if not self.trainer.sanity_checking:
-            features, stand = self._pairs(batch)
-            self._held_out.append((features.float().flatten(1), stand))
-
-    @torch.no_grad()
-    def on_train_epoch_end(self) -> None:
+    def solve(self) -> None:
         """Solve for every penalty, and keep the map that brings the held-out people nearest."""
+        begun = self._begun.on(self.device)
+        data = self.trainer.datamodule
         trained, held_out = (
-            [torch.cat(part) for part in zip(*pairs, strict=True)] for pairs in (self._seen, self._held_out)
+            self._all_pairs(part().dataset) for part in (data.train_dataloader, data.val_dataloader)
         )
-        changes = ridge(trained[0], trained[1] - self.map(trained[0]), PENALTIES)
+        changes = ridge(trained[0], trained[1] - begun(trained[0]), PENALTIES)
         if self.start is not None:
-            changes.append((torch.zeros_like(self.map.weight), torch.zeros_like(self.map.bias)))
-        first, best = self.map(held_out[0]), -torch.inf
+            changes.append((torch.zeros_like(begun.weight), torch.zeros_like(begun.bias)))
+        first, best = begun(held_out[0]), -torch.inf
         for change in changes:
             found = first + F.linear(held_out[0], *change)
             cosine = F.cosine_similarity(found, held_out[1]).mean().item()
             if cosine > best:
                 best, (weight, bias) = cosine, change
-        self.map.weight += weight
-        self.map.bias += bias
+        self.map.weight.copy_(begun.weight + weight)
+        self.map.bias.copy_(begun.bias + bias)
         self.log("val/cosine", best, prog_bar=True)
+
+    def _all_pairs(self, pairs: Any) -> tuple[Tensor, Tensor]:
+        """h(F) (N, D) of all these pairs, and where their photographs stand (N, E)."""
+        batches = self.batches(pairs, torch.arange(len(pairs)))
+        read, stand = zip(*(self._pairs(batch) for batch in batches), strict=True)
+        return torch.cat(read).flatten(1), torch.cat(stand)
 
 
 class NetworkLinker(Linker):

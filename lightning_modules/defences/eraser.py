@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from facecrafter.crafter.erasure import Eraser
+from facecrafter.randomness import seeded
 from lightning_modules.artifacts import FeatureReader
 from lightning_modules.checks import fitted_data
+from lightning_modules.training import ClosedForm
 
 
-class IdentityEraser(FeatureReader):
+class IdentityEraser(ClosedForm, FeatureReader):
     """Finds the directions of raw features in which public people differ, and no face recogniser is needed.
 
     Learnt in one epoch, in closed form. People who have a single picture say nothing about what stays of a
@@ -23,11 +25,11 @@ class IdentityEraser(FeatureReader):
             knew.
         shrinkage: how much is thought of directions in which features spread little, in units of the mean
             variance of an element; see `facecrafter.crafter.erasure.Eraser.learn`.
-        pictures: at most so many are learnt from, in the order of the epoch. Time grows with the cube of
-            their number or of a feature's elements, whichever are fewer.
+        pictures: at most so many are learnt from, drawn by the run's seed. Time grows with the cube of their
+            number or of a feature's elements, whichever are fewer.
     """
 
-    VERSION = 1
+    VERSION = 2
 
     def __init__(
         self,
@@ -43,7 +45,6 @@ class IdentityEraser(FeatureReader):
                 f"pictures={pictures} at least 2"
             )
         super().__init__(encoder)
-        self.automatic_optimization = False
         self.network = Eraser(torch.Size(self.shape_read(image_size)).numel(), rank)
         self.shrinkage, self.pictures = shrinkage, pictures
 
@@ -60,26 +61,16 @@ class IdentityEraser(FeatureReader):
                 "ones, which only an attacker's fit has; leave it out"
             )
 
-    def configure_optimizers(self) -> None:
-        """There is none: what is sought has a closed form."""
+    def on_fit_start(self) -> None:
+        self._run_seed = torch.initial_seed()
 
-    def on_train_epoch_start(self) -> None:
-        self._seen: list[tuple[Tensor, Tensor]] = []
-
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        if sum(len(people) for _, people in self._seen) >= self.pictures:
-            return
-        with torch.no_grad():
-            features = self.encoder.on(self.device)(batch["image"]).float().flatten(1)
-        self._seen.append((features, batch["identity"]))
-
-    def on_train_epoch_end(self) -> None:
-        """Solve for the directions.
+    def solve(self) -> None:
+        """Find the directions.
 
         Raises:
             ValueError: too few people have more than one picture.
         """
-        features, people = (torch.cat(part)[: self.pictures] for part in zip(*self._seen, strict=True))
+        features, people = self._drawn()
         _, person, count = torch.unique(people, return_inverse=True, return_counts=True)
         several = count[person] > 1
         if several.sum() <= self.network.rank:
@@ -90,3 +81,13 @@ class IdentityEraser(FeatureReader):
         shares = self.network.learn(features[several], people[several], self.shrinkage)
         self.log("train/largest_share", shares[0], prog_bar=True)
         self.log("train/smallest_share", shares[-1])
+
+    def _drawn(self) -> tuple[Tensor, Tensor]:
+        """Features (N, n) of at most `pictures` of the trainer's data, and whom they show (N,)."""
+        faces = self.trainer.datamodule.train_dataloader().dataset
+        chosen = torch.randperm(len(faces), generator=seeded(self._run_seed))[: self.pictures]
+        encode, features, people = self.encoder.on(self.device), [], []
+        for batch in self.batches(faces, chosen):
+            features.append(encode(batch["image"]).flatten(1))
+            people.append(batch["identity"])
+        return torch.cat(features), torch.cat(people)

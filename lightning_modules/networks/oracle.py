@@ -141,10 +141,7 @@ class Recogniser(IdentityOracle):
             raise ValueError(
                 f"no image of identity {missing[0]} is enrolled; its images must be in private-train"
             )
-        # Embeddings have length one, so their sum points where the mean of the directions does; and a product
-        # with that is a cosine.
-        sums = embeddings.new_zeros(people, embeddings.shape[1]).index_add_(0, identities, embeddings)
-        self._directions = F.normalize(sums)
+        self._directions = mean_directions(embeddings, identities)
 
     def scores(self, embeddings: Tensor) -> Tensor:
         """See `IdentityOracle`.
@@ -169,3 +166,11 @@ class EmbeddingOracle(Recogniser):
         self, weights: str, face_box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     ) -> None:
         super().__init__(load_mobilefacenet(weights), face_box)
+
+
+def mean_directions(embeddings: Tensor, identities: Tensor) -> Tensor:
+    """Where the embeddings (M, E) of each person point on average: (P, E) of length one, P of `identities`."""
+    directions, people = F.normalize(embeddings), int(identities.max()) + 1
+    return F.normalize(
+        directions.new_zeros(people, directions.shape[1]).index_add_(0, identities, directions)
+    )

@@ -25,16 +25,12 @@ class Eraser(nn.Module):
         right: R (n, k).
     """
 
-    mean: Tensor
-    left: Tensor
-    right: Tensor
-
     def __init__(self, elements: int, rank: int) -> None:
         super().__init__()
         self.rank = rank
-        self.register_buffer("mean", torch.zeros(elements))
-        self.register_buffer("left", torch.zeros(elements, rank))
-        self.register_buffer("right", torch.zeros(elements, rank))
+        self.mean = nn.Parameter(torch.zeros(elements))
+        self.left = nn.Parameter(torch.zeros(elements, rank))
+        self.right = nn.Parameter(torch.zeros(elements, rank))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (N, C, h, w) -> the same without what the directions hold."""
@@ -62,6 +58,7 @@ class Eraser(nn.Module):
         """L Rᵀ(F − μ) (N, n) of deviations from the mean (N, n)."""
         return (deviations @ self.right.to(deviations)) @ self.left.T.to(deviations)
 
+    @torch.no_grad()
     def learn(self, features: Tensor, people: Tensor, shrinkage: float) -> Tensor:
         """Find the directions along which people differ most for how far features spread.
 

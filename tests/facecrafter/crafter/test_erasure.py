@@ -25,7 +25,7 @@ def photographs(seed: int = 0, people: int = PEOPLE, each: int = EACH) -> tuple[
 
 
 def learnt(features: Tensor, who: Tensor, rank: int, shrinkage: float = 0.0) -> Eraser:
-    eraser = Eraser(features.shape[1], rank).double()
+    eraser = Eraser(features.shape[1], rank).double().requires_grad_(False)
     eraser.learn(features, who, shrinkage)
     return eraser
 

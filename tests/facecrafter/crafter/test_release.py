@@ -127,7 +127,7 @@ def eraser(model: AttackerModel) -> Eraser:
     people = torch.arange(20).repeat_interleave(6)
     z = torch.randn(20, 8, generator=rng).double()[people] + 0.3 * torch.randn(120, 8, generator=rng).double()
     features = model.encoder(model.generator(z)).flatten(1)
-    eraser = Eraser(features.shape[1], 4).double()
+    eraser = Eraser(features.shape[1], 4).double().requires_grad_(False)
     eraser.learn(features, people, 0.1)
     return eraser
 

@@ -99,7 +99,7 @@ class Pairs(LightningDataModule):
         return self._loader(self.val)
 
     def _loader(self, part: Photographs) -> DataLoader:
-        return DataLoader(part, batch_size=30, collate_fn=lambda batch: batch)
+        return DataLoader(part, batch_size=30, drop_last=True, collate_fn=lambda batch: batch)
 
 
 @pytest.fixture(autouse=True)
@@ -215,10 +215,37 @@ def test_with_a_start_ridge_solves_for_the_change(target: str, tmp_path: Path) -
     after = ridge_linker(target, start=kept(tmp_path / "raw", start, target))
     scaled = nn.Sequential(encoder, Scaled())
     linked(after, Pairs(scaled), scaled, 1)
-    x, y = (torch.cat(part) for part in zip(*after._seen, strict=True))
+    x, y = after._all_pairs(after.trainer.datamodule.train)
     moved = after.map.weight - start.map.weight
     changes = [weight for weight, _ in ridge(x, y - start.map(x), PENALTIES)]
     assert any(torch.allclose(moved, change, atol=1e-5) for change in changes)
+
+
+def test_pairs_that_fill_no_batch_teach_as_well(target: str) -> None:
+    """Of 59 pairs a batch has 30: an attacker who has paid for the others would be called weaker."""
+    encoder = load_artifact(target, Split).encoder
+    linker, data = ridge_linker(target), Pairs(encoder, pairs=59)
+    linked(linker, data, encoder, 1)
+    known = linker.oracle.on(torch.device("cpu")).embed(data.train.pictures)
+    x, y = data.train.features.flatten(1), F.normalize(known)
+    found = [weight for weight, _ in ridge(x, y - y.mean(dim=0), PENALTIES)]
+    assert any(torch.allclose(linker.map.weight, weight, atol=1e-4) for weight in found)
+
+
+def test_more_epochs_change_nothing_that_is_solved(target: str) -> None:
+    """Each would otherwise be fitted to what the one before left over."""
+    encoder = load_artifact(target, Split).encoder
+    once, twice = ridge_linker(target), ridge_linker(target)
+    for linker, epochs in ((once, 1), (twice, 2)):
+        linked(linker, Pairs(encoder), encoder, epochs)
+    torch.testing.assert_close(twice.map.state_dict(), once.map.state_dict())
+
+
+def test_private_people_teach_no_linker(target: str) -> None:
+    data = Pairs(load_artifact(target, Split).encoder)
+    data.fit_role = "private_train"
+    with pytest.raises(ValueError, match="set fit_role to public, not private_train"):
+        Trainer(max_epochs=1, accelerator="cpu", **QUIET).fit(ridge_linker(target), datamodule=data)
 
 
 def test_a_start_that_reads_something_else_is_named(target: str, tmp_path: Path) -> None:
