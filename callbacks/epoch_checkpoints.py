@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
 
 
-class EpochCheckpoints(Callback):
+class EpochCheckpoints(Checkpoint):
     """Writes the weights after each of the given epochs to `epoch=K.ckpt` in the run's folder.
+
+    Being a Checkpoint, it comes after the module's own end of the epoch, where some keep their best weights.
 
     They stand beside last.ckpt and are named like it wherever a network is named: `runs/a1/epoch=10.ckpt`.
 

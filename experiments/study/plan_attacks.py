@@ -210,7 +210,7 @@ def _kept(reference: str, config: StudyConfig) -> list[int]:
         epoch
         for stage in references(reference)
         if (fit := config.fits.get(stage.rpartition(".")[2]))
-        for epoch in fit.keep
+        for epoch in sorted(fit.keep)
     ]
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from facecrafter.crafter.inversion import AttackerModel
-from facecrafter.crafter.layers import LOGITS
 from facecrafter.crafter.release import Crafted, DownToFloor
 from facecrafter.crafter.towards import keyed_latents
+from facecrafter.nets.through_head import LOGITS
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers.prior import Prior
 from lightning_modules.defences.base import Defence
@@ -28,7 +28,7 @@ class Decoy(Defence):
     Args:
         target: artifact folder of the target network.
         prior: artifact folder of the generator G.
-        layer: h; `logits`, `hidden`, or a number of parts of the head, see
+        layer: h, by its name in the head, see
             `facecrafter.crafter.layers.public_layer`.
         secret: z_r comes from it and the image, see `facecrafter.crafter.towards.keyed_latents`; None draws
             another stranger for every query, which tells nothing more either: h is the same in all of them.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from facecrafter.crafter.inversion import InnerProblem
-from facecrafter.crafter.layers import HIDDEN
 from facecrafter.crafter.release import DownToFloor, WithoutIdentity
+from facecrafter.nets.through_head import HIDDEN
 from facecrafter.precision import Precision
 from facecrafter.store import encoder_hash
 from lightning_modules.artifacts import load_reader

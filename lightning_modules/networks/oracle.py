@@ -169,8 +169,7 @@ class EmbeddingOracle(Recogniser):
 
 
 def mean_directions(embeddings: Tensor, identities: Tensor) -> Tensor:
-    """Where the embeddings (M, E) of each person point on average: (P, E) of length one, P of `identities`."""
+    """Where the embeddings (M, E) of each person of `identities` point on average (P, E), of length one."""
     directions, people = F.normalize(embeddings), int(identities.max()) + 1
-    return F.normalize(
-        directions.new_zeros(people, directions.shape[1]).index_add_(0, identities, directions)
-    )
+    sums = directions.new_zeros(people, directions.shape[1]).index_add_(0, identities, directions)
+    return F.normalize(sums)

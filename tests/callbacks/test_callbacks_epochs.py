@@ -30,12 +30,26 @@ class Counter(LightningModule):
         return torch.optim.SGD(self.parameters(), 1.0)
 
 
-def fit(folder: Path, epochs: list[int], max_epochs: int = 3, ckpt_path: Path | None = None) -> None:
+class AtOnce(Counter):
+    """Its weight is what the end of an epoch makes of it."""
+
+    def on_train_epoch_end(self) -> None:
+        self.weight.data.fill_(7.0)
+
+
+def fit(
+    folder: Path,
+    epochs: list[int],
+    max_epochs: int = 3,
+    ckpt_path: Path | None = None,
+    module: Counter | None = None,
+) -> None:
+    module = module or Counter()
     keep = EpochCheckpoints(epochs)
+    options = {**QUIET, "enable_checkpointing": True}
     trainer = Trainer(
-        max_epochs=max_epochs, accelerator="cpu", default_root_dir=folder, callbacks=[keep], **QUIET
+        max_epochs=max_epochs, accelerator="cpu", default_root_dir=folder, callbacks=[keep], **options
     )
-    module = Counter()
     trainer.fit(module, DataLoader(torch.zeros(4, 1), batch_size=2), ckpt_path=ckpt_path, weights_only=True)
     trainer.save_checkpoint(folder / "last.ckpt")
     (folder / "config.yaml").write_text(yaml.safe_dump({"model": {"class_path": f"{__name__}.Counter"}}))
@@ -52,6 +66,12 @@ def test_epochs_are_counted_by_what_is_finished(tmp_path: Path) -> None:
     assert weight(tmp_path / "epoch=2.ckpt") == 4
     assert weight(tmp_path) == weight(tmp_path / "last.ckpt") == 6
     assert {file.name for file in tmp_path.glob("*.ckpt")} == {"epoch=0.ckpt", "epoch=2.ckpt", "last.ckpt"}
+
+
+def test_what_the_module_does_at_the_end_of_an_epoch_is_in_it(tmp_path: Path) -> None:
+    """A linker solves there: written earlier, its weights were all zeros."""
+    fit(tmp_path, [1], module=AtOnce())
+    assert weight(tmp_path / "epoch=1.ckpt") == 7
 
 
 def test_a_resumed_run_keeps_the_epochs_that_are_left(tmp_path: Path) -> None:

@@ -412,6 +412,21 @@ def test_verification_compares_embeddings_with_the_gallery(tmp_path: Path) -> No
     assert 0 < row["tar_at_far_01"] < row["tar_at_far_1"] < 1
 
 
+def test_whoever_says_in_which_direction_a_photograph_stands_is_judged_by_directions(tmp_path: Path) -> None:
+    """A linker's answers have length one: read by a layer that goes by length, they named hardly anybody."""
+    known, test = FewFaces(1), FewFaces(2)
+    faces = Faces(test.rows, test.identities, torch.zeros(60, 1), test.images(test.rows))
+    judge = Judge("pixels", NearestPixels(), known, faces, seed=0, cache=tmp_path)
+    perfect = F.normalize(judge.clean.features)
+    named = judge.verdict(judge.see_directions(perfect)).correct
+    photographs = F.normalize(known.images(known.rows).flatten(1))
+    centres = torch.stack([photographs[known.identities == person].mean(dim=0) for person in range(30)])
+    nearest = F.cosine_similarity(perfect[:, None], centres[None], dim=2).argmax(dim=1)
+    assert named.tolist() == (nearest == test.identities).tolist()
+    assert named.double().mean() > 0.8
+    assert judge.verdict(judge.see_embeddings(perfect)).correct.double().mean() < 0.5
+
+
 def test_verification_and_neighbours_know_a_few_photographs_of_each_person() -> None:
     """Somebody with a hundred photographs must not be everybody's nearest neighbour for that."""
     people = torch.tensor([1, 0, 1, 1, 2, 1, 0])

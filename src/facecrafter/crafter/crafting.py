@@ -243,4 +243,5 @@ def _cause(state: CraftingState, scores: Tensor) -> str:
         return f"z* of images {bad} of the batch is not; raise inner.damping or lower learning_rate"
     if not torch.isfinite(scores).all():
         return "the critic's scores are not; lower critic.learning_rate"
-    return "the implicit gradient is not; raise the solver's damping"
+    others = ", or leave out one of `attackers`" if state.others else ""
+    return f"the implicit gradient is not; raise the solver's damping{others}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from facecrafter.nets.folding import fold_batchnorm
-
-LOGITS, HIDDEN = "logits", "hidden"
+from facecrafter.nets.through_head import FEATURE, check_layer, layer_ends
 
 
 def public_layer(head: nn.Module, name: str) -> nn.Module:
@@ -14,28 +13,12 @@ def public_layer(head: nn.Module, name: str) -> nn.Module:
 
     Args:
         head: f, features -> logits (N, outputs).
-        name: `logits`, the answer itself; `hidden`, the input of the last linear map; or a number of parts,
-            such as `1`: what leaves the first so many parts of the head, nearer to the split. Attackers'
-            `layers` name that by its last part, `0`; see facecrafter.nets.through_head.
+        name: see `facecrafter.nets.through_head.layer_ends`; not `feature`, which lies before the head.
 
     Raises:
-        ValueError: the head is no chain of parts, or has no such layer.
+        ValueError: the head has no such layer.
     """
+    ends = {layer: end for layer, end in layer_ends(head).items() if layer != FEATURE and end}
+    check_layer(name, ends)
     frozen = fold_batchnorm(head)
-    if name == LOGITS:
-        return frozen
-    if not isinstance(frozen, nn.Sequential):
-        raise ValueError(
-            f"{type(head).__name__} is no nn.Sequential: of its layers only `{LOGITS}` has a name"
-        )
-    parts = list(frozen)
-    if name == HIDDEN:
-        linear = [place for place, part in enumerate(parts) if isinstance(part, nn.Linear)]
-        if not linear or linear[-1] == 0:
-            raise ValueError(f"the head has no layer `{HIDDEN}`: nothing comes before a last linear map")
-        return nn.Sequential(*parts[: linear[-1]])
-    if not name.isdecimal() or not 1 <= int(name) <= len(parts):
-        raise ValueError(
-            f"the head has no layer {name!r}: name `{LOGITS}`, `{HIDDEN}` or a number from 1 to {len(parts)}"
-        )
-    return nn.Sequential(*parts[: int(name)])
+    return frozen[: ends[name]] if isinstance(frozen, nn.Sequential) else frozen

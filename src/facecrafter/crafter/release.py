@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from facecrafter.crafter.erasure import Eraser
 from facecrafter.crafter.inversion import AttackerModel, Response, invert
-from facecrafter.crafter.layers import LOGITS, public_layer
+from facecrafter.crafter.layers import public_layer
+from facecrafter.nets.through_head import LOGITS
 
 
 @dataclass
@@ -121,7 +122,7 @@ class DownToFloor(Release):
 
     Args:
         layer: h, see `facecrafter.crafter.layers.public_layer`: the dial between a release that serves the
-            one task of the head (`logits`) and one that serves any task (`1`, the next block).
+            one task of the head (`logits`) and one that serves any task (`0`, the next block).
         steps: of Adam on δ.
         learning_rate: of Adam, in units of a feature's element.
         of: the release S; None means φ(z).

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from facecrafter.crafter.layers import HIDDEN, public_layer
+from facecrafter.crafter.layers import public_layer
+from facecrafter.nets.through_head import HIDDEN
 
 
 class Cost(NamedTuple):
@@ -49,7 +50,7 @@ class PublicLayers(Utility):
     the layer, the more may be crafted away, and the fewer other tasks the feature is good for.
 
     Args:
-        layers: w_h by the layer's name, see `facecrafter.crafter.layers.public_layer`; n_h counts its
+        layers: w_h by the layer's name, see `facecrafter.nets.through_head.layer_ends`; n_h counts its
             elements.
         feature: w₀, of the distance of the feature itself.
 
@@ -58,7 +59,7 @@ class PublicLayers(Utility):
     """
 
     def __init__(self, layers: Mapping[str, float] | None = None, feature: float = 0.0) -> None:
-        self.layers = dict(layers or {HIDDEN: 1.0})
+        self.layers = {HIDDEN: 1.0} if layers is None else dict(layers)
         self.feature = feature
         weights = [feature, *self.layers.values()]
         if min(weights) < 0 or max(weights) == 0:
@@ -78,12 +79,11 @@ class PublicLayers(Utility):
             own = distance(features)
             point = features.detach().requires_grad_()
             with torch.enable_grad():
-                loss = torch.stack(
-                    [
-                        weight * (layer(point) - target).square().flatten(1).mean(dim=1)
-                        for (weight, layer), target in zip(read, wanted, strict=True)
-                    ]
-                ).sum(dim=0)
+                loss = torch.zeros_like(own.loss)
+                for (weight, layer), target in zip(read, wanted, strict=True):
+                    loss = loss + weight * (layer(point) - target).square().flatten(1).mean(dim=1)
+            if not read:
+                return Cost(self.feature * own.loss, self.feature * own.gradient)
             (gradient,) = torch.autograd.grad(loss.sum(), point)
             return Cost(self.feature * own.loss + loss.detach(), self.feature * own.gradient + gradient)
 

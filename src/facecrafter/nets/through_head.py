@@ -25,8 +25,7 @@ class ThroughHead(nn.Module):
 
     Args:
         head: f, features -> logits.
-        layers: weights, above 0, by the names of layers: `feature` (F itself), `logits` (what f answers),
-            `hidden` (what its last linear layer reads), or the name of a layer in the chain that f is.
+        layers: weights, above 0, by the names of layers, see `layer_ends`.
 
     Attributes:
         names: the layers, in the order of f.
@@ -40,9 +39,9 @@ class ThroughHead(nn.Module):
         if not layers or any(not 0 < weight < math.inf for weight in layers.values()):
             raise ValueError(f"layers={dict(layers)} must name at least one, each with a weight above 0")
         chain = list(head) if isinstance(head, nn.Sequential) else [head]
-        ends = _ends(head, chain)
-        if unknown := sorted(set(layers) - set(ends)):
-            raise ValueError(f"f has no layer {unknown[0]!r}; it has {', '.join(ends)}")
+        ends = layer_ends(head)
+        for name in layers:
+            check_layer(name, ends)
         self.names = sorted(layers, key=ends.__getitem__)
         cuts = [0, *(ends[name] for name in self.names)]
         self.parts = nn.ModuleList(nn.Sequential(*chain[begin:end]) for begin, end in pairwise(cuts))
@@ -68,9 +67,20 @@ class ThroughHead(nn.Module):
         return [part.reshape(layer.shape) for part, layer in zip(parts, like, strict=True)]
 
 
-def _ends(head: nn.Module, chain: list[nn.Module]) -> dict[str, int]:
-    """By name, how many layers of the chain come before the end of that layer."""
+def layer_ends(head: nn.Module) -> dict[str, int]:
+    """By the name of each layer of f, how many parts of the chain that f is come before its end.
+
+    Attackers and defences name layers alike: `feature` (F itself), `logits` (what f answers), `hidden` (what
+    its last linear layer reads), or the name of a layer in the chain, such as `0`, the first of all.
+    """
+    chain = list(head) if isinstance(head, nn.Sequential) else [head]
     names = list(head._modules) if isinstance(head, nn.Sequential) else []
     ends = {FEATURE: 0} | {name: number for number, name in enumerate(names, 1)}
     linear = [number for number, layer in enumerate(chain) if isinstance(layer, nn.Linear)]
     return ends | ({HIDDEN: linear[-1]} if linear else {}) | {LOGITS: len(chain)}
+
+
+def check_layer(name: str, ends: Mapping[str, int]) -> None:
+    """Raises ValueError if f, whose layers end there, has none of this name."""
+    if name not in ends:
+        raise ValueError(f"f has no layer {name!r}; it has {', '.join(ends)}")

@@ -18,11 +18,12 @@ from facecrafter.crafter.jacobian import Linearizer
 from facecrafter.crafter.layers import public_layer
 from facecrafter.crafter.towards import KeyedFaces, keyed_latents
 from facecrafter.crafter.update import SpanSteps, Update
-from facecrafter.crafter.utility import PublicLayers
+from facecrafter.crafter.utility import FeatureDistance, PublicLayers
+from facecrafter.nets.through_head import ThroughHead
 
 SIZE, LATENTS, LAMBDA, BETA, SIGMA, PULL = 32, 3, 0.4, 0.7, 0.5, 5.0
 EXACT = ConjugateGradient(LAMBDA, steps=60)
-LAYERS, OWN_FEATURE = {"hidden": 1.0, "2": 0.5}, 0.3
+LAYERS, OWN_FEATURE = {"hidden": 1.0, "1": 0.5}, 0.3
 
 
 class Tiny:
@@ -134,7 +135,7 @@ class Plain:
             return self.privacy(feature) + BETA * distance
         utility = OWN_FEATURE * distance
         for name, weight in LAYERS.items():
-            part = {"hidden": self.tiny.head[:3], "2": self.tiny.head[:2]}[name]
+            part = {"hidden": self.tiny.head[:3], "1": self.tiny.head[:2]}[name]
             utility = utility + weight * (part(feature[None]) - part(raw[None])).square().mean()
         return self.privacy(feature) + BETA * utility
 
@@ -226,20 +227,23 @@ def test_a_stranger_belongs_to_an_image_and_a_secret_alone() -> None:
     assert abs(drawn.std() - 1) < 0.1
 
 
-def test_layers_of_the_head_go_by_name_and_by_number(tiny: Tiny) -> None:
+def test_layers_of_the_head_go_by_the_names_that_attackers_use(tiny: Tiny) -> None:
     features = torch.randn(2, 4, 2, 2, dtype=torch.float64)
     torch.testing.assert_close(public_layer(tiny.head, "logits")(features), tiny.head(features))
     torch.testing.assert_close(public_layer(tiny.head, "hidden")(features), tiny.head[:3](features))
-    torch.testing.assert_close(public_layer(tiny.head, "1")(features), tiny.head[0](features))
+    torch.testing.assert_close(public_layer(tiny.head, "0")(features), tiny.head[0](features))
+    through = ThroughHead(tiny.head, {"0": 1.0})(features)
+    torch.testing.assert_close(through.flatten(1), tiny.head[0](features).flatten(1))
 
 
 @pytest.mark.parametrize(
     ("head", "name", "said"),
     [
-        (nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), "3", "from 1 to 2"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), "last", "no layer 'last'"),
-        (nn.Sequential(nn.Flatten()), "hidden", "no layer `hidden`"),
-        (nn.Linear(4, 2), "hidden", "no nn.Sequential"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), "2", "no layer '2'; it has 0, 1, hidden, logits"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), "feature", "no layer 'feature'"),
+        (nn.Sequential(nn.Flatten()), "hidden", "no layer 'hidden'"),
+        (nn.Sequential(nn.Linear(4, 2)), "hidden", "no layer 'hidden'"),
+        (nn.Linear(4, 2), "hidden", "no layer 'hidden'; it has logits"),
     ],
 )
 def test_a_layer_that_the_head_lacks_is_named(head: nn.Module, name: str, said: str) -> None:
@@ -258,6 +262,16 @@ def test_a_part_without_its_network_says_which(tiny: Tiny, options: dict, said: 
         crafting.start(tiny.images, torch.Generator().manual_seed(0))
 
 
+@pytest.mark.parametrize("layers", [{"hidden": 0.0}, {}])
+def test_without_a_layer_that_weighs_the_feature_itself_counts(tiny: Tiny, layers: dict[str, float]) -> None:
+    raw = tiny.encoder(tiny.images)
+    found, alone = (
+        utility(raw, tiny.head)(raw + 0.1) for utility in (PublicLayers(layers, 2.0), FeatureDistance())
+    )
+    torch.testing.assert_close(found.loss, 2 * alone.loss)
+    torch.testing.assert_close(found.gradient, 2 * alone.gradient)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -265,6 +279,7 @@ def test_a_part_without_its_network_says_which(tiny: Tiny, options: dict, said: 
         lambda: KeyedFaces("a", 0.0),
         lambda: PublicLayers({"hidden": -1.0}),
         lambda: PublicLayers({"hidden": 0.0}),
+        lambda: PublicLayers({}),
         lambda: SpanSteps(momentum=1.0),
         lambda: OpenedLayers(scale=0.0),
     ],
