@@ -45,7 +45,7 @@ from facecrafter.store import TensorStore, check_encoder, encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defences.base import Defence
 
-VERSION = 1
+VERSION = 2
 """Raised when what this command computes changes: a study then computes it again."""
 
 
@@ -96,7 +96,7 @@ def run(
     other = second and _release(TensorStore.open(second), enrolled.rows, enrolled.identities, f)
     same = repeated and _release(repeated, faces.rows, faces.identities, f)
     columns |= links(released, other, same, asked["floor"].strangers, seed)
-    counts = {"n_images": len(faces.rows), "n_identities": len(faces.identities.unique()), "seed": seed}
+    counts = {"n_images": len(faces.rows), "n_identities": data.n_private_identities, "seed": seed}
     per_image = [
         line
         for name, found in hits.items()

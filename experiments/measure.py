@@ -74,7 +74,7 @@ NOT_ATTACKED = {
 }
 """The row of a defence that nobody attacks, because no feature leaves the device."""
 
-VERSION = 3
+VERSION = 4
 """Raised when what this command computes changes: a study then computes it again."""
 
 
@@ -165,7 +165,9 @@ def run(
     else:
         rows, per_image = [NOT_ATTACKED], []
     asked = {"queries": TensorStore.open(answers).count()} if answers else {}
-    common = common_columns(asked | dict(labels or {}), utility, faces, seed)
+    common = common_columns(
+        asked | dict(labels or {}), utility, faces, data.n_private_identities, seed
+    )
     write(output, [common | row for row in rows], per_image, columns)
 
 

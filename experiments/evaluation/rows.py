@@ -61,11 +61,16 @@ def describe_columns(likeness: Sequence[Column]) -> list[Column]:
 
 
 def common_columns(
-    labels: Mapping[str, Any] | None, read: utility.Utility, faces: Faces, seed: int
+    labels: Mapping[str, Any] | None, read: utility.Utility, faces: Faces, n_identities: int, seed: int
 ) -> dict[str, Any]:
-    """What all rows of one stage share."""
-    counts = {"n_images": len(faces.rows), "n_identities": len(faces.identities.unique())}
-    return dict.fromkeys(LABELS) | dict(labels or {}) | read.columns() | counts | {"seed": seed}
+    """What all rows of one stage share.
+
+    Args:
+        n_identities: people among whom each image is sought, shown on an image or not: whoever guesses names
+            one of them.
+    """
+    counts = {"n_images": len(faces.rows), "n_identities": n_identities, "seed": seed}
+    return dict.fromkeys(LABELS) | dict(labels or {}) | read.columns() | counts
 
 
 def lines_per_image(

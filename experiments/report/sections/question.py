@@ -42,8 +42,8 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
     if analysis.judges:
         yield Figures([_worst_cases(analysis)])
     yield Text(
-        f"{QUESTION} Measured on {row['n_images']} pictures of {row['n_identities']} people; data set "
-        f"{row['dataset']}, network {row['network']}. {SCENARIOS[row['scenario']]}"
+        f"{QUESTION} Measured on {row['n_images']} pictures, each sought among {row['n_identities']} "
+        f"people; data set {row['dataset']}, network {row['network']}. {SCENARIOS[row['scenario']]}"
     )
 
 

@@ -91,7 +91,7 @@ def head() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.AvgPool2d(4), torch.nn.Flatten(), torch.nn.Linear(256, 5)).double()
 
 
-@pytest.mark.parametrize("layer", ["1", "logits"])
+@pytest.mark.parametrize("layer", ["0", "logits"])
 def test_down_to_the_floor_the_cloud_reads_what_it_read(
     model: AttackerModel, head: torch.nn.Module, layer: str
 ) -> None:
@@ -186,7 +186,7 @@ def test_down_to_the_floor_may_be_of_another_release(model: AttackerModel, head:
     """The cloud reads what it read; what the head does not look at is the other release's."""
     raw, z = model(latents(1)).features, latents(2)
     crafted = Crafted(raw, raw + 0.1, z, model, head)
-    start, released = OnManifold()(crafted), DownToFloor("1", of=OnManifold())(crafted)
+    start, released = OnManifold()(crafted), DownToFloor("0", of=OnManifold())(crafted)
     assert (head[0](released) - head[0](raw)).norm() < 1e-2 * (head[0](start) - head[0](raw)).norm()
     unread = [x - torch.nn.functional.interpolate(head[0](x), scale_factor=4) for x in (released, start)]
     torch.testing.assert_close(*unread, atol=1e-6, rtol=1e-6)

@@ -25,7 +25,7 @@ EXCHANGED: dict[str, Any] = {
     ],
     "combine": "worst",
     "update": {"class_path": f"{PARTS}.update.SpanSteps"},
-    "release": {"class_path": f"{PARTS}.release.DownToFloor", "init_args": {"layer": "1", "steps": 60}},
+    "release": {"class_path": f"{PARTS}.release.DownToFloor", "init_args": {"layer": "0", "steps": 60}},
 }
 SMALL = {
     "iterations": 2,
