@@ -32,7 +32,7 @@ from facecrafter.randomness import seeded
 from facecrafter.store import TensorStore
 from lightning_modules import parsing  # noqa: F401 - it says how jsonargparse reads
 
-VERSION = 1
+VERSION = 2
 """Raised when what this command computes changes: a study then computes it again."""
 
 Countermeasure = Literal["none", "shuffle", "record"]

@@ -16,7 +16,7 @@ from experiments.evaluation.faces import Faces
 from experiments.evaluation.judge import Judge
 from experiments.evaluation.restarts import read_restarts
 from experiments.evaluation.rows import COUNTS, lines_per_image
-from facecrafter.metrics import wilson
+from facecrafter.metrics import Interval, clustered_share
 from facecrafter.store import TensorStore
 
 UNION, FUSION = "union", "fusion"
@@ -52,15 +52,18 @@ def union(measured: Sequence[Path], oracles: Iterable[str]) -> Combined:
                 "oracle": oracle,
                 "restart": "best",
                 "clean_acc": mine[0]["clean_acc"],
-                **interval_columns(
-                    "eval_acc", wilson(sum(image["correct"] for image in images), len(images))
-                ),
+                **interval_columns("eval_acc", _share(images)),
                 "top5": sum(image["top5"] for image in images) / len(images),
                 "seconds": sum(row["seconds"] for row in mine),
             }
         )
         per_image += images
     return rows, per_image
+
+
+def _share(images: Sequence[Mapping[str, Any]]) -> Interval:
+    hits, people = (torch.tensor([image[name] for image in images]) for name in ("correct", "identity"))
+    return clustered_share(hits.bool(), people)
 
 
 def fusion(stores: Sequence[TensorStore], judges: Iterable[Judge], faces: Faces) -> Combined:

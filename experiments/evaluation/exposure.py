@@ -12,7 +12,7 @@ from experiments.evaluation.batches import in_batches
 from experiments.evaluation.columns import interval_columns
 from experiments.evaluation.faces import Faces, check_rows
 from experiments.evaluation.rows import lines_per_image
-from facecrafter.metrics import identified, wilson
+from facecrafter.metrics import clustered_share, identified
 from facecrafter.store import TensorStore
 from lightning_modules.attackers.identifier import FeatureIdentifier
 
@@ -31,9 +31,9 @@ class Reading:
     correct: Tensor
     top5: Tensor
 
-    def columns(self) -> dict[str, float]:
-        """Its columns of results.csv."""
-        accuracy = wilson(int(self.correct.sum()), len(self.correct))
+    def columns(self, identities: Tensor) -> dict[str, float]:
+        """Its columns of results.csv; `identities` (N,) are in the pictures."""
+        accuracy = clustered_share(self.correct, identities)
         return interval_columns("eval_acc", accuracy) | {"top5": share(self.top5)}
 
 
@@ -52,7 +52,7 @@ def expose(
     seconds = (time.monotonic() - before) / len(faces.rows)
     # The same network on undefended features: what the defence has cost the attacker, all else alike.
     clean = read_identities(identifier.network, in_batches(encoder, faces.images), faces)
-    row = {"seconds": seconds, **ITSELF, "clean_acc": share(clean.correct), **found.columns()}
+    row = {"seconds": seconds, **ITSELF, "clean_acc": share(clean.correct), **found.columns(faces.identities)}
     return [row], lines_per_image(ITSELF, faces, vars(found))
 
 

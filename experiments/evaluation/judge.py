@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from experiments.evaluation.columns import Column, interval_columns
 from experiments.evaluation.faces import Faces
 from experiments.machine import device
 from facecrafter.metrics import (
+    clustered_share,
     feature_similarity,
     fnir_at_fpir,
     frechet_distance,
@@ -23,7 +25,6 @@ from facecrafter.metrics import (
     nearest_neighbours,
     person_scores,
     tar_at_far,
-    wilson,
 )
 from lightning_modules.networks.embeddings import clean_embeddings
 from lightning_modules.networks.oracle import IdentityOracle, mean_directions
@@ -183,11 +184,22 @@ class Judge:
         """What it makes of embeddings (N, E) of the private-test people, in their order."""
         return Sight(in_batches(self.oracle.scores, features), features)
 
+    def from_mean_face(self, mean: Tensor) -> Judge:
+        """The same judge, to whom all photographs stand where they are as seen from the mean face (E,)."""
+        seen = copy.copy(self)
+        mean = mean.to(device())
+        seen._directions = self._directions - mean
+        clean, seen.gallery = (
+            F.normalize(known) - mean.to(known) for known in (self.clean.features, self.gallery)
+        )
+        seen.clean = Sight(self.clean.scores, clean)
+        return seen
+
     def see_directions(self, directions: Tensor) -> Sight:
         """What it makes of where embeddings (N, E) of the private-test people point, in their order.
 
         Whoever says in which direction a photograph would stand has no embedding for an oracle's last layer,
-        which may go by length, too: the scores are the cosines to each person's photographs.
+        which may go by length, too: the scores are products with where each person's photographs stand.
         """
         compared = in_batches(lambda some: F.normalize(some) @ self._directions.T, directions)
         return Sight(compared, directions)
@@ -222,7 +234,7 @@ class Judge:
             frechet = frechet_distance(F.normalize(sight.features), F.normalize(self.clean.features))
         return {
             "clean_acc": clean,
-            **interval_columns("eval_acc", wilson(int(verdict.correct.sum()), len(verdict.correct))),
+            **interval_columns("eval_acc", clustered_share(verdict.correct, self.identities, self.seed)),
             **{name: means[name] for name in ("top5", "fsim", "nn_distance", "nn_same_person")},
             **interval_columns("tar_at_far_1", tar_at_far(scores, self.identities, 0.01, self.seed)),
             **interval_columns("tar_at_far_01", tar_at_far(scores, self.identities, 0.001, self.seed)),

@@ -37,9 +37,10 @@ def link(
     seconds = (time.monotonic() - before) / len(faces.rows)
     rows, per_image = [], []
     for judge in judges:
-        key, sight = {"oracle": judge.name, "restart": "best"}, judge.see_directions(directions)
-        verdict = judge.verdict(sight)
-        rows.append({"seconds": seconds} | key | judge.columns(sight, verdict))
+        key, seen = {"oracle": judge.name, "restart": "best"}, judge.from_mean_face(linker.mean)
+        sight = seen.see_directions(directions)
+        verdict = seen.verdict(sight)
+        rows.append({"seconds": seconds} | key | seen.columns(sight, verdict))
         per_image += lines_per_image(key, faces, vars(verdict))
     return rows, per_image
 

@@ -427,6 +427,21 @@ def test_whoever_says_in_which_direction_a_photograph_stands_is_judged_by_direct
     assert judge.verdict(judge.see_embeddings(perfect)).correct.double().mean() < 0.5
 
 
+def test_seen_from_the_mean_face_whoever_is_right_is_as_near_as_can_be(tmp_path: Path) -> None:
+    """Directions from the mean face beside embeddings from the origin: a perfect linker looked imperfect."""
+    known, test = FewFaces(1), FewFaces(2)
+    faces = Faces(test.rows, test.identities, torch.zeros(60, 1), test.images(test.rows))
+    judge = Judge("pixels", NearestPixels(), known, faces, seed=0, cache=tmp_path)
+    mean = F.normalize(judge.gallery).mean(dim=0)
+    seen = judge.from_mean_face(mean)
+    sight = seen.see_directions(F.normalize(F.normalize(judge.clean.features) - mean))
+    row = seen.columns(sight, seen.verdict(sight))
+    assert row["fsim"] == pytest.approx(1)
+    assert row["frechet"] == pytest.approx(0, abs=1e-4)
+    assert row["clean_acc"] == judge.columns(judge.clean, judge.verdict(judge.clean))["clean_acc"]
+    assert row["eval_acc"] > 0.8
+
+
 def test_verification_and_neighbours_know_a_few_photographs_of_each_person() -> None:
     """Somebody with a hundred photographs must not be everybody's nearest neighbour for that."""
     people = torch.tensor([1, 0, 1, 1, 2, 1, 0])

@@ -134,8 +134,8 @@ def test_what_noise_hides_is_not_read(
     assert row["eval_acc"] < 0.8
     assert row["clean_acc"] == 1
     count = round(row["eval_acc"] * row["n_images"])
-    interval = wilson(count, row["n_images"])
-    assert (row["eval_acc_lo"], row["eval_acc_hi"]) == (interval.lo, interval.hi)
+    interval = wilson(count, row["n_images"])  # as if no two images were of one person
+    assert row["eval_acc_lo"] <= interval.lo < interval.hi <= row["eval_acc_hi"] <= 1
     assert (row["n_images"], row["n_identities"]) == (len(data.faces("private_test")), 5)
 
 

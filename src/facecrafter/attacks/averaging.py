@@ -18,8 +18,13 @@ def shuffled(features: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def average(queries: Tensor) -> Tensor:
-    """The mean (N, C, h, w) of the features of Q queries (Q, N, C, h, w), position by position."""
-    return queries.mean(dim=0)
+    """The mean (N, C, h, w) of the features of Q queries (Q, N, C, h, w), position by position.
+
+    A channel that is zero throughout in one of the queries was withheld there, as by channel dropout. Whoever
+    receives it sees that, and takes the mean over the others: zeros would undo what averaging wins.
+    """
+    told = (queries != 0).any(dim=-1).any(dim=-1)[..., None, None]
+    return queries.sum(dim=0) / told.sum(dim=0).clamp_min(1)
 
 
 def match(queries: Tensor) -> Tensor:

@@ -82,3 +82,15 @@ def test_queries_in_one_order_are_left_alone() -> None:
     shown = torch.stack([clean, clean + 0.01, clean - 0.01])
     assert torch.equal(matched(shown), shown)
     torch.testing.assert_close(average(shown), clean)
+
+
+def test_an_average_goes_over_the_queries_that_show_a_channel() -> None:
+    """Zeros of dropped channels would shrink the mean, and channel dropout look safe from averaging."""
+    rng = torch.Generator().manual_seed(0)
+    features = torch.randn(5, 8, 3, 3, generator=rng)
+    features[:, 3] = 0  # nobody ever sees it
+    told = torch.rand(4, 5, 8, 1, 1, generator=rng) > 0.5
+    told[0] |= ~told.any(dim=0)
+    torch.testing.assert_close(average(told * features), features)
+    noisy = torch.randn(4, 5, 8, 3, 3, generator=rng)
+    torch.testing.assert_close(average(noisy), noisy.mean(dim=0))
