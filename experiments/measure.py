@@ -165,9 +165,7 @@ def run(
     else:
         rows, per_image = [NOT_ATTACKED], []
     asked = {"queries": TensorStore.open(answers).count()} if answers else {}
-    common = common_columns(
-        asked | dict(labels or {}), utility, faces, data.n_private_identities, seed
-    )
+    common = common_columns(asked | dict(labels or {}), utility, faces, data.n_private_identities, seed)
     write(output, [common | row for row in rows], per_image, columns)
 
 

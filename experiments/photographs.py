@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from experiments.machine import device
+from facecrafter.crafter.release import DownToFloor
+from facecrafter.crafter.utility import PublicLayers
 from facecrafter.documents import read_yaml
 from facecrafter.files import write_whole
 from facecrafter.photographs import find, read
@@ -91,12 +93,15 @@ def photographs(
             run's own data.
         query: how often the same pictures were protected before.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     files = find(images)
     root = images if images.is_dir() else images.parent
     names = [file.relative_to(root).as_posix() for file in files]
     protector = Protector(defence, crop, query)
     batches = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
-    features, meta = output / "features", _meta(protector, names, len(batches))
+    features = output / "features"
+    meta = _meta(protector, dict(zip(names, files, strict=True)), batch_size, len(batches))
     store, done = None, set[int]()  # the shape of a feature is known when the first is made
     if (features / "meta.json").is_file():
         shown = TensorStore.open(features).meta
@@ -132,12 +137,17 @@ def write_index(path: Path, names: Sequence[str], batch_size: int) -> None:
     write_whole(path, file.getvalue())
 
 
-def _meta(protector: Protector, names: Sequence[str], batches: int) -> dict[str, Any]:
-    """Describes the store; features of another folder or defence do not go into it."""
+def _meta(protector: Protector, files: Mapping[str, Path], batch_size: int, batches: int) -> dict[str, Any]:
+    """Describes the store; features of other pictures, batches or another defence do not go into it."""
+    digest = hashlib.sha256()
+    for name, file in files.items():
+        digest.update(name.encode(errors="surrogateescape") + b"\n")
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
     return {
         "kind": "features",
         "batches": batches,
-        "files": hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest(),
+        "batch_size": batch_size,
+        "files": digest.hexdigest(),
         "query": protector.defence.query,
         "crop": protector.crop,
         **protector.defence.meta(),
@@ -153,12 +163,18 @@ def _data(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _networks(defence: Defence) -> dict[str, nn.Module]:
-    """Encoder, what a defence crafts with, and what it misleads; not the head, which is the cloud's."""
+    """Encoder, what a defence crafts or releases with, and what it misleads; and where what the cloud's head
+    makes of a feature is kept, that head."""
     found: dict[str, nn.Module] = {"encoder": defence.encoder}
-    crafting = getattr(defence, "crafting", None)
-    generator = getattr(getattr(crafting, "model", crafting), "generator", None)
-    if isinstance(generator, nn.Module):
-        found["generator"] = generator
+    crafts = getattr(defence, "crafting", defence)
+    named = {
+        "generator": getattr(getattr(crafts, "model", crafts), "generator", None),
+        "eraser": getattr(crafts, "eraser", None),
+    }
+    parts = (getattr(crafts, name, None) for name in ("release", "utility"))
+    if any(isinstance(part, DownToFloor | PublicLayers) for part in parts):
+        named["head"] = defence.head
+    found |= {name: network for name, network in named.items() if isinstance(network, nn.Module)}
     for number, network in enumerate(getattr(defence, "surrogates", ())):
         if isinstance(network, nn.Module):
             found[f"surrogate {number}"] = network

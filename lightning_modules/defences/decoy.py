@@ -37,6 +37,8 @@ class Decoy(Defence):
         seed, query: see Defence.
     """
 
+    VERSION = 2
+
     randomised = True
 
     def __init__(

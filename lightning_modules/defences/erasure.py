@@ -27,6 +27,8 @@ class Erasure(Manifold):
         learning_rate: of Adam, in units of a feature's element.
     """
 
+    VERSION = 2
+
     def __init__(
         self,
         target: str,

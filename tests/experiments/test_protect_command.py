@@ -103,6 +103,22 @@ def test_a_folder_of_photographs_needs_no_labels_and_features_know_their_files(
         protect.main([*line, "--batch_size", "2"])
 
 
+def test_other_pictures_under_the_same_names_are_not_taken_for_protected(noise: Path, tmp_path: Path) -> None:
+    """Else a person would be sent as the one whose photograph was there before; and rows would overlap."""
+    folder, output = tmp_path / "photographs", tmp_path / "out"
+    save_face(folder / "me.png", person=0, number=0, width=40, height=40)
+    line = ["--images", str(folder), "--defence", str(noise), "--output", str(output)]
+    protect.main(line)
+    protect.main(line)  # the same goes on
+    with pytest.raises(ValueError, match="batch_size is 64 there and 7 now"):
+        protect.main([*line, "--batch_size", "7"])
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        protect.main([*line, "--batch_size", "0"])
+    save_face(folder / "me.png", person=1, number=0, width=40, height=40)
+    with pytest.raises(ValueError, match="written for another run: files is"):
+        protect.main(line)
+
+
 def test_one_photograph_is_enough_and_what_is_none_is_named(noise: Path, tmp_path: Path) -> None:
     save_face(tmp_path / "me.png", person=0, number=0, width=40, height=40)
     assert Protector(noise)([tmp_path / "me.png"]).shape[0] == 1

@@ -20,5 +20,5 @@ def public_layer(head: nn.Module, name: str) -> nn.Module:
     """
     ends = {layer: end for layer, end in layer_ends(head).items() if layer != FEATURE and end}
     check_layer(name, ends)
-    frozen = fold_batchnorm(head)
-    return frozen[: ends[name]] if isinstance(frozen, nn.Sequential) else frozen
+    # Cut first: a batch norm behind the layer is not a part of it.
+    return fold_batchnorm(head[: ends[name]] if isinstance(head, nn.Sequential) else head)

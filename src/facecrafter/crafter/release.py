@@ -131,6 +131,8 @@ class DownToFloor(Release):
         ValueError: there is no step, or the learning rate is not positive.
     """
 
+    VERSION = 2
+
     def __init__(
         self, layer: str = LOGITS, steps: int = 200, learning_rate: float = 0.05, of: Release | None = None
     ) -> None:

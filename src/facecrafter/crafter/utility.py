@@ -58,6 +58,8 @@ class PublicLayers(Utility):
         ValueError: a weight is negative, or none is positive.
     """
 
+    VERSION = 2
+
     def __init__(self, layers: Mapping[str, float] | None = None, feature: float = 0.0) -> None:
         self.layers = {HIDDEN: 1.0} if layers is None else dict(layers)
         self.feature = feature

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -50,9 +51,16 @@ def with_maps(encoder: nn.Module, head: nn.Module) -> SplitNetwork:
         return SplitNetwork(encoder, head)
     if ndim == 4:
         return SplitNetwork(encoder, head)
-    # Parts of the head keep being parts: attacks through it count them.
-    parts = list(head) if isinstance(head, nn.Sequential) else [head]
-    return SplitNetwork(nn.Sequential(encoder, ToMap()), nn.Sequential(FromMap(ndim), *parts))
+    return SplitNetwork(nn.Sequential(encoder, ToMap()), reading_maps(head, ndim))
+
+
+def reading_maps(head: nn.Module, ndim: int) -> nn.Sequential:
+    """The head of features of `ndim` dimensions as one of maps, a chain whose parts keep their names.
+
+    Attacks and defences name layers by them: the first part stays `0`, whatever comes before it.
+    """
+    parts = dict(head.named_children()) if isinstance(head, nn.Sequential) else {"0": head}
+    return nn.Sequential(OrderedDict(parts if ndim == 4 else {"from_map": FromMap(ndim), **parts}))
 
 
 class NoSize(ValueError):

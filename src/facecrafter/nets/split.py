@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 from torchvision import models
 
-from facecrafter.nets.maps import FromMap, ToMap, probed
+from facecrafter.nets.maps import ToMap, probed, reading_maps
 from facecrafter.nets.target import ARCHITECTURES, Normalise, SplitNetwork
 from facecrafter.nets.tracing import functional, out_of_place, traced
 
@@ -77,7 +77,7 @@ def split_network(
         return _with_new_head(nn.Sequential(normalise, network), n_outputs, arch)
     encoder, head = _cut(network, split, arch)
     ndim = probed(nn.Sequential(normalise, encoder), f"{arch} split behind {split}").ndim
-    made = SplitNetwork(nn.Sequential(normalise, encoder, ToMap()), nn.Sequential(FromMap(ndim), head))
+    made = SplitNetwork(nn.Sequential(normalise, encoder, ToMap()), reading_maps(head, ndim))
     logits = made.head(probed(made.encoder, arch))
     if logits.shape[1:] != (n_outputs,):
         raise ValueError(

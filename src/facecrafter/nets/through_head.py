@@ -13,6 +13,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from facecrafter.nets.maps import FromMap
+
 FEATURE, HIDDEN, LOGITS = "feature", "hidden", "logits"
 
 
@@ -75,7 +77,12 @@ def layer_ends(head: nn.Module) -> dict[str, int]:
     """
     chain = list(head) if isinstance(head, nn.Sequential) else [head]
     names = list(head._modules) if isinstance(head, nn.Sequential) else []
-    ends = {FEATURE: 0} | {name: number for number, name in enumerate(names, 1)}
+    # What only gives a feature its own shape back is no layer.
+    ends = {FEATURE: 0} | {
+        name: number
+        for number, (name, layer) in enumerate(zip(names, chain, strict=False), 1)
+        if not isinstance(layer, FromMap)
+    }
     linear = [number for number, layer in enumerate(chain) if isinstance(layer, nn.Linear)]
     return ends | ({HIDDEN: linear[-1]} if linear else {}) | {LOGITS: len(chain)}
 

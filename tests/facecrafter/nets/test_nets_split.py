@@ -11,10 +11,12 @@ from torchvision import models
 from toy_vectors import Pooled, Several
 
 from facecrafter.crafter.inversion import AttackerModel
+from facecrafter.crafter.layers import public_layer
 from facecrafter.nets.generator import Generator1
 from facecrafter.nets.maps import with_maps
 from facecrafter.nets.split import split_network
 from facecrafter.nets.target import Normalise
+from facecrafter.nets.through_head import ThroughHead
 
 IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -134,3 +136,25 @@ def test_an_encoder_of_several_tensors_is_refused() -> None:
     """A cut across a skip connection: the head would miss one of them."""
     with pytest.raises(ValueError, match="the encoder gives no tensor of vectors, tokens or maps: cut it"):
         with_maps(Several(), Pooled())
+
+
+def test_the_first_layer_behind_a_split_of_vectors_is_no_copy_of_the_feature() -> None:
+    """What gives a vector its shape back stood in its place: a release that kept layer 0 kept everything."""
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 6))
+    head = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    cut = with_maps(encoder, head)
+    features = cut.encoder(torch.rand(2, 3, 32, 32))
+    assert features.shape == (2, 6, 1, 1)
+    torch.testing.assert_close(public_layer(cut.head, "0")(features), head[0](features.flatten(1)))
+    through = ThroughHead(cut.head, {"0": 1.0})(features)
+    torch.testing.assert_close(through.flatten(1), head[0](features.flatten(1)))
+    torch.testing.assert_close(public_layer(cut.head, "hidden")(features), head[:2](features.flatten(1)))
+
+
+def test_a_defence_and_an_attacker_see_one_layer_the_same_where_batch_norm_follows() -> None:
+    head = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2))
+    head[1].running_mean.fill_(2.0)
+    features = torch.rand(2, 2, 2, 2)
+    for name in ("0", "1", "hidden"):
+        own, theirs = public_layer(head, name)(features), ThroughHead(head.eval(), {name: 1.0})(features)
+        torch.testing.assert_close(own.flatten(1), theirs.flatten(1))
