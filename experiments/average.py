@@ -25,12 +25,15 @@ from jsonargparse import auto_cli
 from torch import Tensor
 from tqdm import tqdm
 
+from experiments.classes import draws_anew
 from experiments.errors import ends_in_sentences
 from facecrafter.attacks.averaging import average, match, shuffled
+from facecrafter.documents import read_yaml
 from facecrafter.files import checked_path, for_owner_alone, write_whole
 from facecrafter.randomness import seeded
 from facecrafter.store import TensorStore
 from lightning_modules import parsing  # noqa: F401 - it says how jsonargparse reads
+from lightning_modules.artifacts import CONFIG_FILE
 
 VERSION = 2
 """Raised when what this command computes changes: a study then computes it again."""
@@ -87,7 +90,8 @@ def check_queries(queries: list[TensorStore], countermeasure: Countermeasure) ->
     """Refuse queries that cannot be averaged, or whose average would hide what averaging can do.
 
     Raises:
-        ValueError: there are fewer than two, one is of another encoder or unfinished, or two are the same.
+        ValueError: there are fewer than two, one is of another encoder or unfinished, or two are the same
+            though the defence does not say that it answers alike.
     """
     if len(queries) < 2:
         raise ValueError(f"{len(queries)} query cannot be averaged; name the stores of at least two")
@@ -100,11 +104,21 @@ def check_queries(queries: list[TensorStore], countermeasure: Countermeasure) ->
     # An average of one answer with itself would pass for an attack that averaging does not help.
     fingerprints = [query.fingerprint() for query in queries]
     for number, query in enumerate(queries):
-        if countermeasure != "record" and fingerprints[number] in fingerprints[:number]:
+        again = countermeasure != "record" and fingerprints[number] in fingerprints[:number]
+        if again and not _answers_alike(query):
             raise ValueError(
-                f"{query.path} holds the same features as a query before it: protect with another `query`; "
-                "a defence without randomness leaves nothing to average"
+                f"{query.path} holds the same features as a query before it, of a defence that draws anew or "
+                "does not say: protect with another `query`"
             )
+
+
+def _answers_alike(query: TensorStore) -> bool:
+    """Whether the fit that wrote the store is of a defence without randomness: there the average of several
+    queries is the one answer, and the attack on it the strongest that there is."""
+    config = query.path.parent / CONFIG_FILE
+    return config.is_file() and not draws_anew(
+        read_yaml(config, "run the fit again, which writes it")["model"]
+    )
 
 
 def read_batch(queries: list[TensorStore], number: int) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from lightning_modules.defences.base import Defence
+
 T = TypeVar("T")
 
 
@@ -73,3 +75,15 @@ def without_private(config: Any) -> Any:
         return [without_private(value) for value in config]
     is_path = isinstance(config, str) and "/" in config and not config.startswith("${")
     return Path(config).name if is_path else config
+
+
+def draws_anew(model: Mapping[str, Any]) -> bool:
+    """Whether the defence of this class_path and init_args says that it draws anew for every query; one that
+    cannot be imported says nothing."""
+    if not model:
+        return False
+    try:
+        found = import_class(model["class_path"], "the defence", Defence)
+        return found.is_randomised(model.get("init_args") or {})
+    except Exception:  # whatever somebody's module raises
+        return False

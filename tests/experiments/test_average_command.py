@@ -155,6 +155,24 @@ def test_queries_that_cannot_be_averaged_are_refused(
         command(tmp_path, queries)
 
 
+def test_of_a_defence_that_answers_alike_the_average_is_its_answer(
+    tmp_path: Path, queries: list[str], encoder: nn.Module
+) -> None:
+    """Whoever averages has that answer too: without it, deterministic rivals would not face the attack."""
+    folders = [tmp_path / name for name in ("first", "second")]
+    stores = [write_query(folder / "features", encoder, query=5) for folder in folders]
+    config = {"model": {"class_path": "lightning_modules.Undefended", "init_args": {"target": "t"}}}
+    for folder in folders:
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    store, _ = command(tmp_path, stores)
+    expected = TensorStore.open(stores[0]).load("features")["features"]
+    torch.testing.assert_close(store.load("features")["features"], expected)
+    config["model"]["class_path"] = "lightning_modules.GaussianNoise"
+    (folders[1] / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match="draws anew"):
+        command(tmp_path, stores)
+
+
 def test_help_explains(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         average.main(["--help"])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import pandas as pd
 
 from callbacks.settling import SETTLED
-from experiments.classes import import_class
+from experiments.classes import draws_anew
 from experiments.evaluation.combining import FUSION
 from experiments.report import names
 from experiments.report.analysis import Analysis
@@ -18,7 +17,6 @@ from experiments.report.reading import read_table
 from experiments.report.results import POINT, Results, stage_of
 from experiments.report.statistics.paired_tests import Outcomes, together
 from experiments.report.statistics.worst_case import candidates, key
-from lightning_modules.defences.base import Defence
 
 TITLE = "Flags"
 FLAGS = (
@@ -71,23 +69,12 @@ def _one_query(found: pd.DataFrame, config: dict) -> Iterator[str]:
     """Defences that draw at random, and points of theirs that nobody averaged over queries."""
     for point, group in found.groupby(POINT, sort=False):
         model = config["defences"].get(point[0], {}).get("model", {})
-        if not _is_random(model) or (group["adaptive"] == "A3").any():
+        if not draws_anew(model) or (group["adaptive"] == "A3").any():
             continue
         yield (
             f"{name_of(group.iloc[0])} draws at random and was judged on one query: what averages out over "
             "several was not looked for."
         )
-
-
-def _is_random(model: dict[str, Any]) -> bool:
-    """Whether a defence says that it draws anew for every query; one that cannot be imported says nothing."""
-    if not model:
-        return False
-    try:
-        found = import_class(model["class_path"], "the study's configuration", Defence)
-        return found.is_randomised(model.get("init_args", {}))
-    except Exception:  # whatever somebody's module raises
-        return False
 
 
 def _unsettled(found: pd.DataFrame, results: Results) -> Iterator[str]:
