@@ -43,8 +43,7 @@ class SpanSteps(Update):
     """F ← F − η·√n·P m,  m ← μ·m + (1 − μ)·∇/‖∇‖,  P = J (JᵀJ + εI)⁻¹ Jᵀ, per image.
 
     P projects on span(J), the moves that the prior can follow: nothing is spent on others, which cost utility
-    and which no latent answers to. A step is no longer
-    than one of Adam, η in every element.
+    and which no latent answers to. A step is no longer than one of Adam, η in every element.
 
     Args:
         momentum: μ, in [0, 1).
