@@ -95,6 +95,10 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+SOLVED_AT_ONCE = {"RidgeLinker", "IdentityEraser"}
+"""Have no step to go on from, and so no last.ckpt."""
+
+
 def config(path: Path, inputs: Path, case: dict[str, Any], **trainer: Any) -> Path:
     """The configuration of a case; what it builds on lies in the folder `inputs`."""
     faces = {**DATA, "init_args": DATA["init_args"] | {"batch_size": 12} | case.get("data", {})}
