@@ -7,7 +7,6 @@ features = protector(["me.jpg"])  # (1, C, h, w)
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import time
@@ -24,7 +23,7 @@ from facecrafter.crafter.release import DownToFloor
 from facecrafter.crafter.utility import PublicLayers
 from facecrafter.documents import read_yaml
 from facecrafter.files import write_whole
-from facecrafter.photographs import find, read
+from facecrafter.photographs import find, fingerprint, read
 from facecrafter.store import TensorStore
 from lightning_modules.artifacts import CONFIG_FILE, load_artifact
 from lightning_modules.defences.base import Defence
@@ -139,15 +138,11 @@ def write_index(path: Path, names: Sequence[str], batch_size: int) -> None:
 
 def _meta(protector: Protector, files: Mapping[str, Path], batch_size: int, batches: int) -> dict[str, Any]:
     """Describes the store; features of other pictures, batches or another defence do not go into it."""
-    digest = hashlib.sha256()
-    for name, file in files.items():
-        digest.update(name.encode(errors="surrogateescape") + b"\n")
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
     return {
         "kind": "features",
         "batches": batches,
         "batch_size": batch_size,
-        "files": digest.hexdigest(),
+        "files": fingerprint(files),
         "query": protector.defence.query,
         "crop": protector.crop,
         **protector.defence.meta(),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file
 from tiny_study import DATA, TRAINER, model, write
 
 from experiments import fit
@@ -97,6 +99,13 @@ CASES: dict[str, dict[str, Any]] = {
 
 SOLVED_AT_ONCE = {"RidgeLinker", "IdentityEraser"}
 """Have no step to go on from, and so no last.ckpt."""
+
+
+def last_state(folder: Path, name: str) -> dict[str, Any]:
+    """The weights that the fit of the case `name` ended with, as its last checkpoint has them."""
+    if name in SOLVED_AT_ONCE:
+        return dict(load_file(folder / "weights.safetensors"))
+    return dict(torch.load(folder / "last.ckpt", weights_only=True)["state_dict"])
 
 
 def config(path: Path, inputs: Path, case: dict[str, Any], **trainer: Any) -> Path:

@@ -9,10 +9,10 @@ from facecrafter.crafter.erasure import Eraser
 from facecrafter.randomness import seeded
 from lightning_modules.artifacts import FeatureReader
 from lightning_modules.checks import fitted_data
-from lightning_modules.training import ClosedForm
+from lightning_modules.training import ClosedForm, SeededBatches
 
 
-class IdentityEraser(ClosedForm, FeatureReader):
+class IdentityEraser(ClosedForm, SeededBatches, FeatureReader):
     """Finds the directions of raw features in which public people differ, and no face recogniser is needed.
 
     Learnt in one epoch, in closed form. People who have a single picture say nothing about what stays of a
@@ -60,9 +60,6 @@ class IdentityEraser(ClosedForm, FeatureReader):
                 f"an eraser learns from public people: private_exposure={data.private_exposure} adds private "
                 "ones, which only an attacker's fit has; leave it out"
             )
-
-    def on_fit_start(self) -> None:
-        self._run_seed = torch.initial_seed()
 
     def solve(self) -> None:
         """Find the directions.

@@ -6,7 +6,8 @@ features = protect(images, encoder, generator, beta=0.5)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from facecrafter.crafter.crafting import FeatureCrafting
 from facecrafter.crafter.inversion import AttackerModel
-from facecrafter.data.decode import decode
+from facecrafter.data.decode import bounded, decode
 from facecrafter.data.folders import folders_in, pictures_in
 from facecrafter.data.refusals import Refusals
 from facecrafter.randomness import seeded
@@ -47,6 +48,21 @@ def _below(folder: Path, seen: frozenset[Path]) -> Iterator[Path]:
     yield from (folder / name for name in pictures_in(folder).names)
     for name in folders_in(folder):
         yield from _below(folder / name, seen | {here})
+
+
+def fingerprint(files: Mapping[str, Path]) -> str:
+    """sha256 over the names and contents of some pictures.
+
+    What cannot be read counts by its name alone: `read` says why.
+    """
+    digest = hashlib.sha256()
+    for name, file in files.items():
+        digest.update(name.encode(errors="surrogateescape") + b"\n")
+        try:
+            digest.update(hashlib.sha256(bounded(file)).digest())
+        except ValueError:
+            continue
+    return digest.hexdigest()
 
 
 def read(files: Sequence[str | Path], size: int, crop: int | None = None) -> Tensor:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Command
-from every_module import CASES, config
-from safetensors.torch import load_file
+from every_module import CASES, config, last_state
 from toy_rivals import shrink_rivals, small_tail
 
 from experiments import fit
@@ -18,13 +17,6 @@ from experiments import fit
 pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
 
 TESTS = Path(__file__).parents[1]
-
-
-def weights(folder: Path) -> dict[str, Any]:
-    """Those of the last checkpoint; what is solved at once has none."""
-    if not (folder / "last.ckpt").is_file():
-        return dict(load_file(folder / "weights.safetensors"))
-    return dict(torch.load(folder / "last.ckpt", weights_only=True)["state_dict"])
 
 
 def assert_same(first: dict[str, Any], second: dict[str, Any]) -> None:
@@ -50,7 +42,7 @@ def test_a_killed_training_ends_where_an_unbroken_one_ends(
         fit.main(["--config", str(killed), "--output", str(resumed)])
     torch.rand(7)  # whatever was drawn before the restart must not matter
     fit.main(["--config", str(whole), "--output", str(resumed)])
-    assert_same(weights(unbroken), weights(resumed))
+    assert_same(last_state(unbroken, name), last_state(resumed, name))
 
 
 def test_a_training_that_the_system_killed_goes_on_on_the_command_line(
@@ -66,4 +58,4 @@ def test_a_training_that_the_system_killed_goes_on_on_the_command_line(
     assert result.returncode == -signal.SIGKILL, result.stderr
     for output in (resumed, unbroken):
         fit.main(["--config", str(whole), "--output", str(output)])
-    assert_same(weights(unbroken), weights(resumed))
+    assert_same(last_state(unbroken, "Prior"), last_state(resumed, "Prior"))

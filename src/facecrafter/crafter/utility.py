@@ -78,15 +78,13 @@ class PublicLayers(Utility):
         distance = FeatureDistance()(raw, None)
 
         def cost(features: Tensor) -> Cost:
-            own = distance(features)
+            loss, gradient = (self.feature * part for part in distance(features))
             point = features.detach().requires_grad_()
-            with torch.enable_grad():
-                loss = torch.zeros_like(own.loss)
-                for (weight, layer), target in zip(read, wanted, strict=True):
-                    loss = loss + weight * (layer(point) - target).square().flatten(1).mean(dim=1)
-            if not read:
-                return Cost(self.feature * own.loss, self.feature * own.gradient)
-            (gradient,) = torch.autograd.grad(loss.sum(), point)
-            return Cost(self.feature * own.loss + loss.detach(), self.feature * own.gradient + gradient)
+            for (weight, layer), target in zip(read, wanted, strict=True):
+                with torch.enable_grad():
+                    behind = weight * (layer(point) - target).square().flatten(1).mean(dim=1)
+                    (along,) = torch.autograd.grad(behind.sum(), point)
+                loss, gradient = loss + behind.detach(), gradient + along
+            return Cost(loss, gradient)
 
         return cost

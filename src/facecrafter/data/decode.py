@@ -61,7 +61,7 @@ def decode(path: Path, size: int, crop: int | None) -> tuple[Pixels, str]:
         ValueError: the file is no picture, is cut short, is too large, has pixels without a defined range, or
             is smaller than the crop.
     """
-    content = _read(path)
+    content = bounded(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata that nothing here reads
@@ -89,7 +89,13 @@ class _RefusedError(ValueError):
     """The picture is whole, but not for us."""
 
 
-def _read(path: Path) -> bytes:
+def bounded(path: Path) -> bytes:
+    """The content of a picture's file, which may be a stranger's.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no ordinary file, too large, empty or may not be read.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would never end

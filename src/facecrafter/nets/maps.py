@@ -59,7 +59,8 @@ def reading_maps(head: nn.Module, ndim: int) -> nn.Sequential:
 
     Attacks and defences name layers by them: the first part stays `0`, whatever comes before it.
     """
-    parts = dict(head.named_children()) if isinstance(head, nn.Sequential) else {"0": head}
+    # Not named_children: that leaves out a part which stands in the chain a second time.
+    parts = dict(head._modules) if isinstance(head, nn.Sequential) else {"0": head}
     return nn.Sequential(OrderedDict(parts if ndim == 4 else {"from_map": FromMap(ndim), **parts}))
 
 

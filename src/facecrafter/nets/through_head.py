@@ -75,16 +75,13 @@ def layer_ends(head: nn.Module) -> dict[str, int]:
     Attackers and defences name layers alike: `feature` (F itself), `logits` (what f answers), `hidden` (what
     its last linear layer reads), or the name of a layer in the chain, such as `0`, the first of all.
     """
-    chain = list(head) if isinstance(head, nn.Sequential) else [head]
-    names = list(head._modules) if isinstance(head, nn.Sequential) else []
+    named = dict(head._modules) if isinstance(head, nn.Sequential) else {}
+    chain = list(named.values()) or [head]
     # What only gives a feature its own shape back is no layer.
-    ends = {FEATURE: 0} | {
-        name: number
-        for number, (name, layer) in enumerate(zip(names, chain, strict=False), 1)
-        if not isinstance(layer, FromMap)
-    }
-    linear = [number for number, layer in enumerate(chain) if isinstance(layer, nn.Linear)]
-    return ends | ({HIDDEN: linear[-1]} if linear else {}) | {LOGITS: len(chain)}
+    ends = {name: end for end, (name, part) in enumerate(named.items(), 1) if not isinstance(part, FromMap)}
+    linear = [place for place, part in enumerate(chain) if isinstance(part, nn.Linear)]
+    hidden = {HIDDEN: linear[-1]} if linear else {}
+    return {FEATURE: 0} | ends | hidden | {LOGITS: len(chain)}
 
 
 def check_layer(name: str, ends: Mapping[str, int]) -> None:

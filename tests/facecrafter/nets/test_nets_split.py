@@ -151,6 +151,13 @@ def test_the_first_layer_behind_a_split_of_vectors_is_no_copy_of_the_feature() -
     torch.testing.assert_close(public_layer(cut.head, "hidden")(features), head[:2](features.flatten(1)))
 
 
+def test_a_part_that_stands_in_a_head_twice_is_computed_twice() -> None:
+    encoder, relu = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 6)), nn.ReLU()
+    head = nn.Sequential(relu, nn.Linear(6, 5), relu, nn.Linear(5, 2))
+    cut = with_maps(encoder, head)
+    torch.testing.assert_close(cut.head(cut.encoder(IMAGES)), head(encoder(IMAGES)))
+
+
 def test_a_defence_and_an_attacker_see_one_layer_the_same_where_batch_norm_follows() -> None:
     head = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(12, 2))
     head[1].running_mean.fill_(2.0)
