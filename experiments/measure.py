@@ -20,7 +20,8 @@ the features themselves (feature exposure): nothing is reconstructed, so there i
 of images, nobody judges what it names (`oracle` is `itself`), and `clean_acc` says how often an undefended
 feature is read right.
 Or it names a Linker, which sees features among the embeddings of photographs (linkage): then the `oracles`,
-who must embed as the Linker learnt it, judge its embeddings as they judge those of images.
+who must embed as the Linker learnt it, judge its embeddings as they judge those of images. Either may read
+the `averages` of several queries (A3) in place of the features that were released, whose utility is measured.
 With neither there is one row, of the utility alone: that of a defence from which no feature leaves.
 
 The output receives results.json, one row per oracle and restart, and one for `best`: each image's restart of
@@ -46,7 +47,7 @@ from experiments.evaluation.faces import Faces
 from experiments.evaluation.judge import Judge, Sight, Verdict
 from experiments.evaluation.likeness import Likeness
 from experiments.evaluation.linkage import link
-from experiments.evaluation.restarts import Restarts, open_attack, read_restarts
+from experiments.evaluation.restarts import Restarts, open_made_from, read_restarts
 from experiments.evaluation.rows import (
     check_labels,
     common_columns,
@@ -97,6 +98,7 @@ def run(
     oracles: dict[str, TrainedOracle | IdentityOracle] | None = None,
     reconstructions: Path | None = None,
     identifier: Path | None = None,
+    averages: Path | None = None,
     labels: dict[str, str | int | float | None] | None = None,
     head: Path | None = None,
     prior: Path | None = None,
@@ -118,6 +120,8 @@ def run(
         reconstructions: folder of the store of reconstructions.
         identifier: artifact folder of what reads identities from features, or links them to photographs, in
             place of reconstructions.
+        averages: folder of the store of averages of several queries, of which `features` is one, for the
+            identifier to read.
         labels: what the rows say about the run.
         head: artifact folder of the f that was trained on protected features, in the development scenario;
             without it utility is that of the defence's own head.
@@ -135,7 +139,7 @@ def run(
     machine.compute_on(device)
     # Everything named is opened before the data is read, so that what is wrong is said at once.
     check_labels(labels)
-    check_request(reconstructions, identifier, oracles)
+    check_request(reconstructions, identifier, averages, oracles)
     likeness = Likeness(metrics or [], lpips_weights)
     columns = describe_columns(likeness.columns)
     sampled = load_artifact(prior, Prior).to(machine.device()) if prior else None
@@ -144,7 +148,8 @@ def run(
     loaded = {name: load_oracle(oracle).to(machine.device()) for name, oracle in (oracles or {}).items()}
     protected = TensorStore.open(features)
     check_encoder(protected, encoder_hash(target.encoder), f"{defence} has", "name the defence that made it")
-    attacked = open_attack(reconstructions, protected) if reconstructions else None
+    attacked = open_made_from(protected, reconstructions) if reconstructions else None
+    shown = open_made_from(protected, averages) if averages else protected
     reads = load_identifier(identifier, protected, oracles) if identifier else None
     data.prepare_data()
     data.setup("test")
@@ -158,10 +163,10 @@ def run(
         if average:
             write_table(output / "epsilon.csv", [point._asdict() for point in average.curve(restarts)])
     elif isinstance(reads, FeatureIdentifier):
-        rows, per_image = expose(reads, target.encoder, protected, faces)
+        rows, per_image = expose(reads, target.encoder, shown, faces)
     elif isinstance(reads, Linker):
         judges = enrol(loaded, data, faces, seed)
-        rows, per_image = link(reads, protected, faces, judges)
+        rows, per_image = link(reads, shown, faces, judges)
     else:
         rows, per_image = [NOT_ATTACKED], []
     asked = {"queries": TensorStore.open(answers).count()} if answers else {}
@@ -170,7 +175,10 @@ def run(
 
 
 def check_request(
-    reconstructions: Path | None, identifier: Path | None, oracles: Mapping[str, Any] | None
+    reconstructions: Path | None,
+    identifier: Path | None,
+    averages: Path | None,
+    oracles: Mapping[str, Any] | None,
 ) -> None:
     """Refuse what cannot be measured together, or would measure nothing.
 
@@ -179,6 +187,8 @@ def check_request(
     """
     if reconstructions and identifier:
         raise ValueError("name reconstructions or an identifier, not both: each is an attack of its own")
+    if averages and not identifier:
+        raise ValueError("averages are read by an identifier; name one, or reconstruct from them")
     if reconstructions and not oracles:
         raise ValueError("reconstructions need oracles to judge whom they show; name at least one")
 

@@ -50,30 +50,28 @@ class Restarts:
         return torch.stack(values)[self.choice, torch.arange(len(self.choice))]
 
 
-def open_attack(folder: Path, protected: TensorStore) -> TensorStore:
-    """The store of reconstructions in `folder`, made from the features in `protected`.
+def open_made_from(protected: TensorStore, folder: Path) -> TensorStore:
+    """The store in `folder`, of reconstructions or averages, that were made from the features in `protected`.
 
     Raises:
         ValueError: it was made from others; see `check_same_features`.
     """
-    attacked = TensorStore.open(folder)
-    check_same_features(attacked, protected)
-    return attacked
+    made = TensorStore.open(folder)
+    check_same_features(made, protected)
+    return made
 
 
-def check_same_features(attacked: TensorStore, protected: TensorStore) -> None:
-    """Refuse reconstructions beside the utility of other features than they were made from.
+def check_same_features(made: TensorStore, protected: TensorStore) -> None:
+    """Refuse what is measured beside the utility of other features than it was made from.
 
     An attack on the average of several queries is one on each of them.
 
     Raises:
-        ValueError: the attack read another store, or this one before it was written again.
+        ValueError: another store was read, or this one before it was written again.
     """
-    read = [attacked.meta.get("features"), *attacked.meta.get("queries", [])]
+    read = [made.meta.get("features"), *made.meta.get("queries", [])]
     if protected.fingerprint() not in read:
-        raise ValueError(
-            f"{attacked.path} was not made from the features in {protected.path}; run the attack again"
-        )
+        raise ValueError(f"{made.path} was not made from the features in {protected.path}; make it again")
 
 
 def read_restarts(store: TensorStore, faces: Faces) -> Restarts:

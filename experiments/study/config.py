@@ -182,11 +182,13 @@ class AgainstDefences:
         adaptive: how it answers the defence.
         pairs: runs also with networks that learn from so many of their ProtectedPairs alone: a curve over the
             number of queries. What it finds with all of them is what counts.
+        averaging: reads the averages of several queries.
     """
 
     against: list[Text] = field(default_factory=lambda: ["*"], kw_only=True)
     adaptive: Adaptive = field(default="none", kw_only=True)
     pairs: list[Positive] = field(default_factory=list, kw_only=True)
+    averaging: Averaging | None = field(default=None, kw_only=True)
 
 
 @dataclass(config=KNOWN_KEYS)
@@ -210,10 +212,13 @@ class Search:
     Attributes:
         query: the query of public_val images that it is made on.
         candidates: by name.
+        again: further queries of these images, as many as the attack averages: what reads one query best need
+            not read the average of several best.
     """
 
     query: Text
     candidates: dict[Name, Candidate]
+    again: list[Text] = field(default_factory=list)
 
 
 @dataclass(config=KNOWN_KEYS)
@@ -223,7 +228,6 @@ class Attack(AgainstDefences, Cost):
     Attributes:
         networks: maps init args to '${fit}'.
         epochs: runs once with the weights of each, instead of the last; the networks' fits keep them.
-        averaging: reads the averages of several queries.
         search: chooses settings on public people, in place of `epochs`.
         layers: weights of layers of f, which the attacker knows too: inverts what f makes of a feature there.
     """
@@ -233,7 +237,6 @@ class Attack(AgainstDefences, Cost):
     networks: dict[Name, Text] = field(default_factory=dict)
     batch_size: Positive = 64
     epochs: list[Whole] = field(default_factory=list)
-    averaging: Averaging | None = None
     search: Search | None = None
     layers: dict[Annotated[str, Field(strict=True)], Annotated[float, Field(gt=0)]] = field(
         default_factory=dict
@@ -342,6 +345,13 @@ def _contradictions(config: StudyConfig) -> list[str]:
     for kind in ("oracles", "attacks"):
         if not getattr(config, kind):
             found.append(f"{kind} is empty; a study needs at least one")
+    for name, attack in config.attacks.items():
+        averaged = len(attack.averaging.queries) if attack.averaging else 0
+        if attack.search and len(attack.search.again) != averaged:
+            found.append(
+                f"attacks.{name}: search.again names {len(attack.search.again)} further queries of public "
+                f"people, but averaging {averaged} of private ones: settings are chosen on as many"
+            )
     names = ["data", DEFENCE, ORACLE, *config.fits, *config.queries, *config.defences]
     twice = sorted({name for name in names if names.count(name) > 1})
     return found + [f"the name {name!r} is used twice" for name in twice]

@@ -17,6 +17,7 @@ from experiments.study.config import (
     DEFENCE,
     ORACLE,
     Attack,
+    Averaging,
     DefenceFit,
     Fit,
     Identification,
@@ -29,7 +30,8 @@ from experiments.study.keys import Stage, ordered, references, substitute
 from experiments.study.lineage import Lineage
 from experiments.study.needs import held_to, of_trainer
 from experiments.study.plan_attacks import Planned, Point, attack_stages, is_whole, of_pairs
-from experiments.study.plan_measures import ADAPTIVE, Measured, Measures
+from experiments.study.plan_averages import countermeasures, what_is_read
+from experiments.study.plan_measures import ADAPTIVE, Identifies, Measured, Measures
 from experiments.study.precision import in_real_precision
 from experiments.what_counts import NO_NUMBER
 from facecrafter.files import LONGEST_NAME
@@ -158,15 +160,15 @@ class Plan:
 
     def _planned(self, point: Point, name: str, attack: Attack, pairs: int | None) -> Planned:
         """The attack, with references to what is made for this defence, from so many pairs or from all."""
-        averaged = attack.averaging.queries if attack.averaging else []
-        queries = self._for(point, [f"${{{query}}}" for query in averaged])
+        queries = self._queries(point, attack.averaging.queries if attack.averaging else [])
         search = attack.search
         if search is not None:
             candidates = {
                 key: replace(one, networks=self._for(point, one.networks, pairs=pairs))
                 for key, one in search.candidates.items()
             }
-            search = Search(self._for(point, f"${{{search.query}}}"), candidates)
+            query, *again = self._queries(point, [search.query, *search.again])
+            search = Search(query, candidates, again)
         attack = replace(attack, networks=self._for(point, attack.networks, pairs=pairs), search=search)
         # The last oracle is the one that knows strangers best: a pretrained one, where its weights are there.
         judge = {"data": self.data.config({}), "oracle": list(self.measures.oracles.values())[-1]}
@@ -198,15 +200,31 @@ class Plan:
         answers = (
             self._answers(point, identification, f"identifications.{name}") if identification.pairs else None
         )
-        for oracle in self.measures.oracles if by_judge else [None]:
-            for pairs in (*identification.pairs, None):
-                identifier = self._for(point, identification.identifier, oracle, pairs)
-                known = answers if pairs is None else None
-                self._measure(
-                    self.measures.identification_stage(
-                        point, name, identification, identifier, head, oracle, pairs, known
-                    )
-                )
+        judges = list(self.measures.oracles) if by_judge else [None]
+        read = list(self._averages(point, identification.averaging))
+        variants = itertools.product(judges, (*identification.pairs, None), read)
+        for oracle, pairs, (countermeasure, averages) in variants:
+            one = Identifies(
+                name,
+                identification,
+                self._for(point, identification.identifier, oracle, pairs),
+                oracle=oracle,
+                pairs=pairs,
+                answers=answers if pairs is None else None,
+                averages=averages,
+                countermeasure=countermeasure,
+            )
+            self._measure(self.measures.identification_stage(point, one, head))
+
+    def _averages(self, point: Point, averaging: Averaging | None) -> Iterator[tuple[str, str | None]]:
+        """Each countermeasure, and the store of what is averaged under it; None where nobody averages."""
+        queries = self._queries(point, averaging.queries if averaging else [])
+        for countermeasure in countermeasures(averaging):
+            asked = [f"${{{point.stage}}}", *queries]
+            stages, read = what_is_read(asked, averaging, countermeasure, self.config.seed)
+            for stage in stages:
+                self._add(stage)
+            yield countermeasure, read if averaging else None
 
     def _measure(self, stage: Stage, attack: str | None = None) -> None:
         """Add a stage that measures, of the images of the stage `attack` if there are any."""
@@ -215,6 +233,10 @@ class Plan:
         self.measured.append(Measured(stage.name, attack, stage.config["labels"]))
 
     # What is trained or protected for one defence only.
+
+    def _queries(self, point: Point, names: Sequence[str]) -> list[str]:
+        """References to what this defence makes in answer to the queries."""
+        return [self._for(point, f"${{{name}}}") for name in names]
 
     def _for(self, point: Point, value: Any, oracle: str | None = None, pairs: int | None = None) -> Any:
         """`value` with every reference that depends on the defence pointing to what is made for this one, of

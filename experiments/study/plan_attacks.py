@@ -13,6 +13,7 @@ from experiments.study.config import Attack, DefenceFit, StudyConfig
 from experiments.study.data import DATA_STAGE
 from experiments.study.keys import Stage, references
 from experiments.study.needs import of_command, place_of
+from experiments.study.plan_averages import countermeasures, what_is_read
 from experiments.study.precision import in_real_precision
 
 Labels = dict[str, Any]
@@ -55,9 +56,8 @@ class Planned:
     """An attack on a point, with references to what is made for this defence.
 
     Attributes:
-        attack: as configured; its networks, its search's query and networks, and its averaging's queries are
-            references to stages.
-        queries: what it averages beside the defence's own features.
+        attack: as configured; its networks, and its search's queries and networks, are references to stages.
+        queries: what it averages beside the defence's own features, references too.
         judge: the data and the oracle by which the candidates of a search are judged.
         pairs: how many pairs its networks learn from, where not from all.
     """
@@ -92,8 +92,10 @@ def attack_stages(
     name, attack, where = planned.name, planned.attack, f"attacks.{planned.name}"
     found = import_attack(attack.class_path, where)
     common = {"access": getattr(found, "access", "white"), "adaptive": attack.adaptive}
-    searches, settings = _settings(point, planned, found, config)
-    for before, source, countermeasure in _sources(point, attack, planned.queries, config.seed):
+    asked = [f"${{{point.stage}}}", *planned.queries]
+    for countermeasure in countermeasures(attack.averaging):
+        before, read = what_is_read(asked, attack.averaging, countermeasure, config.seed)
+        searches, settings = _settings(point, planned, found, config, countermeasure)
         for epoch, setting in settings.items():
             parts = [point.stage, planned.stage, *([countermeasure] if before else [])]
             labels = point.labels(config, name, **common, countermeasure=countermeasure)
@@ -104,7 +106,7 @@ def attack_stages(
                 labels["epoch"] = epoch
             if attack.search:
                 labels["budget"] = f"{len(attack.search.candidates)} settings tried on public people"
-            inputs = {"features": f"${{{source}}}/features", **setting}
+            inputs = {"features": read, **setting}
             cost = (attack.minutes, attack.megabytes)
             stage = Stage(
                 ".".join(parts), "attack", inputs, (), of_command(place_of(config.trainer), attack), *cost
@@ -113,9 +115,10 @@ def attack_stages(
 
 
 def _settings(
-    point: Point, planned: Planned, found: type, config: StudyConfig
+    point: Point, planned: Planned, found: type, config: StudyConfig, countermeasure: str
 ) -> tuple[list[Stage], dict[int | None, dict[str, Any]]]:
-    """The search if there is one, and by epoch what else than features the attack is given."""
+    """The search if there is one, with what it reads, and by epoch what else than features the attack is
+    given."""
     attack, where = planned.attack, f"attacks.{planned.name}"
     arguments = complete(found, attack.init_args, where, given=_given(attack))
     shared = {
@@ -134,17 +137,19 @@ def _settings(
     if attack.epochs:
         raise ValueError(f"{where}: epochs and search exclude each other: a candidate names its epoch")
     tried = {"candidates": dict(_candidates(attack, found, where, config))}
-    asked = {"features": f"{attack.search.query}/features", **planned.judge}
-    stage = f"{point.stage}.{planned.stage}.search"
+    asked = [attack.search.query, *attack.search.again]
+    before, read = what_is_read(asked, attack.averaging, countermeasure, config.seed)
+    against = [countermeasure] if countermeasure != "none" else []
+    stage = ".".join([point.stage, planned.stage, *against, "search"])
     search = Stage(
         stage,
         "search",
-        shared | asked | tried,
+        shared | {"features": read, **planned.judge} | tried,
         (DATA_STAGE,),
         of_command(place_of(config.trainer), attack),
         attack.minutes,
     )
-    return [search], {None: shared | tried | {"choice": f"${{{stage}}}/choice.json"}}
+    return [*before, search], {None: shared | tried | {"choice": f"${{{stage}}}/choice.json"}}
 
 
 def _given(attack: Attack) -> set[str]:
@@ -169,19 +174,6 @@ def _candidates(
                 "networks": _at_epoch(networks, one.epoch, place, config),
             },
         )
-
-
-def _sources(
-    point: Point, attack: Attack, queries: Sequence[str], seed: int
-) -> Iterator[tuple[list[Stage], str, str]]:
-    """What the attack reads under each countermeasure: the stages that make it, its stage, its name."""
-    if attack.averaging is None:
-        yield [], point.stage, "none"
-        return
-    for countermeasure in attack.averaging.countermeasures:
-        settings = {"countermeasure": countermeasure, "matching": attack.averaging.matching, "seed": seed}
-        stage = _average_stage(point, [f"${{{point.stage}}}", *queries], settings)
-        yield [stage], stage.name, countermeasure
 
 
 def _at_epoch(
@@ -212,10 +204,3 @@ def _kept(reference: str, config: StudyConfig) -> list[int]:
         if (fit := config.fits.get(stage.rpartition(".")[2]))
         for epoch in sorted(fit.keep)
     ]
-
-
-def _average_stage(point: Point, stores: Sequence[str], settings: Mapping[str, Any]) -> Stage:
-    """What an attacker makes of several queries of the same images."""
-    config = {"features": [f"{store}/features" for store in stores], **settings}
-    name = f"{point.stage}.{settings['matching']}-{len(stores)}.{settings['countermeasure']}"
-    return Stage(name, "average", config)

@@ -42,6 +42,31 @@ class Measured:
     labels: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Identifies:
+    """What reads identities from a point's features, without an image.
+
+    Attributes:
+        name, config: of the identification.
+        identifier: the reference to what is trained for this defence.
+        oracle: the judge whose photographs features are matched with, None where there is no other judge than
+            the attack itself.
+        pairs: how many the identifier learned from, where not from all.
+        answers: the store that it learned from, where the number of all is asked for.
+        averages: the store of averages that it reads, None for the features as they were released.
+        countermeasure: what the user does against averaging.
+    """
+
+    name: str
+    config: Identification
+    identifier: str
+    oracle: str | None = None
+    pairs: int | None = None
+    answers: str | None = None
+    averages: str | None = None
+    countermeasure: str = "none"
+
+
 class Measures:
     """How a study measures.
 
@@ -70,34 +95,26 @@ class Measures:
         labels = point.labels(self.config, "none", access="none", adaptive="none", countermeasure="none")
         return self._stage(point, f"{point.stage}.measure", None, labels, head, None)
 
-    def identification_stage(
-        self,
-        point: Point,
-        name: str,
-        identification: Identification,
-        identifier: str,
-        head: str | None,
-        oracle: str | None = None,
-        pairs: int | None = None,
-        answers: str | None = None,
-    ) -> Stage:
-        """Identities read from the features themselves: attack and measurement in one.
-
-        `oracle` is the judge whose photographs the features are matched with, None where there is no other
-        judge than the attack itself. `pairs` is how many the identifier learned from, where not from all, and
-        `answers` as in measure_stage.
-        """
-        adaptive = identification.adaptive
-        labels = point.labels(self.config, name, access="black", adaptive=adaptive, countermeasure="none")
-        parts = [point.stage, name]
-        if pairs is not None:
-            parts.append(of_pairs(pairs))
-            labels["queries"] = pairs
-        inputs = self._inputs(point, labels, head, answers) | {"identifier": identifier}
-        if oracle is not None:
-            parts.append(oracle)
-            inputs["oracles"] = {oracle: self.oracles[oracle]}
-        return _stage(".".join(parts), inputs, identification)
+    def identification_stage(self, point: Point, one: Identifies, head: str | None) -> Stage:
+        """Identities read from the features themselves: attack and measurement in one."""
+        labels = point.labels(
+            self.config,
+            one.name,
+            access="black",
+            adaptive=one.config.adaptive,
+            countermeasure=one.countermeasure,
+        )
+        parts = [point.stage, one.name, *([one.countermeasure] if one.averages else [])]
+        if one.pairs is not None:
+            parts.append(of_pairs(one.pairs))
+            labels["queries"] = one.pairs
+        inputs = self._inputs(point, labels, head, one.answers) | {"identifier": one.identifier}
+        if one.averages is not None:
+            inputs["averages"] = one.averages
+        if one.oracle is not None:
+            parts.append(one.oracle)
+            inputs["oracles"] = {one.oracle: self.oracles[one.oracle]}
+        return _stage(".".join(parts), inputs, one.config)
 
     def together_stage(self, point: Point, way: str, attacks: Sequence[Measured]) -> Stage:
         """What the attacks on a point find together, as a `union` or a `fusion`."""

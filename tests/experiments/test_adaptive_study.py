@@ -93,6 +93,16 @@ def adaptive_study() -> dict[str, Any]:
             "pairs": [12],
             "against": ["noise.sigma=1.0"],
         },
+        "a3_linkage": {
+            "identifier": "${linker}",
+            "averaging": {
+                "queries": ["again"],
+                "matching": "matched",
+                "countermeasures": ["none", "shuffle"],
+            },
+            "adaptive": "A3",
+            "against": ["noise.sigma=1.0"],
+        },
     }
     return study
 
@@ -167,7 +177,8 @@ def test_together_are_attacks_on_one_point_by_one_attacker() -> None:
     union, fusion = (plan.stages[f"noise.sigma=1.0.{way}"].config for way in ("union", "fusion"))
     attacks = ["black_box", "a1_black_box.epoch=0", "a1_black_box.epoch=1", "through_head", "a3_matched.none"]
     names = [f"${{noise.sigma=1.0.{attack}.measure}}" for attack in attacks]
-    assert union["measured"] == [*names, "${noise.sigma=1.0.linkage.classifier}"]
+    linked = ["linkage.classifier", "a3_linkage.none.classifier"]
+    assert union["measured"] == [*names, *(f"${{noise.sigma=1.0.{name}}}" for name in linked)]
     assert fusion["measured"] == [name for name in names if "epoch=0" not in name]
     assert fusion["reconstructions"][-1] == "${noise.sigma=1.0.a3_matched.none}/reconstructions"
     labels = plan.labels["noise.sigma=1.0.union"]
@@ -220,6 +231,48 @@ def test_fewer_pairs_are_a_curve_of_the_same_attack() -> None:
         "noise.sigma=1.0.linkage.classifier",
         *(f"{point}.{way}" for point in ("none", "noise.sigma=1.0") for way in ("union", "fusion")),
     }, "these say the number of all pairs"
+
+
+def test_what_links_features_reads_averages_beside_the_utility_of_what_was_released() -> None:
+    """The same averages that an attack reconstructs from, under every countermeasure."""
+    plan = plan_of(adaptive_study())
+    for countermeasure in ("none", "shuffle"):
+        name = f"noise.sigma=1.0.a3_linkage.{countermeasure}.classifier"
+        linked = plan.stages[name].config
+        averages = plan.stages[f"noise.sigma=1.0.a3_matched.{countermeasure}"].config["features"]
+        assert linked["averages"] == averages
+        assert linked["features"] == "${noise.sigma=1.0}/features"
+        assert plan.labels[name]["countermeasure"] == countermeasure
+        assert plan.labels[name]["adaptive"] == "A3"
+    assert "averages" not in plan.stages["noise.sigma=1.0.linkage.classifier"].config
+
+
+def test_settings_for_averages_are_chosen_on_averages() -> None:
+    """Of as many queries of public people: what reads one noisy feature best smooths an average away."""
+    study = adaptive_study()
+    study["queries"] |= {
+        "tuning": {"data": {"predict_role": "public_val"}},
+        "tuning_again": {"query": 1, "data": {"predict_role": "public_val"}},
+    }
+    search = {"query": "tuning", "candidates": {"plain": {}, "other": {}}, "again": ["tuning_again"]}
+    study["attacks"]["a3_matched"]["search"] = search
+    stages = plan_of(study).stages
+    for countermeasure, name in (("none", "search"), ("shuffle", "shuffle.search")):
+        averages = f"noise.sigma=1.0.tuning.matched-2.{countermeasure}"
+        assert stages[averages].config["features"] == [
+            "${noise.sigma=1.0.tuning}/features",
+            "${noise.sigma=1.0.tuning_again}/features",
+        ]
+        chosen = stages[f"noise.sigma=1.0.a3_matched.{name}"]
+        assert chosen.config["features"] == f"${{{averages}}}/features"
+        attack = stages[f"noise.sigma=1.0.a3_matched.{countermeasure}"].config
+        assert attack["choice"] == f"${{{chosen.name}}}/choice.json"
+    del search["again"]
+    with pytest.raises(ValueError, match=r"a3_matched: search.again names 0 further .* averaging 1 of"):
+        plan_of(study)
+    study["attacks"]["black_box"]["search"] = search | {"again": ["tuning_again"]}
+    with pytest.raises(ValueError, match=r"black_box: search.again names 1 further .* averaging 0 of"):
+        plan_of(study)
 
 
 def test_a_search_is_made_anew_for_every_number_of_pairs() -> None:
@@ -402,6 +455,9 @@ def test_an_adaptive_study_runs_and_shares_its_artifacts(
     ]
     assert set(rows[rows["attack"] == "a3_matched"]["countermeasure"]) == {"none", "shuffle"}
     assert set(rows[rows["attack"] == "exposure_features"]["oracle"]) == {"itself"}
+    averaged = rows[rows["attack"] == "a3_linkage"].set_index("countermeasure")
+    assert list(averaged.index) == ["none", "shuffle"]
+    assert set(averaged["adaptive"]) == {"A3"}
     few, linked = rows[rows["attack"] == "linkage"].sort_values("queries").to_dict("records")
     assert (few["queries"], linked["queries"]) == (12, 20)
     assert (linked["oracle"], linked["adaptive"]) == ("classifier", "A1")

@@ -22,6 +22,8 @@ QUICK = {"MobileNetV3 small"}
 ALL = "FACECRAFTER_TEST_ALL_ENCODERS"
 VIT = {"img_size": SIZE, "patch_size": 8, "class_token": False, "global_pool": "avg"}
 SMALL = {"iterations": 1, "inner": {"first": 1, "starts": 1}, "critic": {"steps": 1, "warmup": 1, "width": 4}}
+RELEASE = model("facecrafter.crafter.release.DownToFloor", layer="hidden", steps=2)
+UTILITY = model("facecrafter.crafter.utility.PublicLayers", layers={"hidden": 1.0})
 ONE_BATCH = {**DATA, "init_args": DATA["init_args"] | {"manifest_batch_size": 4}}
 
 
@@ -64,7 +66,8 @@ ENCODERS: dict[str, tuple[str | Callable[[Path], str], dict[str, Any]]] = {
 
 
 def study(arch: str, **options: Any) -> dict[str, Any]:
-    """A target network and what one white-box attack on Crafter's features needs."""
+    """A target network and what it takes to attack Crafter's features, at the split and behind the next block,
+    where `hidden` is kept."""
     attack = {"class_path": "facecrafter.attacks.WhiteBox", "networks": {"prior": "${prior}"}}
     budget = {"iterations": 2, "restarts": 1, "steps": 2}
     return {
@@ -84,9 +87,21 @@ def study(arch: str, **options: Any) -> dict[str, Any]:
         "oracles": {"classifier": "${classifier}"},
         "defences": {
             "none": {"model": model("Undefended", target="${target}")},
-            "crafter": {"model": model("Crafter", target="${target}", prior="${prior}", **SMALL)},
+            "crafter": {
+                "model": model(
+                    "Crafter",
+                    target="${target}",
+                    prior="${prior}",
+                    utility=UTILITY,
+                    release=RELEASE,
+                    **SMALL,
+                )
+            },
         },
-        "attacks": {"white_box": attack | {"init_args": budget, "against": ["crafter"]}},
+        "attacks": {
+            "white_box": attack | {"init_args": budget, "against": ["crafter"]},
+            "through_block": attack | {"init_args": budget, "layers": {"0": 1.0}, "against": ["crafter"]},
+        },
         "jobs": 1,
     }
 
@@ -111,5 +126,6 @@ def test_an_encoder_goes_through_a_study(
     assert "preflight: all of them work" in told
     assert (tmp_path / "study" / "report.html").is_file()
     rows = list(csv.DictReader((tmp_path / "study" / "results.csv").open()))
-    assert {(row["defence"], row["attack"]) for row in rows} == {("crafter", "white_box")}
+    attacks = {(row["defence"], row["attack"]) for row in rows}
+    assert attacks == {("crafter", "white_box"), ("crafter", "through_block")}
     assert all(0 <= float(row["auc"]) <= 1 for row in rows)

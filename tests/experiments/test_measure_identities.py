@@ -15,7 +15,7 @@ from pytorch_lightning import LightningModule
 from torch import nn
 
 from datamodules import SyntheticFaces
-from experiments import measure
+from experiments import average, measure
 from experiments.evaluation import utility
 from facecrafter.metrics import mean_auc, wilson
 from facecrafter.store import TensorStore, encoder_hash
@@ -81,10 +81,12 @@ def parts(data: SyntheticFaces, monkeypatch: pytest.MonkeyPatch) -> dict[str, An
     return found | {"features": known}
 
 
-def write_features(folder: Path, data: SyntheticFaces, parts: dict[str, Any], noise: float) -> None:
+def write_features(
+    folder: Path, data: SyntheticFaces, parts: dict[str, Any], noise: float, seed: int = 0
+) -> None:
     """The features of the private-test images under so much noise."""
     test, features = data.faces("private_test"), parts["features"]
-    features = features + noise * torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
+    features = features + noise * torch.randn(features.shape, generator=torch.Generator().manual_seed(seed))
     meta = {"dtype": "float32", "shape": list(features.shape[1:]), "batches": 2}
     meta |= {"kind": "features", "encoder": encoder_hash(parts["defence"].encoder)}
     store = TensorStore.create(folder, meta)
@@ -137,6 +139,25 @@ def test_what_noise_hides_is_not_read(
     interval = wilson(count, row["n_images"])  # as if no two images were of one person
     assert row["eval_acc_lo"] <= interval.lo < interval.hi <= row["eval_acc_hi"] <= 1
     assert (row["n_images"], row["n_identities"]) == (len(data.faces("private_test")), 5)
+
+
+def test_what_noise_hides_is_read_from_the_average_of_many_queries(
+    command: Callable[..., list[dict[str, Any]]], data: SyntheticFaces, parts: dict[str, Any], tmp_path: Path
+) -> None:
+    """Beside the utility of what was released, which is that of one query."""
+    (single,) = command(noise=2.0)
+    queries = [tmp_path / "noise2.0" / "features", *(tmp_path / f"query{seed}" for seed in range(1, 40))]
+    for seed, query in enumerate(queries[1:], start=1):
+        write_features(query, data, parts, 2.0, seed)
+    average.run(queries, tmp_path / "a3")
+    (row,) = command(noise=2.0, averages=str(tmp_path / "a3" / "features"))
+    assert row["eval_acc"] > single["eval_acc"] + 0.1
+    assert row["auc"] == single["auc"]
+    average.run(queries[1:], tmp_path / "others")
+    with pytest.raises(ValueError, match=r"others/features was not made from .*noise2.0"):
+        command(noise=2.0, averages=str(tmp_path / "others" / "features"))
+    with pytest.raises(ValueError, match="averages are read by an identifier; name one"):
+        command(noise=2.0, averages=str(tmp_path / "a3" / "features"), identifier=None)
 
 
 def test_every_row_of_the_store_meets_its_own_identity(

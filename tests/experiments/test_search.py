@@ -94,5 +94,7 @@ def test_the_standard_suite_expands_on_any_defence(tmp_path: Path) -> None:
         assert mine == {*config.attacks, *config.identifications, "union", "fusion"}
         searched = {name for name, attack in config.attacks.items() if attack.search}
         assert all(f"{point}.{name}.search" in plan.stages for name in searched)
+        linked = plan.stages[f"{point}.a3_linkage.none.classifier"].config["averages"]
+        assert linked == plan.stages[f"{point}.a3_progressive.none"].config["features"]
     adaptive = {labels["adaptive"] for labels in plan.labels.values()}
     assert adaptive == {"none", "A1", "A3"}

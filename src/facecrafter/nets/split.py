@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, fx, nn
 from torchvision import models
 
+from facecrafter.nets.cutting import blocks, crossing, parts, paths
 from facecrafter.nets.maps import ToMap, probed, reading_maps
 from facecrafter.nets.target import ARCHITECTURES, Normalise, SplitNetwork
 from facecrafter.nets.tracing import functional, out_of_place, traced
 
-_SIZE = torch.ops.aten.sym_size.int
 FILES = {".pt2": "torch.export", ".ts": "TorchScript", ".torchscript": "TorchScript", ".onnx": "ONNX"}
 
 
@@ -170,49 +170,21 @@ def _cut(network: nn.Module, split: str, arch: str) -> tuple[nn.Module, nn.Modul
     graph = network if isinstance(network, fx.GraphModule) else traced(network)
     if graph is None:
         return _cut_chain(network, split, arch)
-    nodes = list(graph.graph.nodes)
-    inside = [node for node in nodes if _belongs(node, split)]
+    inside = [node for node in graph.graph.nodes if _belongs(node, split)]
     if not inside:
         raise ValueError(f"{arch} has no layer {split!r}. {_layers(network)}")
     last = inside[-1]
-    before = set(nodes[: nodes.index(last) + 1])
-    crossing = {
-        used for node in nodes if node not in before for used in node.all_input_nodes if used in before
-    }
-    crossing = {node for node in crossing if node.op != "get_attr" and node is not last}
-    batch = {node for node in crossing if node.target is _SIZE and node.args[1] == 0}  # the number of images
-    crossing -= batch
-    if crossing:
-        names = ", ".join(str(node) for node in crossing)
+    if others := crossing(graph, last):
+        names = ", ".join(map(str, others))
         raise ValueError(f"{arch} cannot be cut behind {split}: the rest also reads {names}; name a block")
-    first, second = fx.Graph(), fx.Graph()
-    copies: dict[fx.Node, fx.Node] = {}
-    for node in nodes[: nodes.index(last) + 1]:
-        copies[node] = first.node_copy(node, lambda n: copies[n])
-    first.output(copies[last])
-    features = second.placeholder("features")
-    copies = {last: features} | {node: second.call_function(_SIZE, (features, 0)) for node in batch}
-    for node in nodes:
-        if node not in before or node.op == "get_attr":
-            copies[node] = second.node_copy(node, lambda n: copies[n])
-    return _half(graph, first), _half(graph, second)
-
-
-def _half(whole: fx.GraphModule, graph: fx.Graph) -> fx.GraphModule:
-    """A part of a network, with the layers and weights that it reads and no others."""
-    half = fx.GraphModule(whole, graph)
-    half.graph.eliminate_dead_code()
-    return fx.GraphModule(half, half.graph)
+    encoder, head = parts(graph, [last])
+    return encoder, blocks(head, depth=1 + split.count("."))
 
 
 def _belongs(node: fx.Node, split: str) -> bool:
     if node.op in ("placeholder", "get_attr", "output"):
         return False
-    stack = node.meta.get("nn_module_stack") or {}
-    paths = [entry[0] for entry in stack.values()] + [str(node.name)]
-    if node.op == "call_module":
-        paths.append(str(node.target))
-    return any(path == split or path.startswith(f"{split}.") for path in paths)
+    return any(path == split or path.startswith(f"{split}.") for path in (*paths(node), str(node.name)))
 
 
 def _cut_chain(network: nn.Module, split: str, arch: str) -> tuple[nn.Module, nn.Module]:

@@ -16,13 +16,27 @@ from facecrafter.nets.generator import Generator1
 from facecrafter.nets.maps import with_maps
 from facecrafter.nets.split import split_network
 from facecrafter.nets.target import Normalise
-from facecrafter.nets.through_head import ThroughHead
+from facecrafter.nets.through_head import ThroughHead, layer_ends
 
 IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 def made(num_classes: int) -> nn.Module:
     return models.mobilenet_v3_small(num_classes=num_classes)
+
+
+class Skipping(nn.Module):
+    """A connection skips two of its layers; then come a mean and a linear map."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 4, stride=4)
+        self.second, self.third = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+        self.last = nn.Linear(4, num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = self.first(images)
+        return self.last((features + self.third(self.second(features))).mean((2, 3)))
 
 
 def exported(tmp_path: Path, network: nn.Module) -> str:
@@ -63,6 +77,37 @@ def test_the_halves_are_the_network(arch: str, split: str, monkeypatch: pytest.M
     crafts(halves.encoder)
 
 
+@pytest.mark.parametrize("place", ["features.3", "avgpool"])
+def test_the_blocks_behind_a_cut_have_names(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the parts of a head of one's own: else no release could keep, and no attacker read, one of them."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    torch.manual_seed(0)
+    halves = split_network("test_nets_split.made", 5, place)
+    torch.manual_seed(0)
+    whole, seen = made(5).eval(), {}
+    behind = {"features.3": whole.features[4], "avgpool": whole.classifier[0]}[place]
+    behind.register_forward_hook(lambda layer, given, found: seen.update({"0": found}))
+    whole.classifier[-1].register_forward_hook(lambda layer, given, found: seen.update(hidden=given[0]))
+    whole(Normalise()(IMAGES))
+    features = halves.encoder.eval()(IMAGES)
+    first = "0" if place == "features.3" else "1"  # behind the pooling comes what makes a vector of it
+    for name, expected in ((first, seen["0"]), ("hidden", seen["hidden"])):
+        for layer in (ThroughHead(halves.head.eval(), {name: 1.0}), public_layer(halves.head, name)):
+            torch.testing.assert_close(layer(features).flatten(1), expected.flatten(1), rtol=1e-4, atol=1e-4)
+
+
+def test_blocks_that_a_connection_skips_stay_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What crosses is read later, too: cut there, the chain would be another network."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    halves = split_network("test_nets_split.Skipping", 5, "first")
+    assert list(layer_ends(halves.head)) == ["feature", "0", "1", "2", "hidden", "logits"]
+    whole = nn.Sequential(*halves).eval()
+    torch.manual_seed(0)
+    own = Skipping(5).eval()
+    own.load_state_dict(dict(zip(own.state_dict(), whole.state_dict().values(), strict=True)))
+    torch.testing.assert_close(whole(IMAGES), own(Normalise()(IMAGES)))
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*Jacobian rule")
 def test_an_exported_network_is_cut(tmp_path: Path) -> None:
@@ -72,7 +117,11 @@ def test_an_exported_network_is_cut(tmp_path: Path) -> None:
     halves = split_network(exported(tmp_path, whole), 5, "features.3")
     weights = [sum(weight.numel() for weight in half.parameters()) for half in (*halves, whole)]
     assert weights[0] + weights[1] == weights[2], "each half has its own"
-    torch.testing.assert_close(halves.head(halves.encoder(IMAGES)), whole(Normalise()(IMAGES)))
+    expected = whole(Normalise()(IMAGES))
+    features = halves.encoder(IMAGES)
+    torch.testing.assert_close(halves.head(features), expected)
+    hidden = ThroughHead(halves.head, {"hidden": 1.0})(features).flatten(1)
+    torch.testing.assert_close(whole.classifier[-1](hidden), expected)
     crafts(halves.encoder)
 
 
