@@ -46,7 +46,7 @@ def run(
     query: int = 0,
     trainer: dict[str, Any] | None = None,
 ) -> None:
-    """Write the store `output`/features.
+    """Write the store `output`/features; for photographs without labels see `--images . --help`.
 
     Args:
         data: the images of its `predict_role`, the first `predict_limit` of them, are protected.

@@ -66,8 +66,7 @@ ENCODERS: dict[str, tuple[str | Callable[[Path], str], dict[str, Any]]] = {
 
 
 def study(arch: str, **options: Any) -> dict[str, Any]:
-    """A target network and what it takes to attack Crafter's features, at the split and behind the next block,
-    where `hidden` is kept."""
+    """A target network and attacks on Crafter's features, which keep `hidden`: there and one block on."""
     attack = {"class_path": "facecrafter.attacks.WhiteBox", "networks": {"prior": "${prior}"}}
     budget = {"iterations": 2, "restarts": 1, "steps": 2}
     return {

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from conftest import Command
-from every_module import INPUTS, config
+from every_module import INPUTS, NARROW, config
+from tiny_study import DATA, TRAINER, model, write
 
-from experiments import attack, average, errors, fit
+from experiments import attack, average, errors, fit, measure
 from facecrafter import files
 from lightning_modules.checkpoints import load_checkpoint
 
@@ -48,6 +49,35 @@ def test_the_sentence_is_all_there_is(command: Command, tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr, result.stderr
     assert "error: " in result.stderr
     assert str(tmp_path) in result.stderr
+
+
+def test_a_class_that_refuses_what_it_is_given_says_so_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not below the types that would have done and all that was given, which is what jsonargparse says."""
+    weights = tmp_path / "other.pt"
+    weights.write_bytes(b"hello" * 100)
+    target = model("TargetNetwork", n_outputs=17, arch=NARROW, weights=str(weights))
+    section = write({"model": target, "data": DATA, "trainer": TRAINER}, tmp_path / "fit.yaml")
+    found = fit_refused(capsys, "--config", section, "--output", tmp_path / "run")
+    said = f"error: {weights} is damaged or no file of torch.save (--debug shows where)"
+    assert found.endswith(said)
+    assert "Subtypes" not in found
+    oracle = {"embedding": model("EmbeddingOracle", weights=str(weights))}
+    measured = {
+        "data": DATA,
+        "defence": "a",
+        "features": "b",
+        "output": str(tmp_path / "m"),
+        "oracles": oracle,
+    }
+    with pytest.raises(SystemExit) as stop:
+        errors.ends_in_sentences(measure.main)(["--config", str(write(measured, tmp_path / "measure.yaml"))])
+    assert stop.value.code == said
+    listed = f"{errors.NO_TYPE}\nErrors:\n  - Expected a <class 'int'>"
+    assert errors.sentence(ValueError(listed)) == listed, (
+        "the value had a wrong type, and no class refused it"
+    )
 
 
 def fit_refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:

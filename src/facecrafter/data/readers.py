@@ -329,6 +329,11 @@ def read_folder(
     if attributes is None:
         _refuse_unnamed(labels, header_of(labels, []))
     chosen = others if attributes is None else list(attributes)
+    if not others:
+        raise ValueError(
+            f"{labels} has no column beside {path!r} and {identity!r}: add one of 0 and 1 for each attribute "
+            "that f is to read"
+        )
     find_columns(str(labels), others, chosen)
     tree = Tree(root)
     images, identities, flags = [], [], []

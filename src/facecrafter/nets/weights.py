@@ -49,7 +49,8 @@ def read_state_dict(
             f"from, save its state_dict() with torch.save ({_first_line(error)})"
         ) from error
     except (RuntimeError, EOFError, KeyError, ValueError, OSError, SafetensorError) as error:
-        raise ValueError(f"{path} is damaged or no file of torch.save: {_first_line(error)}") from error
+        reason = "" if isinstance(error, KeyError) else f": {_first_line(error)}"  # of it, that is a byte
+        raise ValueError(f"{path} is damaged or no file of torch.save{reason}") from error
     return _unwrapped(content, path)
 
 

@@ -206,5 +206,5 @@ def test_folder_without_rows_or_attributes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="lists no pictures"):
         folder_table(tmp_path)
     (tmp_path / "labels.csv").write_text("path,identity\n")
-    with pytest.raises(ValueError, match="at least one attribute"):
+    with pytest.raises(ValueError, match="add one of 0 and 1 for each attribute that f is to read"):
         folder_table(tmp_path)
