@@ -5,6 +5,7 @@
     features: [artifacts/query0/features, artifacts/query1/features]   # one store of features per query
     countermeasure: shuffle      # of the user: none, shuffle (another order every time) or record (see below)
     matching: matched            # of the attacker: plain (position by position) or matched (re-aligned first)
+    defence: artifacts/crafter   # that answered: one without randomness may give the same answer again
     output: artifacts/a3         # receives features/, a store for any attack, and matching.json
 
 The queries come from fits of one defence with `query: 0`, `query: 1`, ... The first query is in the order of
@@ -50,6 +51,7 @@ def run(
     countermeasure: Countermeasure = "none",
     matching: Matching = "plain",
     seed: int = 0,
+    defence: Path | None = None,
 ) -> None:
     """Write the averages of the queries' features, and how often an image's features came together.
 
@@ -59,10 +61,11 @@ def run(
         countermeasure: what the user does against it.
         matching: how the attacker brings the queries into one order.
         seed: of the orders that the user shuffles into.
+        defence: artifact folder of the defence that answered. Without it, the same answer twice is refused.
     """
     checked_path(output, "the output")
     queries = [TensorStore.open(path) for path in features]
-    check_queries(queries, countermeasure)
+    check_queries(queries, countermeasure, answers_alike(defence) if defence else False)
     meta = {
         "kind": "features",
         **{name: queries[0].meta[name] for name in SAME},
@@ -86,12 +89,15 @@ def summary(store: TensorStore, queries: int) -> dict[str, int | float]:
     return {"queries": queries, "images": len(aligned), "aligned": aligned.double().mean().item()}
 
 
-def check_queries(queries: list[TensorStore], countermeasure: Countermeasure) -> None:
+def check_queries(queries: list[TensorStore], countermeasure: Countermeasure, alike: bool) -> None:
     """Refuse queries that cannot be averaged, or whose average would hide what averaging can do.
+
+    Args:
+        alike: whether the defence is known to answer alike.
 
     Raises:
         ValueError: there are fewer than two, one is of another encoder or unfinished, or two are the same
-            though the defence does not say that it answers alike.
+            though the defence is not known to answer alike.
     """
     if len(queries) < 2:
         raise ValueError(f"{len(queries)} query cannot be averaged; name the stores of at least two")
@@ -104,21 +110,18 @@ def check_queries(queries: list[TensorStore], countermeasure: Countermeasure) ->
     # An average of one answer with itself would pass for an attack that averaging does not help.
     fingerprints = [query.fingerprint() for query in queries]
     for number, query in enumerate(queries):
-        again = countermeasure != "record" and fingerprints[number] in fingerprints[:number]
-        if again and not _answers_alike(query):
+        again = fingerprints[number] in fingerprints[:number]
+        if again and countermeasure != "record" and not alike:
             raise ValueError(
-                f"{query.path} holds the same features as a query before it, of a defence that draws anew or "
-                "does not say: protect with another `query`"
+                f"{query.path} holds the same features as a query before it: protect with another `query`, "
+                "or name the `defence`, if it is one without randomness"
             )
 
 
-def _answers_alike(query: TensorStore) -> bool:
-    """Whether the fit that wrote the store is of a defence without randomness: there the average of several
-    queries is the one answer, and the attack on it the strongest that there is."""
-    config = query.path.parent / CONFIG_FILE
-    return config.is_file() and not draws_anew(
-        read_yaml(config, "run the fit again, which writes it")["model"]
-    )
+def answers_alike(defence: Path) -> bool:
+    """Whether the artifact is of a defence without randomness: there the average of several queries is the
+    one answer, and the attack on it the strongest that there is."""
+    return not draws_anew(read_yaml(defence / CONFIG_FILE, "name the artifact folder of a defence")["model"])
 
 
 def read_batch(queries: list[TensorStore], number: int) -> tuple[Tensor, Tensor]:

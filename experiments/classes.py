@@ -78,12 +78,10 @@ def without_private(config: Any) -> Any:
 
 
 def draws_anew(model: Mapping[str, Any]) -> bool:
-    """Whether the defence of this class_path and init_args says that it draws anew for every query; one that
-    cannot be imported says nothing."""
-    if not model:
-        return False
-    try:
-        found = import_class(model["class_path"], "the defence", Defence)
-        return found.is_randomised(model.get("init_args") or {})
-    except Exception:  # whatever somebody's module raises
-        return False
+    """Whether the defence of this class_path and init_args says that it draws anew for every query.
+
+    Raises:
+        ValueError: it cannot be imported, so nobody knows.
+    """
+    found = import_class(model["class_path"], "the defence", Defence)
+    return found.is_randomised(model.get("init_args") or {})

@@ -221,7 +221,7 @@ class Plan:
         queries = self._queries(point, averaging.queries if averaging else [])
         for countermeasure in countermeasures(averaging):
             asked = [f"${{{point.stage}}}", *queries]
-            stages, read = what_is_read(asked, averaging, countermeasure, self.config.seed)
+            stages, read = what_is_read(point.stage, asked, averaging, countermeasure, self.config.seed)
             for stage in stages:
                 self._add(stage)
             yield countermeasure, read if averaging else None

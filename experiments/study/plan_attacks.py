@@ -94,7 +94,7 @@ def attack_stages(
     common = {"access": getattr(found, "access", "white"), "adaptive": attack.adaptive}
     asked = [f"${{{point.stage}}}", *planned.queries]
     for countermeasure in countermeasures(attack.averaging):
-        before, read = what_is_read(asked, attack.averaging, countermeasure, config.seed)
+        before, read = what_is_read(point.stage, asked, attack.averaging, countermeasure, config.seed)
         searches, settings = _settings(point, planned, found, config, countermeasure)
         for epoch, setting in settings.items():
             parts = [point.stage, planned.stage, *([countermeasure] if before else [])]
@@ -138,7 +138,7 @@ def _settings(
         raise ValueError(f"{where}: epochs and search exclude each other: a candidate names its epoch")
     tried = {"candidates": dict(_candidates(attack, found, where, config))}
     asked = [attack.search.query, *attack.search.again]
-    before, read = what_is_read(asked, attack.averaging, countermeasure, config.seed)
+    before, read = what_is_read(point.stage, asked, attack.averaging, countermeasure, config.seed)
     against = [countermeasure] if countermeasure != "none" else []
     stage = ".".join([point.stage, planned.stage, *against, "search"])
     search = Stage(

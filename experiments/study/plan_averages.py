@@ -14,11 +14,12 @@ def countermeasures(averaging: Averaging | None) -> Sequence[str]:
 
 
 def what_is_read(
-    asked: Sequence[str], averaging: Averaging | None, countermeasure: str, seed: int
+    defence: str, asked: Sequence[str], averaging: Averaging | None, countermeasure: str, seed: int
 ) -> tuple[list[Stage], str]:
     """The stages that make what an attacker reads, and the reference to its store.
 
     Args:
+        defence: the stage that made the defence.
         asked: references to the queries of the same images; whoever does not average reads the first one.
         averaging: how they are averaged.
         countermeasure: what the user does against it.
@@ -28,6 +29,7 @@ def what_is_read(
         return [], f"{asked[0]}/features"
     (first,) = references(asked[0])
     config = {
+        "defence": f"${{{defence}}}",
         "features": [f"{query}/features" for query in asked],
         "countermeasure": countermeasure,
         "matching": averaging.matching,

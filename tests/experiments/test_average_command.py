@@ -162,15 +162,22 @@ def test_of_a_defence_that_answers_alike_the_average_is_its_answer(
     folders = [tmp_path / name for name in ("first", "second")]
     stores = [write_query(folder / "features", encoder, query=5) for folder in folders]
     config = {"model": {"class_path": "lightning_modules.Undefended", "init_args": {"target": "t"}}}
-    for folder in folders:
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    store, _ = command(tmp_path, stores)
+    with pytest.raises(ValueError, match="or name the `defence`, if it is one without randomness"):
+        command(tmp_path, stores)
+    (folders[0] / "config.yaml").write_text(yaml.safe_dump(config))
+    store, _ = command(tmp_path, stores, defence=str(folders[0]))
     expected = TensorStore.open(stores[0]).load("features")["features"]
     torch.testing.assert_close(store.load("features")["features"], expected)
     config["model"]["class_path"] = "lightning_modules.GaussianNoise"
     (folders[1] / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(ValueError, match="draws anew"):
-        command(tmp_path, stores)
+    with pytest.raises(
+        ValueError, match="holds the same features as a query before it: protect with another"
+    ):
+        command(tmp_path, stores, defence=str(folders[1]))
+    config["model"]["class_path"] = "no_such.Defence"
+    (folders[1] / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match=r"cannot import 'no_such.Defence'"):
+        command(tmp_path, stores, defence=str(folders[1]))
 
 
 def test_help_explains(capsys: pytest.CaptureFixture[str]) -> None:
