@@ -75,7 +75,7 @@ NOT_ATTACKED = {
 }
 """The row of a defence that nobody attacks, because no feature leaves the device."""
 
-VERSION = 4
+VERSION = 5
 """Raised when what this command computes changes: a study then computes it again."""
 
 

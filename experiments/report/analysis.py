@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from experiments.report.results import Results
-from experiments.report.statistics.checks import Check, believed, check
+from experiments.report.statistics.checks import READERS, Check, believed, check
 from experiments.report.statistics.judges import verdicts
 from experiments.report.statistics.paired_tests import Outcomes
 from experiments.report.statistics.ranking import against_none, ranking, strengths
@@ -32,19 +32,28 @@ class Analysis:
     other_seeds: tuple[pd.DataFrame, ...] = ()
 
     @cached_property
-    def best(self) -> pd.DataFrame:
-        """See `Results.best`."""
+    def every(self) -> pd.DataFrame:
+        """See `Results.best`: by every judge."""
         return self.results.best()
+
+    @cached_property
+    def best(self) -> pd.DataFrame:
+        """`every`, without judges who cannot be believed where others can: what they name too often
+        undefended would look like protection."""
+        return self._believed(self.every)
 
     @cached_property
     def outcomes(self) -> Outcomes:
         """Who was identified by which attack, image by image."""
-        return Outcomes(self.results.per_image)
+        return Outcomes(self._believed(self.results.per_image))
+
+    def _believed(self, lines: pd.DataFrame) -> pd.DataFrame:
+        return lines[lines["oracle"].isin([*self.judges, *READERS])]
 
     @cached_property
     def checks(self) -> list[Check]:
         """What has to hold for the rest to mean anything."""
-        return check(self.best)
+        return check(self.every)
 
     @cached_property
     def gains(self) -> pd.DataFrame:
@@ -54,11 +63,11 @@ class Analysis:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """The worst case of every defence and strength."""
-        return summarise(self.best, self.gains)
+        return summarise(self.best, self.gains, self.results.acquainted)
 
     @cached_property
     def protection(self) -> pd.DataFrame:
-        """Each point against the undefended one, under the attacks that both faced."""
+        """Each point against the undefended one."""
         return against_none(self.summary, self.outcomes)
 
     @cached_property
@@ -69,7 +78,7 @@ class Analysis:
     @cached_property
     def verdicts(self) -> pd.DataFrame:
         """What each judge alone says of each point."""
-        return verdicts(self.best, self.results.per_image, self.judges)
+        return verdicts(self.every, self.results.per_image, self.judges)
 
     @cached_property
     def ranking(self) -> pd.DataFrame:

@@ -56,6 +56,14 @@ class Results:
         """Whether the people of the study do not exist."""
         return self.config["data"]["class_path"] in LICENSED
 
+    @property
+    def acquainted(self) -> list[str]:
+        """Defences whose f learned from the private people on whom its utility is measured."""
+        if self.config["scenario"] != "deployment":
+            return []
+        roles = {name: fit["data"].get("fit_role") for name, fit in self.config["defences"].items()}
+        return [name for name, role in roles.items() if role and "private_train" in role]
+
     def folder(self, name: str) -> Path:
         """A stage's artifact folder.
 

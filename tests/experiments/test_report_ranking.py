@@ -26,7 +26,7 @@ def point(defence: str, strength: str, auc: float, hits: int, **other: Any) -> d
     worst = {"worst_attack": "white_box", "worst_oracle": "classifier", "worst_epoch": math.nan}
     leak = {"worst_eval_acc": share, "worst_eval_acc_lo": share - 0.1, "worst_eval_acc_hi": share + 0.1}
     names = {"defence": defence, "strength": strength, "auc": auc, "false_security": None, "hits": hits}
-    names |= {"not_faced": "", "against_floor": "", "n_identities": N}
+    names |= {"not_faced": "", "against_floor": "", "n_identities": N, "acquainted": False}
     return names | bounds | worst | leak | other
 
 
@@ -94,11 +94,65 @@ def test_only_attacks_that_both_faced_are_compared() -> None:
         for name, hits in (("a", 5), ("b", 20))
         for image in range(N)
     ]
-    for more in (alone | {"trial": "progressive"}, countered, countered | {"defence": "b"}):
+    for more in (alone | {"defence": "b", "trial": "progressive"}, countered, countered | {"defence": "b"}):
         lines += [more | {"row": image, "identity": image, "correct": 1} for image in range(N)]
     (pair,) = ranking(summary, Outcomes(pd.DataFrame(lines))).to_dict("records")
     assert (pair["worst_attack"], pair["other_worst_attack"]) == ("white_box", "white_box")
     assert (pair["change"], pair["verdict"]) == (pytest.approx(-15 / 40), "lower")
+
+
+@pytest.mark.strict
+@pytest.mark.parametrize(("all_it_faced", "verdict"), [(8, "lower"), (20, None), (40, None)])
+def test_what_leaks_less_has_to_stand_by_all_that_it_faced(all_it_faced: int, verdict: str | None) -> None:
+    """An attack that adapts to a defence, and was not run on the other, would else count for nothing: noise
+    that averaging undoes would be called better than no defence. And of the other it shows nothing."""
+    for other in ("none", "b"):
+        points = [point("a", "", 0.8, 5), point(other, "", 0.8, 20)]
+        summary, _ = tables(*points)
+        lines = [
+            {"defence": name, "strength": "", "trial": trial, "oracle": "classifier"}
+            | {"row": image, "identity": image, "correct": int(image < hits)}
+            for name, trial, hits in (
+                ("a", "white_box", 5),
+                ("a", "a3_progressive", all_it_faced),
+                (other, "white_box", 20),
+            )
+            for image in range(N)
+        ]
+        outcomes = Outcomes(pd.DataFrame(lines))
+        table = against_none(summary, outcomes) if other == "none" else ranking(summary, outcomes)
+        (pair,) = table.to_dict("records")
+        assert pair["worst_attack"] == "a3_progressive"
+        assert pair["change"] == pytest.approx((all_it_faced - 20) / N)
+        assert pair["verdict"] == (verdict or "no difference shown")
+
+
+def test_an_f_that_knows_the_people_is_neither_ranked_nor_recommended() -> None:
+    """Its AUC is of people it trained on: it would be the best of all for that alone."""
+    points = [point("none", "", 0.82, 35), point("a", "", 0.81, 12)]
+    known = point("b", "", 0.81, 5, acquainted=True)
+    assert ranking(*tables(*points, known)).empty
+    text = found(*points, known)
+    assert text.startswith("Use a\n")
+    assert "Left out, since they cannot be compared: b (12 in a hundred, AUC 0.810): trained on the" in text
+
+
+def test_what_sends_nothing_is_named_where_it_is_of_as_much_use() -> None:
+    """The best defence of all leaks nothing, and has no worst case."""
+    points = [point("none", "", 0.82, 35), point("a", "", 0.80, 5)]
+    nothing = {"worst_attack": None, "worst_eval_acc": math.nan, "false_security": None}
+    useful = point("public_only", "", 0.81, 0) | nothing
+    assert "Better still, without any private picture: public images alone (AUC 0.810)" in found(
+        *points, useful
+    )
+    assert "Better still" not in found(*points, useful | {"auc": 0.79})
+
+
+def test_as_good_is_also_what_was_not_shown_to_help() -> None:
+    """That one is shown to help and another is not shows no difference between the two."""
+    text = found(point("none", "", 0.82, 20), point("a", "", 0.80, 12), point("b", "", 0.815, 15))
+    assert text.startswith("Use a\n")
+    assert "b (38 in a hundred, AUC 0.815): no difference shown (b not shown to help)" in text
 
 
 def test_the_answer_leaves_out_what_escaped_the_worst_attack_and_says_so() -> None:
@@ -202,7 +256,7 @@ def test_of_many_equals_the_answer_names_the_most_useful() -> None:
 def test_the_answer_prefers_what_is_affordable() -> None:
     text = found(point("none", "", 0.90, 35), point("a", "", 0.80, 2), point("b", "", 0.86, 12))
     assert text.startswith("Use b\n")
-    assert "Nothing else that costs as little." in text
+    assert "Nothing else that costs as little and faced the same attacks." in text
 
 
 def test_the_answer_says_when_only_dear_points_help() -> None:

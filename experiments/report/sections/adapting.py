@@ -8,6 +8,7 @@ from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Table, Text
 from experiments.report.formats import attack_of, name_of, percent, readable_gains
+from experiments.report.statistics.worst_case import EXPOSURE, answering
 
 TITLE = "What an attacker gains by adapting"
 GAINS = (
@@ -19,14 +20,14 @@ GAINS = (
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
-    table = analysis.gains[analysis.gains["adaptive"] != "exposure"]
+    table = analysis.gains[analysis.gains["adaptive"] != EXPOSURE]
     if len(table):
         yield Text(GAINS)
         yield Table(readable_gains(table), "adaptive", table)
 
 
 def doubts(analysis: Analysis) -> Iterator[str]:
-    table = analysis.gains
+    table = answering(analysis.gains)
     for line in table[table["verdict"] == "higher"].to_dict("records"):
         yield (
             f"False security: {attack_of(line)} identifies {percent(line['eval_acc'])} "

@@ -15,11 +15,12 @@ from experiments.report.statistics.paired_tests import NO_DIFFERENCE
 TITLE = "Which defence leaks less at equal utility?"
 PUBLISHED = True
 RANKING = (
-    "Two defences are compared where each has its mean AUC within the other's 95% interval: by the "
-    "strongest of the attacks that both faced, on the same images, people kept together. All these tests "
-    "are corrected for their number (Holm), so that the chance of one false difference among them is at most "
-    "5%. What overlaps is not ranked; and one defence is called better than another only by a pair in "
-    "which it leaks less at a mean AUC at least as high, because what leaks less may also be the less useful."
+    "Two defences are compared where each has its mean AUC within the other's 95% interval: by the strongest "
+    "of the attacks that both faced, on the same images, people kept together; the one that leaks less by "
+    "these has to stand by all that it faced. All these tests are corrected for their number (Holm), so that "
+    "the chance of one false difference among them is at most 5%. What overlaps is not ranked; and one "
+    "defence is called better than another only by a pair in which it leaks less at a mean AUC at least as "
+    "high, because what leaks less may also be the less useful."
 )
 ORDER = (
     "Whether the strengths of a defence order its privacy, each against each, corrected (Holm) within the "

@@ -16,7 +16,7 @@ COLUMNS = "What every attack made of every defence, judge by judge. What the col
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
-    table = _readable(analysis.best, analysis.results.columns)
+    table = _readable(analysis.every, analysis.results.columns)
     yield Text(COLUMNS)
     yield Items([f"{c.title}: {c.describe}" for c in analysis.results.columns if c.title in table])
     shown = Table(table, "results", analysis.results.rows)

@@ -15,7 +15,7 @@ from experiments.report.plotting import Figure, drawing, legend
 from experiments.report.statistics.checks import Check, believed
 from experiments.report.statistics.floor import ABOVE, NOT_SHOWN, REACHED, leaves_room
 from experiments.report.statistics.paired_tests import NO_DIFFERENCE, Outcomes
-from experiments.report.statistics.ranking import alike, at_points
+from experiments.report.statistics.ranking import alike, at_points, attacked
 from experiments.report.tradeoff import draw_tradeoff, in_words
 
 TITLE = "Question and answer"
@@ -59,29 +59,57 @@ def answer(summary: pd.DataFrame, protection: pd.DataFrame, outcomes: Outcomes, 
         return Card("The comparison means nothing yet", [trust])
     undefended = summary[summary["defence"] == "none"].iloc[0]
     lower = _shown_lower(summary, protection)
-    faced = lower[lower["not_faced"] == ""]
+    faced = lower[_comparable(lower)]
     if faced.empty:
         bare = f"{_in_a_hundred(undefended)} have their person named, by the {_attack(undefended)}."
         facts = [Fact("Without a defence", bare), *_floor(undefended), trust]
         facts += [Fact("Attackers who adapt", _adapting(summary)), *_left_out(lower)]
+        facts += [*_acquainted(lower), *_unsent(summary, undefended)]
         if not leaves_room(undefended, "worst_eval_acc"):
             return Card("Not shown: undefended, the attacks find too little for a defence to help", facts)
         return Card("No defence was shown to help", facts)
-    affordable = faced[faced["auc"] >= undefended["auc"] - AFFORDABLE]
+    cheap = summary["auc"] >= undefended["auc"] - AFFORDABLE
+    affordable = faced[cheap[faced.index]]
     chosen = faced if affordable.empty else affordable
     # Of those that leak equally little the most useful.
     point = chosen.sort_values(["worst_eval_acc", "auc"], ascending=[True, False]).iloc[0]
+    left_out = lower[lower["worst_eval_acc"] <= point["worst_eval_acc"]]
+    rivals = attacked(summary[_comparable(summary) & (cheap | affordable.empty)])
     facts = [
         Fact("People named in a hundred pictures", _leak(undefended, point)),
         *_floor(point),
         Fact("What the cloud loses", _cost(undefended, point)),
+        *_unsent(summary, point),
         Fact("Can this be believed?", _trust(checks)),
         Fact("Attackers who adapt", _adapting(summary, point)),
-        Fact("As good, for all this study shows", _equals(point, chosen, outcomes)),
-        *_left_out(lower[lower["worst_eval_acc"] <= point["worst_eval_acc"]]),
+        Fact("As good, for all this study shows", _equals(point, rivals, lower, outcomes)),
+        *_left_out(left_out),
+        *_acquainted(left_out),
     ]
     costly = " if its price may be paid" if affordable.empty else ""
     return Card(f"Use {name_of(point)}{costly}", facts)
+
+
+def _comparable(points: pd.DataFrame) -> pd.Series:
+    """Which points faced every attack that is a worst case, and have an AUC that compares."""
+    return (points["not_faced"] == "") & ~points["acquainted"]
+
+
+def _unsent(summary: pd.DataFrame, point: pd.Series) -> list[Fact]:
+    """Points from which no feature leaves the device, where they are of as much use: they leak nothing."""
+    useful = summary[summary["worst_attack"].isna() & (summary["auc"] >= point["auc"])]
+    told = [f"{name_of(line)} (AUC {line['auc']:.3f})" for _, line in useful.iterrows()]
+    text = f"{_some(told)}: nobody's picture is protected or sent, so that nothing leaks, at no loss."
+    return [Fact("Better still, without any private picture", text)] if told else []
+
+
+def _acquainted(lower: pd.DataFrame) -> list[Fact]:
+    """What may be better, or not: its f learned from the people on whom it is measured."""
+    known = lower[lower["acquainted"]].sort_values("worst_eval_acc")
+    if known.empty:
+        return []
+    why = "trained on the people on whom its AUC is measured, which does not compare"
+    return [Fact("Left out, since they cannot be compared", f"{_some(_with_figures(known))}: {why}.")]
 
 
 def _leak(undefended: pd.Series, point: pd.Series) -> str:
@@ -163,23 +191,30 @@ def _some(points: list[str]) -> str:
 
 
 def _shown_lower(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFrame:
-    """Points whose leak is shown to be below the undefended one, by the attacks that both faced."""
+    """Points whose leak is shown to be below the undefended one."""
     if protection.empty:
         return summary.iloc[:0]
     return at_points(summary, protection[protection["verdict"] == "lower"])
 
 
-def _equals(point: pd.Series, others: pd.DataFrame, outcomes: Outcomes) -> str:
-    """Refuses to call a point the best of those that overlap."""
-    equals = alike(point, others, outcomes)
+def _equals(point: pd.Series, rivals: pd.DataFrame, lower: pd.DataFrame, outcomes: Outcomes) -> str:
+    """Refuses to call a point the best of those that overlap, of which some may not be `lower` than none."""
+    equals = alike(point, rivals[rivals["defence"] != "none"], outcomes)
     if equals.empty:
-        return "Nothing else that costs as little."
-    return f"{_some(_with_figures(equals.sort_values('auc', ascending=False)))}: {NO_DIFFERENCE}."
+        return "Nothing else that costs as little and faced the same attacks."
+    equals = equals.sort_values("auc", ascending=False)
+    unsure = ~equals.index.isin(lower.index)
+    note = f" ({', '.join(map(name_of, _lines(equals[unsure])))} not shown to help)" if unsure.any() else ""
+    return f"{_some(_with_figures(equals))}: {NO_DIFFERENCE}{note}."
+
+
+def _lines(points: pd.DataFrame) -> list[pd.Series]:
+    return [line for _, line in points.iterrows()]
 
 
 def _left_out(lower: pd.DataFrame) -> list[Fact]:
     """What may be better than the answer, which is one of the points that faced all attacks that matter."""
-    escaped = lower[lower["not_faced"] != ""].sort_values("worst_eval_acc")
+    escaped = lower[(lower["not_faced"] != "") & ~lower["acquainted"]].sort_values("worst_eval_acc")
     if escaped.empty:
         return []
     missing = sorted({name for line in escaped["not_faced"] for name in line.split(", ")})

@@ -28,7 +28,8 @@ WORST = (
     "intervals. Being the largest of several measurements, the worst case is a little too high, the more "
     "so the more attacks were run; an attack that trains over several epochs counts with its best one, "
     "which its owner could not know, so it is an upper bound. 'Change against undefended' compares what the "
-    "strongest of the attacks that both faced finds, in percentage points, on the same images."
+    "strongest of the attacks that both faced finds, in percentage points, on the same images; of the point "
+    "that leaks less by these, what the strongest of all finds that it faced."
 )
 NOT_FACED = (
     "Points that were not attacked by what is the worst case of others (hollow in the figure) are not "
@@ -51,7 +52,7 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
     yield Text(WORST)
     if (summary["not_faced"] != "").any():
         yield Text(NOT_FACED)
-    if acquainted := _acquainted(analysis):
+    if acquainted := analysis.results.acquainted:
         yield Text(f"{', '.join(acquainted)} {ACQUAINTED}")
     if summary["false_security"].notna().any():
         yield Text(FALSE_SECURITY)
@@ -98,12 +99,3 @@ def _worst(line: dict[str, object]) -> str:
     if pd.isna(line["worst_attack"]):
         return "nothing to attack"
     return attack_of({"attack": line["worst_attack"], "epoch": line["worst_epoch"]})
-
-
-def _acquainted(analysis: Analysis) -> list[str]:
-    """Defences whose f learned from the private people on whom its utility is measured."""
-    config = analysis.results.config
-    if config["scenario"] != "deployment":
-        return []
-    roles = {name: fit["data"].get("fit_role") for name, fit in config["defences"].items()}
-    return [name for name, role in roles.items() if role and "private_train" in role]

@@ -14,6 +14,7 @@ from facecrafter.metrics.significance import clustered_mcnemar, holm
 
 SIGNIFICANCE = 0.05
 NO_DIFFERENCE = "no difference shown"
+LOWER, HIGHER = "lower", "higher"
 
 
 class Key(NamedTuple):
@@ -59,10 +60,13 @@ class Outcomes:
         """The Eval Acc."""
         return float(self._hits[key].mean())
 
-    def strongest_shared(self, first: pd.Series, second: pd.Series) -> tuple[Key, Key] | None:
-        """What found most of each of two points (lines with POINT), of the attacks and judges both faced.
+    def strongest(self, first: pd.Series, second: pd.Series) -> tuple[Key, Key, str] | None:
+        """What found most of each of two points (lines with POINT), as they can be held against each other,
+        and the one verdict on the first that this can show.
 
-        A point that was attacked in more ways has the higher worst case for that alone. A countermeasure is
+        Of the attacks and judges both faced: a point that was attacked in more ways has the higher worst case
+        for that alone. But of the point that leaks less by these, all count that it faced: what finds most of
+        it, and was not run on the other, may make it the worse one and never the better. A countermeasure is
         the defence's own, so attacks on one are left out, and so is the union of attacks. None where the two
         share no attack.
         """
@@ -72,7 +76,9 @@ class Outcomes:
             return None
         # Each side by its own strongest of the shared attacks: the defender does not choose by which.
         one, other = (max((found[way] for way in shared), key=self.rate) for found in faced)
-        return one, other
+        if self.rate(one) < self.rate(other):
+            return max(faced[0].values(), key=self.rate), other, LOWER
+        return one, max(faced[1].values(), key=self.rate), HIGHER
 
     def _faced(self, defence: str, strength: str) -> dict[tuple[str, str], Key]:
         """The results of a point by trial and judge."""
@@ -113,4 +119,4 @@ def _verdict(line: dict[str, float]) -> str:
     # Both have to agree: the interval is of one comparison, the test of the whole family.
     if line["p_holm"] >= SIGNIFICANCE or line["lo"] <= 0 <= line["hi"]:
         return NO_DIFFERENCE
-    return "lower" if line["change"] < 0 else "higher"
+    return LOWER if line["change"] < 0 else HIGHER

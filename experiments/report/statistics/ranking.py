@@ -22,17 +22,22 @@ def attacked(summary: pd.DataFrame) -> pd.DataFrame:
 def versus(pairs: Iterable[Pair], outcomes: Outcomes) -> pd.DataFrame:
     """Pairs of lines of the summary as one family of tests (Holm), each under the attacks that both faced.
 
-    `worst_attack`, `worst_oracle` and `worst_eval_acc` are those of the attack that finds most among these.
-    `verdict` says of the first of each pair: its leak is 'lower', 'higher', or 'no difference shown'. Pairs
-    that share no attack are left out.
+    `worst_attack`, `worst_oracle` and `worst_eval_acc` are those of the attack that finds most among these;
+    of the point that leaks less, among all that it faced (`Outcomes.strongest`). `verdict` says of the first
+    of each pair: its leak is 'lower', 'higher', or 'no difference shown'. Pairs that share no attack are left
+    out.
     """
-    shown, differences = [], []
+    shown, differences, tellable = [], [], []
     for first, second in pairs:
-        if keys := outcomes.strongest_shared(first, second):
+        if found := outcomes.strongest(first, second):
+            *keys, verdict = found
             one, other = (_side(*side, outcomes) for side in zip((first, second), keys, strict=True))
             shown.append(one | {f"other_{name}": value for name, value in other.items()})
             differences.append(outcomes.difference(*keys))
-    return pd.concat([pd.DataFrame(shown), together(differences)], axis=1)
+            tellable.append(verdict)
+    tests = together(differences)
+    verdicts = tests["verdict"].where(tests["verdict"] == tellable, NO_DIFFERENCE)
+    return pd.concat([pd.DataFrame(shown), tests.assign(verdict=verdicts)], axis=1)
 
 
 def _side(line: pd.Series, key: Key, outcomes: Outcomes) -> dict[str, object]:
@@ -41,7 +46,7 @@ def _side(line: pd.Series, key: Key, outcomes: Outcomes) -> dict[str, object]:
 
 
 def against_none(summary: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
-    """Each point against the undefended one, under the attacks that both faced; see `versus`.
+    """Each point against the undefended one; see `versus`.
 
     Where the undefended worst case leaves no room, no difference is 'not shown'.
     """
@@ -56,11 +61,15 @@ def against_none(summary: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
 
 
 def at_equal_utility(summary: pd.DataFrame) -> Iterator[Pair]:
-    """Points of two defences of which each has its AUC within the other's interval."""
+    """Points of two defences of which each has its AUC within the other's interval.
+
+    The AUC of an f that learned from the very people it is measured on compares with another such one alone.
+    """
     lines = [line for _, line in attacked(summary).iterrows() if line["defence"] != "none"]
     for first, second in itertools.combinations(lines, 2):
         # Both ways: a point with a wide interval would else be equal to everybody.
-        if first["defence"] != second["defence"] and _within(first, second) and _within(second, first):
+        comparable = first["acquainted"] == second["acquainted"] and first["defence"] != second["defence"]
+        if comparable and _within(first, second) and _within(second, first):
             yield first, second
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import pandas as pd
 
-from experiments.evaluation.combining import UNION
+from experiments.evaluation.combining import FUSION, UNION
 from experiments.report.results import POINT
 from experiments.report.statistics.floor import FIGURES, NOT_SHOWN, against_floor, leaves_room, shown_with
 from experiments.report.statistics.paired_tests import Key, Outcomes, together
 
+EXPOSURE = "exposure"
+"""What an attack is called, in place of how it adapts, that has private pictures or features: they leaked."""
 BOUNDS = ["", "_lo", "_hi"]
 EVAL_ACC = [f"eval_acc{bound}" for bound in BOUNDS]
 WORST = ["worst_attack", "worst_oracle", "worst_epoch", *(f"worst_{name}" for name in EVAL_ACC)]
@@ -16,26 +20,29 @@ SUMMARY = [*POINT, "auc", *WORST, "false_security", "not_faced", *FIGURES, "floo
 """The columns of summary.csv."""
 
 
-def summarise(best: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
+def summarise(best: pd.DataFrame, gains: pd.DataFrame, acquainted: Container[str] = ()) -> pd.DataFrame:
     """The worst case of every defence and strength: the attack and the judge that identify most.
 
     All attacks count, and of an attack over epochs the best epoch; but a countermeasure is the defence's own,
     so rows with one do not. Where nothing is attacked, the worst case is empty. `false_security` says whether
-    an adaptive attack beats the strongest basic one; it is empty where none was run, and 'not shown' where
-    none could show it. `not_faced` names the
-    attacks that are another point's worst case and were not run on this one: its own may be too low.
-    What f's answers give away stands beside it, and `against_floor` says how near to that the worst case is.
+    an adaptive attack beats the strongest basic one; it is empty where none was run or there is no defence to
+    adapt to, and 'not shown' where none could show it. `not_faced` names the attacks that are another point's
+    worst case and were not run on this one: its own may be too low. What f's answers give away stands beside
+    it, and `against_floor` says how near to that the worst case is.
 
     Args:
         best: `Results.best`.
         gains: see `adaptive_gains`.
+        acquainted: defences whose f learned from the people on whom its utility is measured; a column says
+            so of each point.
     """
     groups = [group for _, group in best.groupby(POINT, sort=False)]
     table = pd.DataFrame([_summary(group, gains) for group in groups])
     worst = candidates(best)[["attack", "adaptive"]].drop_duplicates()
     worst = worst[worst["attack"].isin(table["worst_attack"])]
     table = table.assign(not_faced=[_not_faced(group, worst) for group in groups])
-    return table.assign(against_floor=against_floor(table))
+    known = [name in acquainted for name in table["defence"]]
+    return table.assign(against_floor=against_floor(table), acquainted=known)
 
 
 def _not_faced(group: pd.DataFrame, worst: pd.DataFrame) -> str:
@@ -57,8 +64,14 @@ def _summary(group: pd.DataFrame, gains: pd.DataFrame) -> dict[str, object]:
         return point | dict.fromkeys([*WORST, "false_security"])
     strongest = found.loc[found["eval_acc"].idxmax()]
     worst = {name: strongest[name.removeprefix("worst_")] for name in WORST}
-    mine = gains[(gains[POINT] == first[POINT]).all(axis=1)]
+    mine = answering(gains)
+    mine = mine[(mine[POINT] == first[POINT]).all(axis=1)]
     return point | worst | {"false_security": _is_false(mine["verdict"])}
+
+
+def answering(gains: pd.DataFrame) -> pd.DataFrame:
+    """Those of `adaptive_gains` whose attack answers a defence: there is one, and nothing private leaked."""
+    return gains[(gains["adaptive"] != EXPOSURE) & (gains["defence"] != "none")]
 
 
 def _is_false(verdicts: pd.Series) -> bool | str | None:
@@ -79,8 +92,9 @@ def adaptive_gains(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
     """Each adaptive attack, at its best, against the strongest basic one on the same images.
 
     Corrected (Holm) for the number of adaptive attacks on one defence at one strength. An attack's epoch 0 is
-    its basic form. `verdict` is 'higher' where the adaptive attack finds more, and 'not shown' where it does
-    not and finds too little undefended, too, for that to say anything.
+    its basic form, and what is put together from several is none. `verdict` is 'higher' where the adaptive
+    attack finds more, and 'not shown' where it does not and finds too little undefended, too, for that to say
+    anything.
     """
     bare = best[best["defence"] == "none"]
     tables = [_gains(group, bare, outcomes) for _, group in best.groupby(POINT, sort=False)]
@@ -91,7 +105,7 @@ def _gains(group: pd.DataFrame, bare: pd.DataFrame, outcomes: Outcomes) -> pd.Da
     found = candidates(group)
     # Epoch 0 of a network that is tuned is the network before: nobody has adapted yet.
     is_basic = (found["adaptive"] == "none") | (found["epoch"] == 0)
-    basic, adaptive = found[is_basic], found[~is_basic]
+    basic, adaptive = found[is_basic], found[~is_basic & (found["attack"] != FUSION)]
     if basic.empty or adaptive.empty:
         return pd.DataFrame(columns=[*POINT, "adaptive", "attack", "epoch", "oracle", "verdict"])
     # An adaptive attack has to beat the best that was there without it, not its own basic form.

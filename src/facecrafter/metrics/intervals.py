@@ -3,6 +3,7 @@
 The images of one person succeed and fail together, so resampling images would overstate what is known. Here
 whole identities are drawn with replacement; a resample is a vector of weights, how often each image is in it.
 Shares of images also keep the closed form's bounds where these are wider: it holds where successes are few.
+It counts people where hardly any of them succeeded, or failed: how alike their images are is unknown then.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from facecrafter.metrics.proportions import CONFIDENCE, Interval, Pairs, bonett_
 from facecrafter.metrics.utility import weighted_aucs
 
 RESAMPLES = 1000
+FEW = 5
+"""Fewer people than these tell the bootstrap nothing of how people differ."""
 
 
 def clustered_mean(values: Tensor, identities: Tensor, seed: int = 0) -> Interval:
@@ -28,7 +31,16 @@ def clustered_mean(values: Tensor, identities: Tensor, seed: int = 0) -> Interva
 
 def clustered_share(hits: Tensor, identities: Tensor, seed: int = 0) -> Interval:
     """The share of ``hits`` (N,) bool: Wilson's interval, or over ``identities`` (N,) where that is wider."""
-    return hull(clustered_mean(hits, identities, seed), wilson(int(hits.sum()), len(hits)))
+    return hull(clustered_mean(hits, identities, seed), wilson_of_people(hits, identities))
+
+
+def wilson_of_people(hits: Tensor, identities: Tensor) -> Interval:
+    """Wilson's interval of the share of ``hits`` (N,) bool, of as many images as there are ``identities``
+    where fewer than `FEW` people have a hit, or a miss: as if all images of a person were one."""
+    hits = hits.bool()
+    people = (torch.unique(identities[some]).numel() for some in (hits, ~hits))
+    n = len(hits) if min(people) >= FEW else torch.unique(identities).numel()
+    return wilson(hits.double().mean().item() * n, n)
 
 
 def paired_difference(first: Tensor, second: Tensor, identities: Tensor, seed: int = 0) -> Interval:

@@ -29,8 +29,8 @@ class Pairs(NamedTuple):
     neither: int
 
 
-def wilson(successes: int, n: int) -> Interval:
-    """Wilson's score interval of a proportion (Wilson 1927).
+def wilson(successes: float, n: int) -> Interval:
+    """Wilson's score interval of a proportion (Wilson 1927); of clusters, a success may be one in part.
 
     Raises:
         ValueError: ``n`` is not positive, or ``successes`` is outside 0..n.
@@ -73,7 +73,7 @@ def bonett_price(pairs: Pairs) -> Interval:
     return Interval(first / second, lo / other_hi, hi / other_lo)
 
 
-def _wilson_bounds(successes: int, n: int, z: float) -> tuple[float, float]:
+def _wilson_bounds(successes: float, n: int, z: float) -> tuple[float, float]:
     rate = successes / n
     centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * (rate * (1 - rate) / n + z**2 / (4 * n**2)) ** 0.5

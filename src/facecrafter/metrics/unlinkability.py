@@ -76,7 +76,9 @@ def linkability(
     tables = _tables(binned, mine[first], theirs[second], bins, len(names))
 
     def interval(of: Callable[[Tensor, Tensor], Tensor]) -> Interval:
-        return bootstrap(lambda weights: of(*_densities(tables, weights)), names, seed)
+        value, lo, hi = bootstrap(lambda weights: of(*_densities(tables, weights)), names, seed)
+        # Mirrored: a resample has the bias of the value once more, in the same direction.
+        return Interval(value, max(0.0, 2 * value - hi), min(1.0, max(0.0, 2 * value - lo)))
 
     # The same people with as many pictures each, so that bias is all that is left.
     lot = theirs[torch.randperm(len(theirs), generator=torch.Generator().manual_seed(seed))]

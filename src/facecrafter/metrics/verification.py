@@ -13,13 +13,14 @@ not in the gallery. Such searches are made of the same reconstructions, without 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from facecrafter.metrics.intervals import bootstrap, hull
-from facecrafter.metrics.proportions import Interval, wilson
+from facecrafter.metrics.intervals import bootstrap, hull, wilson_of_people
+from facecrafter.metrics.proportions import Interval
 
 
 def person_scores(features: Tensor, gallery: Tensor, gallery_identities: Tensor) -> Tensor:
@@ -64,13 +65,10 @@ def tar_at_far(scores: Tensor, identities: Tensor, far: float, seed: int = 0) ->
         return Interval(math.nan, math.nan, math.nan)
     as_high = _count_as_high(impostors, genuine)
 
-    def rates(weights: Tensor) -> Tensor:
-        pairs = weights.sum(dim=1, keepdim=True)
-        accepted = weights @ as_high / (pairs * impostors.shape[1]) <= far
-        return (weights * accepted).sum(dim=1) / pairs[:, 0]
+    def accepted(weights: Tensor) -> Tensor:
+        return weights @ as_high / (weights.sum(dim=1, keepdim=True) * impostors.shape[1]) <= far
 
-    interval = bootstrap(rates, identities, seed)
-    return hull(interval, wilson(round(interval.value * len(scores)), len(scores)))
+    return _share_of(accepted, identities, seed)
 
 
 def fnir_at_fpir(scores: Tensor, identities: Tensor, fpir: float, seed: int = 0) -> Interval:
@@ -94,13 +92,22 @@ def fnir_at_fpir(scores: Tensor, identities: Tensor, fpir: float, seed: int = 0)
     highest = impostors.max(dim=1).values
     as_high = (highest[:, None] >= genuine).double()
 
-    def rates(weights: Tensor) -> Tensor:
+    def missed(weights: Tensor) -> Tensor:
         searches = weights.sum(dim=1, keepdim=True)
-        found = (weights @ as_high / searches <= fpir) & (genuine > highest)
-        return 1 - (weights * found).sum(dim=1) / searches[:, 0]
+        return ~((weights @ as_high / searches <= fpir) & (genuine > highest))
 
-    interval = bootstrap(rates, identities, seed)
-    return hull(interval, wilson(round(interval.value * len(scores)), len(scores)))
+    return _share_of(missed, identities, seed)
+
+
+def _share_of(hits: Callable[[Tensor], Tensor], identities: Tensor, seed: int) -> Interval:
+    """The share of the images that ``hits``, weights (B, N) -> (B, N) bool, says, found anew in every
+    resample of people."""
+
+    def rates(weights: Tensor) -> Tensor:
+        return (weights * hits(weights)).sum(dim=1) / weights.sum(dim=1)
+
+    every = torch.ones(1, len(identities), dtype=torch.float64)
+    return hull(bootstrap(rates, identities, seed), wilson_of_people(hits(every)[0], identities))
 
 
 def _split(scores: Tensor, identities: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from facecrafter.metrics.intervals import (
     clustered_share,
     paired_difference,
     paired_ratio,
+    wilson_of_people,
 )
 from facecrafter.metrics.proportions import Pairs, bonett_price, newcombe, wilson
 
@@ -81,6 +82,19 @@ def test_a_share_keeps_wilsons_bounds_and_knows_people() -> None:
     assert clustered_share(hits, torch.arange(40)).hi >= wilson(20, 40).hi
     together = clustered_share(hits, torch.arange(40) % 2 + 2 * (torch.arange(40) // 20))
     assert together.lo == 0, "four people, all of whose images are hits or are not"
+
+
+@pytest.mark.parametrize(("people", "images", "leak"), [(100, 4, 0.01), (100, 2, 0.02), (46, 3, 0.05)])
+def test_where_hardly_anybody_is_found_people_count_and_not_their_images(
+    people: int, images: int, leak: float
+) -> None:
+    """Somebody is found in all of their pictures or in none: 64 to 87 of 100 intervals over images held."""
+    identities = torch.arange(people).repeat_interleave(images)
+    draws = torch.rand(150, people, generator=torch.Generator().manual_seed(0)) < leak
+    found = [clustered_share(draw.repeat_interleave(images), identities) for draw in draws]
+    assert sum(one.lo <= leak <= one.hi for one in found) >= 0.91 * len(found)
+    assert clustered_share(torch.zeros(400), torch.arange(400) // 4) == wilson(0, 100)
+    assert wilson_of_people(torch.arange(400) % 2 == 0, torch.arange(400) // 4) == wilson(200, 400)
 
 
 def test_pairs_of_hits_keep_the_closed_forms_bounds() -> None:

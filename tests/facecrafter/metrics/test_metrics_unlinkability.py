@@ -87,6 +87,17 @@ def test_what_bias_alone_gives_is_told() -> None:
     assert by_lot == pytest.approx(measured, abs=0.02)
 
 
+def test_the_interval_is_of_what_the_value_estimates() -> None:
+    """Of scores that tell nothing no interval contained 0, and some not their own value: resamples are biased
+    once more."""
+    found = [linkability(*gaussian_scores(40, 3, 0.0, seed), seed) for seed in range(20)]
+    intervals = [one.d_sys for one in found if one]
+    assert all(one.lo <= one.value <= one.hi for one in intervals)
+    assert sum(one.lo == 0 for one in intervals) >= 10
+    linked = [linkability(*gaussian_scores(40, 3, 3.0, seed), seed) for seed in range(5)]
+    assert all(one.d_sys.lo > 0.3 for one in linked if one)
+
+
 def test_the_interval_is_over_people_not_over_pairs() -> None:
     """People of whom some can always be linked and some never: few of them say little."""
     widths = []
