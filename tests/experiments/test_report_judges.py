@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 from test_report_worst_case import N, row
 
+from experiments.report.analysis import Analysis
 from experiments.report.document import Items, Table
+from experiments.report.results import Results
 from experiments.report.sections import judges as section
 from experiments.report.statistics.judges import agreements, verdicts
 
@@ -52,6 +55,21 @@ def test_a_verdict_on_which_judges_disagree_is_a_doubt() -> None:
     (doubt,) = section.doubts(found)
     assert doubt.startswith("The judges disagree on Crafter β = 1")
     assert not list(section.doubts(study({"one": (36, 4), "two": (30, 4)})))
+
+
+def test_a_judge_who_cannot_tell_decides_nothing_where_another_can(tmp_path: Path) -> None:
+    """One who names more reconstructions than photographs raises what is found undefended: all of that drop
+    would be called protection."""
+    clean = {"weak": 0.4, "good": 0.95}
+    found = study({"weak": (32, 8), "good": (16, 15)})
+    rows = found.best.assign(restart="best", curve_only=False, n_identities=400, access="black")
+    rows = rows.assign(clean_acc=rows["oracle"].map(clean))
+    results = Results(tmp_path, {"scenario": "development"}, [], rows, found.results.per_image, [])
+    analysis = Analysis(results, tmp_path)
+    assert {item.oracle for item in analysis.checks if not item.passed} == {"weak"}
+    assert set(analysis.summary["worst_oracle"]) == {"good"}
+    assert set(analysis.protection["verdict"]) == {"no difference shown"}
+    assert set(analysis.every["oracle"]) == {"weak", "good"}, "the table of all attacks has both"
 
 
 def test_one_judge_agrees_with_nobody() -> None:

@@ -174,6 +174,24 @@ def test_of_attacks_that_find_as_many_the_same_one_is_named_every_time() -> None
     )
 
 
+@pytest.mark.strict
+def test_leaked_pictures_and_what_is_put_together_adapt_to_no_defence() -> None:
+    """The answer said that attackers who adapt find more, of a study in which nobody adapted."""
+    where = [{}, {"defence": "none", "strength": ""}]
+    rows = [row("white_box", 20, **one) for one in where]
+    rows += [row("exposure_images", 39, adaptive="exposure", **one) for one in where]
+    rows += [row("fusion", 40, adaptive="A1", **one) for one in where]
+    best = pd.DataFrame(rows)
+    table = adaptive_gains(best, outcomes(rows))
+    assert set(table["attack"]) == {"exposure_images"}, "what leaked has a section of its own"
+    assert summarise(best, table)["false_security"].isna().all()
+    rows += [row("a1", 36, adaptive="A1", **one) for one in where]
+    best = pd.DataFrame(rows)
+    said = summarise(best, adaptive_gains(best, outcomes(rows))).set_index("defence")["false_security"]
+    assert said["crafter"] is True
+    assert said["none"] is None, "there is no defence to adapt to"
+
+
 def gains(undefended: int, protected: int) -> tuple[str, Any]:
     """The verdict on an A1 attack that finds so many of 40 undefended and protected, and the summary's."""
     rows = [
