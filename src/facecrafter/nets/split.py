@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, fx, nn
 from torchvision import models
 
-from facecrafter.nets.cutting import blocks, crossing, parts, paths
+from facecrafter.nets.cutting import blocks, crossing, is_length, parts, paths
 from facecrafter.nets.maps import ToMap, probed, reading_maps
+from facecrafter.nets.modes import evaluating
 from facecrafter.nets.target import ARCHITECTURES, Normalise, SplitNetwork
 from facecrafter.nets.tracing import functional, out_of_place, traced
 
@@ -76,9 +77,12 @@ def split_network(
             raise ValueError(f"arch={arch} needs split: the layer behind which it is cut. {_layers(network)}")
         return _with_new_head(nn.Sequential(normalise, network), n_outputs, arch)
     encoder, head = _cut(network, split, arch)
-    ndim = probed(nn.Sequential(normalise, encoder), f"{arch} split behind {split}").ndim
-    made = SplitNetwork(nn.Sequential(normalise, encoder, ToMap()), reading_maps(head, ndim))
-    logits = made.head(probed(made.encoder, arch))
+    features = probed(nn.Sequential(normalise, encoder), f"{arch} split behind {split}")
+    if isinstance(head, fx.GraphModule):
+        head = blocks(head, 1 + split.count("."), features)
+    made = SplitNetwork(nn.Sequential(normalise, encoder, ToMap()), reading_maps(head, features.ndim))
+    with torch.no_grad(), evaluating(made.head):  # not a batch for its batch norms to learn from
+        logits = made.head(probed(made.encoder, arch))
     if logits.shape[1:] != (n_outputs,):
         raise ValueError(
             f"{arch} gives outputs of shape {tuple(logits.shape[1:])}, but n_outputs={n_outputs}; export its "
@@ -174,11 +178,11 @@ def _cut(network: nn.Module, split: str, arch: str) -> tuple[nn.Module, nn.Modul
     if not inside:
         raise ValueError(f"{arch} has no layer {split!r}. {_layers(network)}")
     last = inside[-1]
-    if others := crossing(graph, last):
+    if others := [node for node in crossing(graph, last) if not is_length(node)]:
         names = ", ".join(map(str, others))
         raise ValueError(f"{arch} cannot be cut behind {split}: the rest also reads {names}; name a block")
     encoder, head = parts(graph, [last])
-    return encoder, blocks(head, depth=1 + split.count("."))
+    return encoder, head
 
 
 def _belongs(node: fx.Node, split: str) -> bool:

@@ -80,7 +80,11 @@ def layer_ends(head: nn.Module) -> dict[str, int]:
     # What only gives a feature its own shape back is no layer.
     ends = {name: end for end, (name, part) in enumerate(named.items(), 1) if not isinstance(part, FromMap)}
     linear = [place for place, part in enumerate(chain) if isinstance(part, nn.Linear)]
-    hidden = {HIDDEN: linear[-1]} if linear else {}
+    # A part behind the last linear one that has such layers inside: the last of all is there.
+    inside = linear and any(
+        isinstance(layer, nn.Linear) for part in chain[linear[-1] + 1 :] for layer in part.modules()
+    )
+    hidden = {HIDDEN: linear[-1]} if linear and not inside else {}
     return {FEATURE: 0} | ends | hidden | {LOGITS: len(chain)}
 
 

@@ -39,6 +39,32 @@ class Skipping(nn.Module):
         return self.last((features + self.third(self.second(features))).mean((2, 3)))
 
 
+class Odd(nn.Module):
+    """What comes behind its first layer is `tail`."""
+
+    def __init__(self, tail: str, num_classes: int) -> None:
+        super().__init__()
+        self.tail = tail
+        self.first = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.BatchNorm2d(8))
+        self.norm, self.one, self.two = nn.BatchNorm2d(8), nn.Linear(8, 8), nn.Linear(8, 6)
+        self.heads = nn.ModuleList(nn.Linear(6, 1) for _ in range(num_classes))
+        self.last = nn.Linear(8, num_classes)
+        self.register_buffer("basis", torch.eye(8))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.first(images))
+        if self.tail == "chunks":
+            first, second = x.chunk(2, 1)
+            x = torch.cat([first, second * 2], 1)
+        if self.tail == "rows":  # whose first dimension is not the number of images
+            rows = self.last(x.permute(0, 2, 3, 1).reshape(-1, 8))
+            return rows.reshape(x.shape[0], -1, rows.shape[1]).mean(1)
+        x = torch.nn.functional.linear(self.one(x.mean((2, 3))).relu(), self.basis)
+        if self.tail == "parallel":
+            return torch.cat([head(self.two(x)) for head in self.heads], 1)
+        return self.last(x)
+
+
 def exported(tmp_path: Path, network: nn.Module) -> str:
     shapes = ({0: torch.export.Dim("batch")},)
     program = torch.export.export(network.eval(), (IMAGES,), dynamic_shapes=shapes)
@@ -94,6 +120,33 @@ def test_the_blocks_behind_a_cut_have_names(place: str, monkeypatch: pytest.Monk
     for name, expected in ((first, seen["0"]), ("hidden", seen["hidden"])):
         for layer in (ThroughHead(halves.head.eval(), {name: 1.0}), public_layer(halves.head, name)):
             torch.testing.assert_close(layer(features).flatten(1), expected.flatten(1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("how", ["traced", pytest.param("exported", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tail", ["plain", "chunks", "rows", "parallel"])
+def test_what_gives_no_tensor_of_the_images_ends_no_block(
+    tail: str, how: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A chain cut there is another network for another number of images, or has a layer that is a tuple; and
+    where the last linear map cannot be cut out, an earlier one's inputs are not `hidden`."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setattr(f"{__name__}.made_odd", lambda num_classes: Odd(tail, num_classes), raising=False)
+    torch.manual_seed(0)
+    whole = Odd(tail, 5).eval()
+    torch.manual_seed(0)
+    arch = f"{__name__}.made_odd" if how == "traced" else exported(tmp_path, whole)
+    halves = split_network(arch, 5, "first")
+    for half in halves:
+        half.eval()
+    images = torch.rand(5, 3, 32, 32)
+    features = halves.encoder(images)
+    torch.testing.assert_close(halves.head(features), whole(Normalise()(images)))
+    ends = layer_ends(halves.head)
+    assert ("hidden" in ends) == (tail in ("plain", "chunks"))
+    for name in ends:
+        assert len(ThroughHead(halves.head, {name: 1.0})(features)) == 5
+    statistics = {name: value for name, value in halves.head.state_dict().items() if name.endswith("tracked")}
+    assert all(value == 0 for value in statistics.values()), "no image was shown to its batch norms"
 
 
 def test_blocks_that_a_connection_skips_stay_one(monkeypatch: pytest.MonkeyPatch) -> None:
