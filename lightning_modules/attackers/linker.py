@@ -122,20 +122,26 @@ class Linker(SeededBatches, FeatureReader):
 class RidgeLinker(ClosedForm, Linker):
     """The simplest: ridge regression, solved once, its penalty chosen by people who are held out.
 
-    With `start` the map is drawn to that linker's, not to zero. Raw features of all public pictures cost an
-    attacker nothing, while a defence answers some queries: who has both begins with what the many teach. The
-    start itself is among the choices, so that adapting loses nothing.
+    With `start` the map is drawn to one of that linker's, not to zero. Raw features of all public pictures
+    cost an attacker nothing, while a defence answers some queries: who has both begins with what the many
+    teach, by the penalty that suits these queries, since noise wants a heavier one than raw features do. The
+    starts themselves are among the choices, so that adapting loses nothing.
 
     Args:
         encoder, oracle, image_size, kwargs: see Linker.
         start: artifact folder of a RidgeLinker of the same layers and oracle to go on from, such as one of
             raw features.
 
+    Attributes:
+        map: the one that was chosen.
+        weights, biases: of the maps of all penalties (P, E, D) and (P, E), for others to go on from; none with
+            a `start`.
+
     Raises:
         ValueError: `start` reads something else, or leads to another oracle's embeddings.
     """
 
-    VERSION = 3
+    VERSION = 4
     describe = (
         "Had own photographs protected: a linear map, learnt from these pairs, leads from features to a face "
         "recogniser's embeddings, where photographs of the private people are."
@@ -154,11 +160,17 @@ class RidgeLinker(ClosedForm, Linker):
         nn.init.zeros_(self.map.weight)
         nn.init.zeros_(self.map.bias)
         self.start = start
+        self.weights: Tensor
+        self.biases: Tensor
+        kept = len(PENALTIES) if start is None else 0
+        self.register_buffer("weights", torch.zeros(kept, *self.map.weight.shape))
+        self.register_buffer("biases", torch.zeros(kept, *self.map.bias.shape))
+        self._starts = [(self.map.weight.detach().clone(), self.map.bias.detach().clone())]
         if start is not None:
-            self._go_on_from(start)
-        self._begun = Frozen(copy.deepcopy(self.map))
+            self._starts = self._started(start)
 
-    def _go_on_from(self, folder: str) -> None:
+    def _started(self, folder: str) -> list[tuple[Tensor, Tensor]]:
+        """The maps of the linker in `folder`, whose choice and mean face are this one's until it is fitted."""
         before = load_artifact(folder, RidgeLinker)
         if before.layers != self.layers or before.map.weight.shape != self.map.weight.shape:
             raise ValueError(
@@ -176,6 +188,8 @@ class RidgeLinker(ClosedForm, Linker):
             )
         self.map.load_state_dict(before.map.state_dict())
         self.mean.copy_(before.mean)
+        chosen = (before.map.weight.detach(), before.map.bias.detach())
+        return [chosen, *zip(before.weights, before.biases, strict=True)]
 
     @property
     def network(self) -> nn.Module:
@@ -185,24 +199,33 @@ class RidgeLinker(ClosedForm, Linker):
         return super().mean_face(faces) if self.start is None else self.mean
 
     def solve(self) -> None:
-        """Solve for every penalty, and keep the map that brings the held-out people nearest."""
-        begun = self._begun.on(self.device)
+        """Solve for every start and penalty, and keep the map that brings the held-out people nearest."""
         data = self.trainer.datamodule
-        trained, held_out = (
+        (x, y), held_out = (
             self._all_pairs(part().dataset) for part in (data.train_dataloader, data.val_dataloader)
         )
-        changes = ridge(trained[0], trained[1] - begun(trained[0]), PENALTIES)
-        if self.start is not None:
-            changes.append((torch.zeros_like(begun.weight), torch.zeros_like(begun.bias)))
-        first, best = begun(held_out[0]), -torch.inf
-        for change in changes:
-            found = first + F.linear(held_out[0], *change)
-            cosine = F.cosine_similarity(found, held_out[1]).mean().item()
-            if cosine > best:
-                best, (weight, bias) = cosine, change
-        self.map.weight.copy_(begun.weight + weight)
-        self.map.bias.copy_(begun.bias + bias)
-        self.log("val/cosine", best, prog_bar=True)
+        starts = [(weight.to(x), bias.to(x)) for weight, bias in self._starts]
+        # One decomposition serves all: what is left of y behind every start, side by side.
+        left = torch.cat([y - F.linear(x, *start) for start in starts], dim=1)
+        changes = [
+            zip(weight.split(y.shape[1]), bias.split(y.shape[1]), strict=True)
+            for weight, bias in ridge(x, left, PENALTIES)
+        ]
+        maps = [
+            (start[0] + weight, start[1] + bias)
+            for by_start in changes
+            for start, (weight, bias) in zip(starts, by_start, strict=True)
+        ]
+        if self.start is None:
+            self.weights.copy_(torch.stack([weight for weight, _ in maps]))
+            self.biases.copy_(torch.stack([bias for _, bias in maps]))
+        else:
+            maps += starts
+        cosines = [F.cosine_similarity(F.linear(held_out[0], *one), held_out[1]).mean() for one in maps]
+        best = int(torch.stack(cosines).argmax())
+        self.map.weight.copy_(maps[best][0])
+        self.map.bias.copy_(maps[best][1])
+        self.log("val/cosine", cosines[best], prog_bar=True)
 
     def _all_pairs(self, pairs: Any) -> tuple[Tensor, Tensor]:
         """h(F) (N, D) of all these pairs, and where their photographs stand (N, E)."""

@@ -48,6 +48,14 @@ class Scaled(nn.Module):
         return features * torch.linspace(0.2, 2, features.shape[1])[:, None, None]
 
 
+class Noisy(nn.Module):
+    """Noise that varies twice as much as the features."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        noise = torch.randn(features.shape, generator=torch.Generator().manual_seed(7))
+        return features + 2 * features.std() * noise
+
+
 def photographs(people: int, seed: int) -> tuple[Tensor, Tensor]:
     """Three noisy pictures (N, 3, S, S) of each of so many people, and who is in them."""
     rng = torch.Generator().manual_seed(seed)
@@ -216,9 +224,34 @@ def test_with_a_start_ridge_solves_for_the_change(target: str, tmp_path: Path) -
     scaled = nn.Sequential(encoder, Scaled())
     linked(after, Pairs(scaled), scaled, 1)
     x, y = after._all_pairs(after.trainer.datamodule.train)
-    moved = after.map.weight - start.map.weight
-    changes = [weight for weight, _ in ridge(x, y - start.map(x), PENALTIES)]
-    assert any(torch.allclose(moved, change, atol=1e-5) for change in changes)
+    found = [
+        begun + weight
+        for begun, bias in zip(start.weights, start.biases, strict=True)
+        for weight, _ in ridge(x, y - x @ begun.T - bias, PENALTIES)
+    ]
+    assert any(torch.allclose(after.map.weight, weight, atol=1e-5) for weight in found)
+
+
+def test_noise_is_linked_by_the_penalty_that_suits_it(target: str, tmp_path: Path) -> None:
+    """Noisy features want a heavier penalty than raw ones: by the raw linker's, linkage of noise looked weak."""
+    encoder = load_artifact(target, Split).encoder
+    start = ridge_linker(target)
+    linked(start, Pairs(encoder), encoder, 1)
+    after, noisy = (
+        ridge_linker(target, start=kept(tmp_path / "raw", start, target)),
+        nn.Sequential(encoder, Noisy()),
+    )
+    few = Pairs(noisy, pairs=30)
+    linked(after, few, noisy, 1)
+    (x, y), (seen, stand) = (after._all_pairs(part) for part in (few.train, few.val))
+
+    def near(weight: Tensor, bias: Tensor) -> float:
+        return F.cosine_similarity(F.linear(seen, weight, bias), stand).mean().item()
+
+    begun = start.map.weight, start.map.bias
+    changed = [(begun[0] + weight, begun[1] + bias) for weight, bias in ridge(x, y - start.map(x), PENALTIES)]
+    with torch.no_grad():
+        assert near(after.map.weight, after.map.bias) > max(near(*one) for one in (begun, *changed)) + 0.01
 
 
 def test_pairs_that_fill_no_batch_teach_as_well(target: str) -> None:
