@@ -134,7 +134,7 @@ class RidgeLinker(ClosedForm, Linker):
 
     Attributes:
         map: the one that was chosen.
-        weights, biases: of the maps of all penalties (P, E, D) and (P, E), for others to go on from; none with
+        weights, biases: of the maps of all penalties (P, E, D) and (P, E), to go on from; none of one with
             a `start`.
 
     Raises:
