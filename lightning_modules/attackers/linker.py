@@ -170,7 +170,7 @@ class RidgeLinker(ClosedForm, Linker):
             self._starts = self._started(start)
 
     def _started(self, folder: str) -> list[tuple[Tensor, Tensor]]:
-        """The maps of the linker in `folder`, whose choice and mean face are this one's until it is fitted."""
+        """The maps of the linker in `folder`; its choice and mean face are this one's until it is fitted."""
         before = load_artifact(folder, RidgeLinker)
         if before.layers != self.layers or before.map.weight.shape != self.map.weight.shape:
             raise ValueError(
