@@ -233,7 +233,7 @@ def test_with_a_start_ridge_solves_for_the_change(target: str, tmp_path: Path) -
 
 
 def test_noise_is_linked_by_the_penalty_that_suits_it(target: str, tmp_path: Path) -> None:
-    """They want a heavier one than raw features do: by that of the raw linker, linkage of noise looked weak."""
+    """They want a heavier one than raw features do: by that of the raw linker noise looked safe."""
     encoder = load_artifact(target, Split).encoder
     start = ridge_linker(target)
     linked(start, Pairs(encoder), encoder, 1)
