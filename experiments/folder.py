@@ -21,6 +21,8 @@ from facecrafter.files import write_whole
 from lightning_modules.checkpoints import LAST, WEIGHTS, checksum_file, load_checkpoint
 
 FINGERPRINT, LOCK = "fingerprint.json", ".lock"
+TRACES = (FINGERPRINT, "config.yaml", LAST, "features", "stage.yaml")
+"""Any of these says that a folder is a fit's."""
 NAMES = {"name", "version", "sub_dir", "filename", "prefix", "project", "id", "experiment_name", "run_name"}
 """Arguments of loggers, callbacks and profilers that become a part of a path."""
 OVER_ALL_STEPS = {"total_steps", "T_max"}
@@ -106,7 +108,7 @@ def refuse_another(folder: Path, content: Mapping[str, Any]) -> None:
     Raises:
         ValueError: it comes from another one, naming what differs, or from an unknown one.
     """
-    file, remedy = folder / FINGERPRINT, "choose another --output, or clear the folder with --overwrite"
+    file, remedy = folder / FINGERPRINT, "choose another --output, or clear the folder with --overwrite true"
     if not file.is_file():
         if any((folder / name).exists() for name in ("config.yaml", LAST, "features")):
             raise ValueError(f"{folder} holds a fit that does not say what it depends on: {remedy}")
@@ -140,7 +142,7 @@ def _refuse_checkpoint_of_another(folder: Path, content: Mapping[str, Any]) -> N
     if found.get("fingerprint") not in {fingerprint(content), *map(fingerprint, shorter)}:
         raise ValueError(
             f"{folder / LAST} was written by another fit than the one that its folder belongs to: bring back "
-            "the folder's own, or train anew with --overwrite"
+            "the folder's own, or train anew with --overwrite true"
         )
 
 
@@ -161,7 +163,7 @@ def _goes_on(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> bo
         return True
     schedules = load_checkpoint(folder / LAST)["lr_schedulers"]
     what = f"{folder} was trained for max_epochs {epochs[0]}, not {epochs[1]}"
-    remedy = "choose another --output, or train anew with --overwrite"
+    remedy = "choose another --output, or train anew with --overwrite true"
     if any(OVER_ALL_STEPS & state.keys() for state in schedules):
         raise ValueError(f"{what}, and its learning rate was scheduled over these: {remedy}")
     if (folder / "features").exists():
@@ -181,7 +183,15 @@ def clear(folder: Path) -> None:
     """Delete what a fit left in `folder`: first what makes it count as done, last whose it is.
 
     So after a kill at any moment the rest still belongs to the fit it comes from.
+
+    Raises:
+        ValueError: no fit left anything there, and what is there is somebody else's.
     """
+    others = [path.name for path in folder.iterdir() if path.name != LOCK]
+    if others and not any((folder / name).exists() for name in TRACES):
+        raise ValueError(
+            f"{folder} holds {others[0]!r} and no fit, so nothing in it is deleted: choose another --output"
+        )
     for name in ("stage.json", WEIGHTS, LAST, "config.yaml"):
         (folder / name).unlink(missing_ok=True)
         checksum_file(folder / name).unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from facecrafter.crafter.release import DownToFloor
 from facecrafter.crafter.utility import PublicLayers
 from facecrafter.documents import read_yaml
 from facecrafter.files import write_whole
-from facecrafter.photographs import find, fingerprint, read
+from facecrafter.photographs import find, fingerprint, left_out, read, refuse_unreadable
 from facecrafter.store import TensorStore
 from lightning_modules.artifacts import CONFIG_FILE, load_artifact
 from lightning_modules.defences.base import Defence
@@ -97,6 +98,12 @@ def photographs(
     files = find(images)
     root = images if images.is_dir() else images.parent
     names = [file.relative_to(root).as_posix() for file in files]
+    if others := left_out(images, files):
+        print(
+            f"left out {len(others)} files that are no pictures by their ending, such as {others[0]}; HEIC "
+            "has to be converted",
+            file=sys.stderr,
+        )
     protector = Protector(defence, crop, query)
     batches = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
     features = output / "features"
@@ -106,17 +113,24 @@ def photographs(
         shown = TensorStore.open(features).meta
         store = TensorStore.create(features, {**meta, "shape": shown["shape"], "dtype": shown["dtype"]})
         done = store.numbers()
+    missing = sorted(set(range(len(batches))) - done)
+    # All of them, before the first is protected: that may take hours.
+    refuse_unreadable(
+        [file for number in missing for file in batches[number]], protector.size, protector.crop
+    )
     write_index(output / "index.csv", names, batch_size)
     began, count = time.monotonic(), 0
-    for number in tqdm(sorted(set(range(len(batches))) - done), desc="protecting", unit="batch"):
+    for number in tqdm(missing, desc="protecting", unit="batch"):
         found = protector(batches[number], number)
         kind = {"shape": list(found.shape[1:]), "dtype": str(found.dtype).removeprefix("torch.")}
         store = store or TensorStore.create(features, meta | kind)
         first = number * batch_size
         store.write(number, row=torch.arange(first, first + len(found)), features=found)
         count += len(found)
-    each = (time.monotonic() - began) / max(1, count)
-    tell(output / "device.json", protector, count, each)
+    if count:
+        tell(output / "device.json", protector, count, (time.monotonic() - began) / count)
+    else:
+        print(f"all {len(files)} pictures were protected before")
 
 
 def tell(path: Path, protector: Protector, count: int, each: float) -> None:

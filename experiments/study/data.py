@@ -95,6 +95,20 @@ def prepare(config: Mapping[str, Any]) -> LightningDataModule:
     return data
 
 
+def refuse_constant(data: LightningDataModule) -> None:
+    """Sees that there is an attribute that can be told right or wrong of the protected pictures.
+
+    Raises:
+        ValueError: each is the same in all of them.
+    """
+    attributes = data.faces("private_test").attributes
+    if bool((attributes == attributes[:1]).all()):
+        raise ValueError(
+            f"data: of the attributes ({', '.join(data.attribute_names)}) each is the same in every picture "
+            "of private_test, so that no utility can be measured: name others in `attributes`"
+        )
+
+
 def refuse_other_pictures(config: Mapping[str, Any], folder: Path) -> None:
     """Sees that the pictures are still those of the splits.csv in `folder`.
 
@@ -141,7 +155,9 @@ def main(args: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--config", type=Path, required=True, help="YAML with `data` and `output`")
     config = read_yaml(parser.parse_args(args).config, "run the study again, which writes it")
-    prepare(config["data"]).write_splits(Path(config["output"], SPLITS))
+    data = prepare(config["data"])
+    refuse_constant(data)
+    data.write_splits(Path(config["output"], SPLITS))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,10 @@ def find(folder: str | Path) -> list[Path]:
         raise FileNotFoundError(f"{folder}: no such picture or folder")
     found = sorted(_below(folder, seen=frozenset()))
     if not found:
-        raise ValueError(f"{folder}: no picture in it or below; a picture ends in .jpg, .png or the like")
+        raise ValueError(
+            f"{folder}: no picture in it or below; a picture ends in .jpg, .png or the like, and HEIC has to "
+            "be converted"
+        )
     return found
 
 
@@ -80,6 +83,27 @@ def read(files: Sequence[str | Path], size: int, crop: int | None = None) -> Ten
             refused.add(str(error))
     refused.check(f"{{}} of {len(files)} pictures cannot be used")
     return torch.from_numpy(np.stack(pixels)).float() / 255
+
+
+def refuse_unreadable(files: Sequence[str | Path], size: int, crop: int | None = None) -> None:
+    """Read each of them once, and keep nothing.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read`.
+    """
+    refused = Refusals()
+    for file in files:
+        try:
+            decode(Path(file), size, crop)
+        except ValueError as error:
+            refused.add(str(error))
+    refused.check(f"{{}} of {len(files)} pictures cannot be used")
+
+
+def left_out(folder: str | Path, files: Sequence[Path]) -> list[Path]:
+    """What else than the pictures `files` lies in a folder or below it, hidden files left aside."""
+    found = Path(folder).rglob("*")
+    return sorted({path for path in found if path.is_file() and path.name[0] != "."} - set(files))
 
 
 def protect(

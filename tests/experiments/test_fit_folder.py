@@ -176,6 +176,19 @@ def test_overwriting_begins_anew(tmp_path: Path, target: Path) -> None:
     assert load_checkpoint(output / "last.ckpt")["epoch"] == 0
 
 
+def test_overwriting_deletes_nothing_where_no_fit_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A slip in --output, and somebody's pictures would be gone."""
+    picture = tmp_path / "run" / "2024" / "me.png"
+    picture.parent.mkdir(parents=True)
+    picture.touch()
+    with pytest.raises(SystemExit):
+        run(tmp_path, "--overwrite=true")
+    assert "holds '2024' and no fit, so nothing in it is deleted" in " ".join(capsys.readouterr().err.split())
+    assert picture.is_file()
+
+
 @pytest.mark.parametrize("name", ["last.ckpt", "weights.safetensors"])
 def test_every_flipped_bit_is_named(target: Path, tmp_path: Path, name: str) -> None:
     """A network with one weight changed would be measured as if it were the one that was trained."""

@@ -86,7 +86,13 @@ def test_a_folder_of_photographs_needs_no_labels_and_features_know_their_files(
     (pictures / "notes.txt").write_text("not a picture")
     line = ["--images", str(pictures), "--defence", str(noise), "--output", str(output)]
     protect.main([*line, "--batch_size", "2"])
-    assert "the device holds: encoder" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "the device holds: encoder" in told.out
+    assert "left out 1 files that are no pictures by their ending" in told.err
+    measured = (output / "device.json").read_text()
+    protect.main([*line, "--batch_size", "2"])
+    assert "all 3 pictures were protected before" in capsys.readouterr().out
+    assert (output / "device.json").read_text() == measured, "no time was measured now"
 
     index = list(csv.DictReader((output / "index.csv").open()))
     assert [row["file"] for row in index] == ["a.jpg", "b.png", "trip/c.png"]
@@ -126,7 +132,7 @@ def test_one_photograph_is_enough_and_what_is_none_is_named(noise: Path, tmp_pat
         (tmp_path / name).write_text("no picture")
     line = ["--images", str(tmp_path), "--defence", str(noise), "--output", str(tmp_path / "out")]
     with pytest.raises(ValueError, match=r"(?s)2 of 3 pictures.*broken\.png.*text\.jpg"):
-        protect.main(line)
+        protect.main([*line, "--batch_size", "1"])
     assert not (tmp_path / "out" / "features").exists()
     with pytest.raises(ValueError, match="no picture in it"):
         protect.main(["--images", str(noise / "features"), *line[2:]])

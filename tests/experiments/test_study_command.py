@@ -6,17 +6,21 @@ import copy
 import csv
 import json
 import os
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from conftest import Command
 from private import open_to_others, usual_umask
-from tiny_study import model, tiny_study, write
+from tiny_study import DATA, model, tiny_study, write
 
 from experiments.study.__main__ import parse
 from experiments.study.carry_out import run
 from experiments.study.config import parse as parse_config
+from experiments.study.data import prepare, refuse_constant
 from experiments.study.plan import Plan
 
 DEFENCES = Path(__file__).parents[1] / "external_defences"
@@ -172,6 +176,36 @@ def test_a_mistake_is_named_before_anything_runs(
         run(**vars(options))
     assert message in str(error.value)
     assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--jobs", "-1", "--jobs must be at least 1, not -1"),
+        ("--jobs", "0", "--jobs must be at least 1, not 0"),
+        ("--output", "c.yaml", "c.yaml is a file; choose another folder"),
+        ("--artifacts", "c.yaml/artifacts", "c.yaml is a file; choose another folder"),
+    ],
+)
+def test_a_line_that_cannot_be_carried_out_is_refused_before_anything_is_tried(
+    tmp_path: Path, option: str, value: str, message: str
+) -> None:
+    """Without jobs a study waited for ever, and a file as its output was refused when stages had been tried."""
+    config = write(tiny_study(), tmp_path / "c.yaml")
+    line = {"--config": config, "--output": tmp_path / "study"}
+    line[option] = value if option == "--jobs" else tmp_path / value
+    options = parse([str(part) for pair in line.items() for part in pair])
+    with pytest.raises(ValueError, match=re.escape(message)):
+        run(**vars(options))
+
+
+def test_attributes_of_which_none_differs_are_refused_before_anything_is_trained() -> None:
+    """Every stage was computed, and then the report had no utility to draw."""
+    refuse_constant(prepare(DATA))
+    faces = SimpleNamespace(attributes=torch.ones(5, 2, dtype=torch.uint8))
+    constant = SimpleNamespace(faces=lambda role: faces, attribute_names=("face", "picture"))
+    with pytest.raises(ValueError, match=r"attributes \(face, picture\) each is the same in every picture"):
+        refuse_constant(constant)
 
 
 def test_a_defence_that_replaces_the_encoder_gets_a_decoder_of_its_own(

@@ -398,5 +398,8 @@ def _named(identity: str) -> str:
 def _truth(name: str, value: str) -> int:
     word = value.strip().lower()
     if word not in _TRUE | _FALSE:
-        raise ValueError(f"{name} is {quoted(value)}, expected 1 or 0, 1 or -1, true or false, yes or no")
+        raise ValueError(
+            f"{name} is {quoted(value)}, expected 1 or 0, 1 or -1, true or false, yes or no; a column that "
+            "is no attribute is left out by naming the others in `attributes`"
+        )
     return int(word in _TRUE)

@@ -69,7 +69,7 @@ def split_network(
             )
         return ARCHITECTURES[arch](n_outputs)
     options = dict(arch_args or {})
-    normalise = Normalise(*(options.pop(name) for name in ("mean", "std") if name in options))
+    normalise = Normalise(**{name: options.pop(name) for name in ("mean", "std") if name in options})
     is_file = Path(arch).suffix in FILES
     network = _opened(Path(arch)) if is_file else out_of_place(_made(arch, n_outputs, options))
     if split is None:
@@ -78,11 +78,17 @@ def split_network(
         return _with_new_head(nn.Sequential(normalise, network), n_outputs, arch)
     encoder, head = _cut(network, split, arch)
     features = probed(nn.Sequential(normalise, encoder), f"{arch} split behind {split}")
-    if isinstance(head, fx.GraphModule):
-        head = blocks(head, 1 + split.count("."), features)
-    made = SplitNetwork(nn.Sequential(normalise, encoder, ToMap()), reading_maps(head, features.ndim))
-    with torch.no_grad(), evaluating(made.head):  # not a batch for its batch norms to learn from
-        logits = made.head(probed(made.encoder, arch))
+    try:
+        if isinstance(head, fx.GraphModule):
+            head = blocks(head, 1 + split.count("."), features)
+        made = SplitNetwork(nn.Sequential(normalise, encoder, ToMap()), reading_maps(head, features.ndim))
+        with torch.no_grad(), evaluating(made.head):  # not a batch for its batch norms to learn from
+            logits = made.head(probed(made.encoder, arch))
+    except RuntimeError as error:
+        raise ValueError(
+            f"{arch} gives nothing for two or three images behind {split} ({str(error).splitlines()[0]}): a "
+            "file is exported with a dynamic number of images"
+        ) from error
     if logits.shape[1:] != (n_outputs,):
         raise ValueError(
             f"{arch} gives outputs of shape {tuple(logits.shape[1:])}, but n_outputs={n_outputs}; export its "
@@ -100,7 +106,13 @@ def _made(arch: str, n_outputs: int, options: dict[str, Any]) -> nn.Module:
         network = _package("timm", "timm").create_model(name, num_classes=n_outputs, **options)
     elif not name and "." in arch:
         module, _, attribute = arch.rpartition(".")
-        make: Callable[..., nn.Module] = getattr(importlib.import_module(module), attribute)
+        try:
+            make: Callable[..., nn.Module] = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ValueError(
+                f"arch={arch} cannot be imported ({error}); check the spelling, and that PYTHONPATH names "
+                "its folder"
+            ) from error
         if "num_classes" in inspect.signature(make).parameters:
             options = {"num_classes": n_outputs} | options
         network = make(**options)
@@ -175,6 +187,11 @@ def _cut(network: nn.Module, split: str, arch: str) -> tuple[nn.Module, nn.Modul
     if graph is None:
         return _cut_chain(network, split, arch)
     inside = [node for node in graph.graph.nodes if _belongs(node, split)]
+    if not inside and isinstance(network, Scripted):
+        raise ValueError(
+            f"{arch} is a program of TorchScript, which is not cut at {split!r}: leave out split, and it is "
+            "the encoder as it is, with a new head"
+        )
     if not inside:
         raise ValueError(f"{arch} has no layer {split!r}. {_layers(network)}")
     last = inside[-1]

@@ -21,6 +21,11 @@ class Normalise(nn.Module):
 
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD) -> None:
         super().__init__()
+        for name, numbers in (("mean", mean), ("std", std)):
+            if len(numbers) != 3:
+                raise ValueError(
+                    f"{name} is {list(numbers)}, but an image has three channels: name three numbers"
+                )
         self.mean: Tensor
         self.std: Tensor
         # Constants, not weights: they stay out of the state dict.

@@ -227,11 +227,32 @@ def test_patch_tokens_become_a_map() -> None:
         ("torchvision/mobilenet_v3_small", "features.5.block.0", "also reads"),
         ("no_such_network", "a", "unknown"),
         ("torchvision/no_such_network", "a", "unknown"),
+        ("no_such_module.make", "a", "arch=no_such_module.make cannot be imported .* PYTHONPATH"),
+        ("torch.nn.no_such_network", "a", "cannot be imported"),
     ],
 )
 def test_what_cannot_be_cut_is_refused_with_the_reason(arch: str, split: str | None, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         split_network(arch, 5, split)
+
+
+def test_images_are_normalised_by_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deviation alone was taken for the mean: every figure of a study would be of other images."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    halves = split_network("test_nets_split.made", 5, "features.3", {"std": [0.5, 0.4, 0.3]})
+    normalise = halves.encoder[0]
+    torch.testing.assert_close(normalise.std.flatten(), torch.tensor([0.5, 0.4, 0.3]))
+    torch.testing.assert_close(normalise.mean, Normalise().mean)
+    with pytest.raises(ValueError, match=r"mean is \[0.5\], but an image has three channels"):
+        split_network("test_nets_split.made", 5, "features.3", {"mean": [0.5]})
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_files_that_cannot_be_cut_say_what_to_do(tmp_path: Path) -> None:
+    script = torch.jit.script(made(5).features[:4].eval())
+    script.save(str(tmp_path / "encoder.ts"))
+    with pytest.raises(ValueError, match=r"encoder.ts is a program of TorchScript.*leave out split"):
+        split_network(str(tmp_path / "encoder.ts"), 5, "1")
 
 
 def test_an_encoder_of_several_tensors_is_refused() -> None:
