@@ -190,7 +190,7 @@ def test_a_mistake_is_named_before_anything_runs(
 def test_a_line_that_cannot_be_carried_out_is_refused_before_anything_is_tried(
     tmp_path: Path, option: str, value: str, message: str
 ) -> None:
-    """Without jobs a study waited for ever, and a file as its output was refused when stages had been tried."""
+    """Without jobs a study waited for ever; a file as its output was refused when stages had been tried."""
     config = write(tiny_study(), tmp_path / "c.yaml")
     line = {"--config": config, "--output": tmp_path / "study"}
     line[option] = value if option == "--jobs" else tmp_path / value
