@@ -151,13 +151,13 @@ def planned(config: Path) -> Plan:
         raise ValueError(f"{config}: {error}") from error
 
 
-def _refuse_file(path: str | Path) -> None:
+def _refuse_file(path: Path) -> None:
     """Said now, and not by the first stage that writes there.
 
     Raises:
         ValueError: the folder, or one above it, is a file or cannot be written to.
     """
-    here = next((one for one in (Path(path), *Path(path).parents) if one.exists()), Path())
+    here = next((one for one in (path, *path.parents) if one.exists()), Path())
     if not here.is_dir() or not os.access(here, os.W_OK):
         problem = "cannot be written to" if here.is_dir() else "is a file"
         raise ValueError(f"{path}: {here} {problem}; choose another folder")
@@ -179,16 +179,16 @@ def run(
     """Carry out a study; the arguments are those of the command line. Returns its exit code."""
     for path in filter(None, (output, artifacts)):
         checked_path(path, "the folder")
-        _refuse_file(path)
     if jobs is not None and jobs < 1:
         raise ValueError(f"--jobs must be at least 1, not {jobs}")
     plan = planned(config)
     settings, stages = plan.config, plan.stages
     output, jobs = output or Path("studies", settings.name), jobs or settings.jobs
-    _refuse_file(output)
     is_url = "://" in str(artifacts)
     mirror = Mirror(str(artifacts)) if is_url else None
     shared = None if artifacts is None or is_url else Path(artifacts)
+    for folder in filter(None, (output, shared)):
+        _refuse_file(folder)
     made = Artifacts(output, keys(stages, plan.data.fingerprint), shared, mirror)
     wanted = ancestors(stages, select(stages, only)) if only else set(stages)
     # What builds on a forced stage would else keep numbers made from what is thrown away.

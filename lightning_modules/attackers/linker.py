@@ -189,7 +189,8 @@ class RidgeLinker(ClosedForm, Linker):
         self.map.load_state_dict(before.map.state_dict())
         self.mean.copy_(before.mean)
         chosen = (before.map.weight.detach(), before.map.bias.detach())
-        return [chosen, *zip(before.weights, before.biases, strict=True)]
+        # Who went on from another keeps the choice alone; that of any other is among its maps.
+        return list(zip(before.weights, before.biases, strict=True)) or [chosen]
 
     @property
     def network(self) -> nn.Module:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facecrafter.crafter.crafting import FeatureCrafting
@@ -75,14 +76,20 @@ def read(files: Sequence[str | Path], size: int, crop: int | None = None) -> Ten
         FileNotFoundError: one is not there.
         ValueError: some are no pictures; every one of them is named.
     """
-    pixels, refused = [], Refusals()
+    return torch.from_numpy(np.stack(list(_decoded(files, size, crop)))).float() / 255
+
+
+def _decoded(files: Sequence[str | Path], size: int, crop: int | None) -> Iterator[NDArray[np.uint8]]:
+    """The pixels (3, size, size) of each file; what is no picture is refused behind the last, all at once."""
+    refused = Refusals()
     for file in files:
         try:
-            pixels.append(decode(Path(file), size, crop)[0])
+            pixels = decode(Path(file), size, crop)[0]
         except ValueError as error:
             refused.add(str(error))
+        else:
+            yield pixels
     refused.check(f"{{}} of {len(files)} pictures cannot be used")
-    return torch.from_numpy(np.stack(pixels)).float() / 255
 
 
 def refuse_unreadable(files: Sequence[str | Path], size: int, crop: int | None = None) -> None:
@@ -91,13 +98,8 @@ def refuse_unreadable(files: Sequence[str | Path], size: int, crop: int | None =
     Raises:
         FileNotFoundError, ValueError: see `read`.
     """
-    refused = Refusals()
-    for file in files:
-        try:
-            decode(Path(file), size, crop)
-        except ValueError as error:
-            refused.add(str(error))
-    refused.check(f"{{}} of {len(files)} pictures cannot be used")
+    for _ in _decoded(files, size, crop):
+        pass
 
 
 def left_out(folder: str | Path, files: Sequence[Path]) -> list[Path]:
