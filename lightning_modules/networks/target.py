@@ -7,18 +7,21 @@ from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facecrafter.metrics.utility import MeanAUC
 from facecrafter.nets.augmentation import flip_and_shift
-from facecrafter.nets.maps import with_maps
+from facecrafter.nets.maps import ToMap, choose_unit, with_maps
 from facecrafter.nets.split import split_network
 from facecrafter.nets.target import SplitNetwork
 from facecrafter.nets.tracing import out_of_place
 from facecrafter.nets.weights import load_into, read_state_dict
 from lightning_modules.checks import fitted_data
 from lightning_modules.training import one_cycle
+
+_MEASURED = 64  # images, by which the size of features is known well enough
 
 Loss = Literal["attributes", "classes", "identities"]
 
@@ -60,10 +63,9 @@ class TargetNetwork(LightningModule):
         arch_args: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        split = _split(arch, n_outputs, encoder, head, split, arch_args)
-        self.encoder, self.head = split.encoder, split.head
+        self.encoder, self.head = _split(arch, n_outputs, encoder, head, split, arch_args)
         if weights is not None:
-            load_into(self, read_state_dict(weights), weights)
+            self._start_from(weights, {"encoder": encoder, "head": head})
         self.to(memory_format=torch.channels_last)
         self.n_outputs = n_outputs
         self.loss = loss
@@ -71,6 +73,16 @@ class TargetNetwork(LightningModule):
         self.weight_decay = weight_decay
         self.shift = shift
         self.auc = MeanAUC()
+
+    def _start_from(self, weights: str, own: dict[str, nn.Module | None]) -> None:
+        """Loads a file with the names of an artifact, or with those of the user's own halves."""
+        state = read_state_dict(weights)
+        try:
+            load_into(self, state, weights)
+        except ValueError:
+            if None in own.values():
+                raise
+            load_into(nn.ModuleDict(own), state, weights)
 
     @staticmethod
     def sizes_from_data(init_args: Mapping[str, Any]) -> dict[str, str]:
@@ -111,6 +123,19 @@ class TargetNetwork(LightningModule):
         self.auc.update(logits.float(), batch["attributes"], rows=batch["row"])
         self.log("val/loss", self._loss(logits, batch), sync_dist=True, batch_size=len(logits))
         self.log("val/auc", self.auc, prog_bar=True)
+
+    def on_fit_end(self) -> None:
+        """Choose the unit of its features, now that training no longer changes their size."""
+        datamodule = fitted_data(self, "fit")
+        # The networks of the paper have none, and features of about 1.
+        if datamodule is None or not any(isinstance(layer, ToMap) for layer in self.encoder.modules()):
+            return
+        faces, strategy = datamodule.train_dataloader().dataset, self.trainer.strategy
+        batch = strategy.batch_to_device(faces.__getitems__(list(range(min(len(faces), _MEASURED)))))
+        images = strategy.precision_plugin.convert_input(batch)["image"]
+        unit = choose_unit(SplitNetwork(self.encoder, self.head), images)
+        if unit != 1:
+            rank_zero_info(f"features are about {unit:g}: they are sent in this unit, which the head undoes")
 
     def configure_optimizers(self) -> dict:
         optimizer = torch.optim.AdamW(

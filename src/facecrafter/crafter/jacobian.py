@@ -244,7 +244,9 @@ def _(layer: nn.Unflatten | nn.Flatten, x: Tensor, to: Linearizer) -> Result:
 
 @jacobian_rule(ToMap)
 def _(layer: ToMap, x: Tensor, to: Linearizer) -> Result:
-    return layer(x), Linearization(layer, FromMap(x.ndim))
+    back = FromMap(x.ndim)
+    back.unit = None if layer.unit is None else 1 / layer.unit
+    return layer(x), Linearization(layer, back)
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""Features that are vectors or tokens as the maps that attacks and defences read."""
+"""Features as attacks and defences read them: maps, whose values are about 1."""
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from typing import Any
 
@@ -11,22 +12,43 @@ from torch import Tensor, nn
 from facecrafter.nets.modes import evaluating
 from facecrafter.nets.target import SplitNetwork
 
+USUAL = (0.25, 4.0)
+"""Root mean squares of features that are sent as they are."""
+
 _SIDES = (32, 64, 112, 128, 224)  # that are tried for what a network takes
 
 
-class ToMap(nn.Module):
-    """Vectors (N, C) or patch tokens (N, h·w, C) as maps (N, C, h, w); maps stay as they are."""
+class _InUnits(nn.Module):
+    """Knows the unit that features are sent in: a power of two, so that nothing is rounded; None is 1.
+
+    It belongs to the weights, but those from before a unit was needed are without.
+    """
+
+    unit: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("unit", None)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        saved = state_dict.get(f"{prefix}unit")
+        self.unit = None if saved is None else saved.clone()
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class ToMap(_InUnits):
+    """Vectors (N, C) or patch tokens (N, h·w, C) as maps (N, C, h, w), in their unit; maps stay maps."""
 
     def forward(self, features: Tensor) -> Tensor:
         if features.ndim == 2:
-            return features[:, :, None, None]
-        if features.ndim == 3:
+            features = features[:, :, None, None]
+        elif features.ndim == 3:
             side = round(features.shape[1] ** 0.5)
-            return features.transpose(1, 2).reshape(len(features), -1, side, side)
-        return features
+            features = features.transpose(1, 2).reshape(len(features), -1, side, side)
+        return features if self.unit is None else features / self.unit
 
 
-class FromMap(nn.Module):
+class FromMap(_InUnits):
     """What `ToMap` made a map of, as it was: with `ndim` axes."""
 
     def __init__(self, ndim: int) -> None:
@@ -34,9 +56,34 @@ class FromMap(nn.Module):
         self.ndim = ndim
 
     def forward(self, features: Tensor) -> Tensor:
+        if self.unit is not None:
+            features = features * self.unit
         if self.ndim == 2:
             return features.flatten(1)
         return features.flatten(2).transpose(1, 2) if self.ndim == 3 else features
+
+
+def choose_unit(split: SplitNetwork, images: Tensor) -> float:
+    """Has features sent in the unit nearest to their root mean square on `images`, if that is far from 1.
+
+    Searches, decoders, crafting and their settings are made for values of about 1: of an encoder that ends
+    in an l2 norm they would find nothing, and it would pass for safe. The head undoes it, to the bit.
+
+    Returns:
+        The unit: 1 where the root mean square lies within `USUAL`.
+    """
+    ends = [layer for half in split for layer in half.modules() if isinstance(layer, ToMap | FromMap)]
+    for layer in ends:
+        layer.unit = None
+    with torch.no_grad(), evaluating(split.encoder):
+        features = split.encoder(images)
+    size = float(features.double().square().mean().sqrt())
+    if not 0 < size < math.inf or USUAL[0] <= size <= USUAL[1]:
+        return 1.0
+    unit = 2.0 ** round(math.log2(size))
+    for layer in ends:
+        layer.unit = features.new_tensor(unit)
+    return unit
 
 
 def with_maps(encoder: nn.Module, head: nn.Module) -> SplitNetwork:
@@ -49,9 +96,8 @@ def with_maps(encoder: nn.Module, head: nn.Module) -> SplitNetwork:
         ndim = probed(encoder, "the encoder").ndim
     except NoSize:  # it takes images of another size, which whoever has them will try
         return SplitNetwork(encoder, head)
-    if ndim == 4:
-        return SplitNetwork(encoder, head)
-    return SplitNetwork(nn.Sequential(encoder, ToMap()), reading_maps(head, ndim))
+    mapped = nn.Sequential(OrderedDict({**_chain(encoder), "to_map": ToMap()}))
+    return SplitNetwork(mapped, reading_maps(head, ndim))
 
 
 def reading_maps(head: nn.Module, ndim: int) -> nn.Sequential:
@@ -59,9 +105,16 @@ def reading_maps(head: nn.Module, ndim: int) -> nn.Sequential:
 
     Attacks and defences name layers by them: the first part stays `0`, whatever comes before it.
     """
+    return nn.Sequential(OrderedDict({"from_map": FromMap(ndim), **_chain(head)}))
+
+
+def _chain(network: nn.Module) -> dict[str, nn.Module]:
+    """The parts of a network that is nothing but their chain, by their names; any other is one part."""
+    hooks = network._forward_hooks or network._forward_pre_hooks
+    if type(network).forward is not nn.Sequential.forward or hooks:
+        return {"0": network}
     # Not named_children: that leaves out a part which stands in the chain a second time.
-    parts = dict(head._modules) if isinstance(head, nn.Sequential) else {"0": head}
-    return nn.Sequential(OrderedDict(parts if ndim == 4 else {"from_map": FromMap(ndim), **parts}))
+    return {name: part for name, part in network._modules.items() if part is not None}
 
 
 class NoSize(ValueError):

@@ -233,7 +233,7 @@ def _with_new_head(encoder: nn.Sequential, n_outputs: int, arch: str) -> SplitNe
     encoder.append(ToMap())
     channels = probed(encoder, arch).shape[1]
     head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, n_outputs))
-    return SplitNetwork(encoder, head)
+    return SplitNetwork(encoder, reading_maps(head, 4))
 
 
 def _layers(network: nn.Module) -> str:

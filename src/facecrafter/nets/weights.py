@@ -64,7 +64,7 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], source: str | Path
     own = module.state_dict()
     faults = [
         _listed("lacks", own.keys() - state.keys() - _extra(own)),
-        _listed("has beside them", state.keys() - own.keys()),
+        _listed("has beside them", state.keys() - own.keys() - _unset(module)),
         _listed(
             "has in another shape",
             [
@@ -152,6 +152,16 @@ def _without_prefix(state: Mapping[str, Tensor], names: Iterable[str]) -> dict[s
 def _extra(own: Mapping[str, Any]) -> set[str]:
     """Names that a file may leave out: the count of batches, which files before PyTorch 0.4.1 lack."""
     return {name for name in own if name.endswith("num_batches_tracked")}
+
+
+def _unset(module: nn.Module) -> set[str]:
+    """Names of buffers that are None in `module`, which a file may have."""
+    return {
+        f"{prefix}.{name}".removeprefix(".")
+        for prefix, layer in module.named_modules()
+        for name, buffer in layer._buffers.items()
+        if buffer is None
+    }
 
 
 def _listed(verb: str, names: Iterable[str]) -> str:

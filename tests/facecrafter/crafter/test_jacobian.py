@@ -23,6 +23,12 @@ from facecrafter.nets.target import resnet18, resnet50, vgg16
 from facecrafter.nets.tracing import out_of_place, traced
 
 
+def in_a_unit() -> ToMap:
+    layer = ToMap()
+    layer.unit = torch.tensor(0.25)
+    return layer
+
+
 def assert_products_match(network: nn.Module, x: Tensor) -> None:
     y, derivative = Linearizer(network, x.dtype)(x)
     v, u = torch.randn_like(x), torch.randn_like(y)
@@ -69,6 +75,8 @@ LAYERS = {
     "vectors as maps": (ToMap(), (3, 5)),
     "tokens as maps": (ToMap(), (3, 4, 5)),
     "maps as they are": (ToMap(), (3, 5, 2, 2)),
+    "vectors as maps, in a unit": (in_a_unit(), (3, 5)),
+    "tokens as maps, in a unit": (in_a_unit(), (3, 4, 5)),
     "unflatten": (nn.Unflatten(1, (2, 3, 2)), (4, 12)),
     "basic block": (BasicBlock(4, 4), (2, 4, 6, 6)),
     "bottleneck with downsampling": (

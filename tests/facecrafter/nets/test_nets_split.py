@@ -13,7 +13,7 @@ from toy_vectors import Pooled, Several
 from facecrafter.crafter.inversion import AttackerModel
 from facecrafter.crafter.layers import public_layer
 from facecrafter.nets.generator import Generator1
-from facecrafter.nets.maps import with_maps
+from facecrafter.nets.maps import FromMap, choose_unit, with_maps
 from facecrafter.nets.split import split_network
 from facecrafter.nets.target import Normalise
 from facecrafter.nets.through_head import ThroughHead, layer_ends
@@ -272,6 +272,66 @@ def test_the_first_layer_behind_a_split_of_vectors_is_no_copy_of_the_feature() -
     through = ThroughHead(cut.head, {"0": 1.0})(features)
     torch.testing.assert_close(through.flatten(1), head[0](features.flatten(1)))
     torch.testing.assert_close(public_layer(cut.head, "hidden")(features), head[:2](features.flatten(1)))
+
+
+class Unit(nn.Module):
+    """Ends in an l2 norm, as face recognition does, and may be larger or smaller than it."""
+
+    def __init__(self, size: float, vectors: bool = True) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3 * 32 * 32, 64) if vectors else nn.Conv2d(3, 4, 5, stride=4)
+        self.size = size
+        self.vectors = vectors
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.layer(x.flatten(1) if self.vectors else x)
+        return self.size * nn.functional.normalize(x)
+
+
+@pytest.mark.parametrize(("size", "vectors"), [(1e-3, True), (1.0, True), (1e3, True), (1e-3, False)])
+def test_far_features_are_sent_in_a_unit_which_the_head_undoes(size: float, vectors: bool) -> None:
+    """Settings of searches and decoders are for values of about 1: others' encoders looked safe."""
+    encoder, head = Unit(size, vectors), nn.Sequential(nn.Flatten(), nn.LazyLinear(2))
+    whole = nn.Sequential(encoder, head)
+    expected = whole(IMAGES)
+    cut = with_maps(encoder, head)
+    unit = choose_unit(cut, IMAGES)
+    features = cut.encoder(IMAGES)
+    assert 0.7 < features.square().mean().sqrt() < 1.5
+    assert torch.equal(features.flatten() * unit, encoder(IMAGES).flatten())
+    assert torch.equal(cut.head(features), expected)
+    assert choose_unit(cut, IMAGES) == unit  # measured again, the same
+    crafts(cut.encoder)
+
+
+def test_features_of_about_1_are_sent_as_they_are() -> None:
+    cut = with_maps(Unit(4.0), nn.Linear(64, 2))
+    assert choose_unit(cut, IMAGES) == 1
+    assert not [name for half in cut for name in half.state_dict() if name.endswith("unit")]
+
+
+def test_the_unit_is_loaded_with_the_weights_or_was_1() -> None:
+    """A head that no longer undid the unit would answer something else, and say nothing."""
+    cut, other = (with_maps(Unit(1e-3), nn.Sequential(nn.Linear(64, 2))) for _ in range(2))
+    before = nn.ModuleList(cut).state_dict()
+    choose_unit(cut, IMAGES)
+    nn.ModuleList(other).load_state_dict(nn.ModuleList(cut).state_dict())
+    assert torch.equal(other.head(other.encoder(IMAGES)), cut.head(cut.encoder(IMAGES)))
+    assert torch.equal(other.encoder(IMAGES), cut.encoder(IMAGES))
+    nn.ModuleList(other).load_state_dict(before)
+    assert [layer.unit for layer in other.head.modules() if isinstance(layer, FromMap)] == [None]
+
+
+def test_a_chain_of_the_users_own_kind_is_one_part() -> None:
+    """Its parts in a row would be another network."""
+
+    class Twice(nn.Sequential):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(input)
+
+    encoder, head = Twice(nn.Conv2d(3, 4, 4, stride=4)), Twice(nn.Flatten(), nn.Linear(4 * 8 * 8, 2))
+    cut = with_maps(encoder, head)
+    assert torch.equal(cut.head(cut.encoder(IMAGES)), head(encoder(IMAGES)))
 
 
 def test_a_part_that_stands_in_a_head_twice_is_computed_twice() -> None:

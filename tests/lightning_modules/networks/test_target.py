@@ -7,10 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pytorch_lightning import Trainer
+from pytorch_lightning import LightningDataModule, Trainer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
+from toy_vectors import Pooled, Tokens
 
 from lightning_modules.networks.target import Loss, TargetNetwork
 
@@ -100,6 +101,61 @@ def test_weights_start_the_network(tmp_path: Path) -> None:
         TargetNetwork(3, weights=str(tmp_path / "weights.pt"))
     with pytest.raises(FileNotFoundError, match=r"none\.pt"):
         small(weights=str(tmp_path / "none.pt"))
+
+
+def test_weights_may_have_the_names_of_the_users_own_halves(tmp_path: Path) -> None:
+    """Whoever trained both knows nothing of what stands between them here."""
+    own, halves = ({"encoder": Tokens(), "head": Pooled()} for _ in range(2))
+    torch.save(nn.ModuleDict(own).state_dict(), tmp_path / "weights.pt")
+    found = TargetNetwork(3, **halves, weights=str(tmp_path / "weights.pt"))
+    images = batch()["image"]
+    torch.testing.assert_close(found(images), own["head"](own["encoder"](images)))
+
+
+def test_far_features_are_sent_in_a_unit_once_they_are_learnt(tmp_path: Path) -> None:
+    """Chosen before, it would be that of weights which training then left."""
+
+    class Faces(LightningDataModule):
+        attribute_names = ("a", "b", "c")
+
+        def train_dataloader(self) -> DataLoader:
+            return DataLoader(Face(), batch_size=12, collate_fn=lambda faces: batch())
+
+    class Face(list):
+        def __init__(self) -> None:
+            super().__init__(range(12))
+
+        def __getitems__(self, positions: list[int]) -> dict[str, Tensor]:
+            return {name: value[positions] for name, value in batch().items()}
+
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Conv2d(3, 8, 5, stride=4), nn.Flatten(), L2())
+    head = nn.Sequential(nn.Linear(8 * 49, 3))
+    module = TargetNetwork(3, encoder=encoder, head=head, shift=0.0, learning_rate=1e-2)
+    trainer = Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(module, datamodule=Faces())
+    assert module.state_dict()["encoder.to_map.unit"] == module.state_dict()["head.from_map.unit"] == 2**-4
+    torch.save(module.state_dict(), tmp_path / "weights.pt")
+    again = TargetNetwork(
+        3,
+        encoder=nn.Sequential(nn.Conv2d(3, 8, 5, stride=4), nn.Flatten(), L2()),
+        head=nn.Sequential(nn.Linear(8 * 49, 3)),
+        weights=str(tmp_path / "weights.pt"),
+    )
+    assert torch.equal(again(batch()["image"]), module(batch()["image"]))
+
+
+class L2(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(x)
 
 
 def test_half_a_network_or_an_unknown_one_is_refused() -> None:
