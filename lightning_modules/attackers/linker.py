@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -124,24 +125,31 @@ class RidgeLinker(ClosedForm, Linker):
 
     With `start` the map is drawn to one of that linker's, not to zero. Raw features of all public pictures
     cost an attacker nothing, while a defence answers some queries: who has both begins with what the many
-    teach, by the penalty that suits these queries, since noise wants a heavier one than raw features do. The
-    starts themselves are among the choices, so that adapting loses nothing.
+    teach. What the defence adds to a feature acts as a penalty would (noise of variance v in every
+    coordinate adds N·v to λ; Bishop 1995), so the start is the map of that much heavier a penalty. The people
+    held out cannot choose it: the start has seen them, and knows them best where it is least penalised. They
+    choose what is learnt from the pairs, the start itself among it.
 
     Args:
         encoder, oracle, image_size, kwargs: see Linker.
         start: artifact folder of a RidgeLinker of the same layers and oracle to go on from, such as one of
             raw features.
+        queries: of how many queries the features that are linked will be the mean (A3): what a defence adds
+            to them is that much weaker than in the pairs.
 
     Attributes:
         map: the one that was chosen.
         weights, biases: of the maps of all penalties (P, E, D) and (P, E), to go on from; none of one with
             a `start`.
+        chosen: which penalty the people held out chose; of one with a `start`, that of the start.
+        pairs: N, from which it learned.
 
     Raises:
-        ValueError: `start` reads something else, or leads to another oracle's embeddings.
+        ValueError: `start` reads something else, leads to another oracle's embeddings, or went on from
+            another itself; `queries` is below 1.
     """
 
-    VERSION = 4
+    VERSION = 5
     describe = (
         "Had own photographs protected: a linear map, learnt from these pairs, leads from features to a face "
         "recogniser's embeddings, where photographs of the private people are."
@@ -153,24 +161,30 @@ class RidgeLinker(ClosedForm, Linker):
         oracle: str | IdentityOracle,
         image_size: int,
         start: str | None = None,
+        queries: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(encoder, oracle, image_size, **kwargs)
+        if queries < 1:
+            raise ValueError(f"queries={queries} must be at least 1")
+        self.queries = queries
         self.map = nn.Linear(self.inputs, len(self.mean))
         nn.init.zeros_(self.map.weight)
         nn.init.zeros_(self.map.bias)
-        self.start = start
+        kept = len(PENALTIES) if start is None else 0
         self.weights: Tensor
         self.biases: Tensor
-        kept = len(PENALTIES) if start is None else 0
         self.register_buffer("weights", torch.zeros(kept, *self.map.weight.shape))
         self.register_buffer("biases", torch.zeros(kept, *self.map.bias.shape))
-        self._starts = [(self.map.weight.detach().clone(), self.map.bias.detach().clone())]
-        if start is not None:
-            self._starts = self._started(start)
+        self.chosen: Tensor
+        self.pairs: Tensor
+        self.register_buffer("chosen", torch.tensor(0))
+        self.register_buffer("pairs", torch.tensor(0))
+        self.start = start
+        self._before = None if start is None else Frozen(self._started(start))
 
-    def _started(self, folder: str) -> list[tuple[Tensor, Tensor]]:
-        """The maps of the linker in `folder`; its choice and mean face are this one's until it is fitted."""
+    def _started(self, folder: str) -> RidgeLinker:
+        """The linker in `folder`; its choice and mean face are this one's until it is fitted."""
         before = load_artifact(folder, RidgeLinker)
         if before.layers != self.layers or before.map.weight.shape != self.map.weight.shape:
             raise ValueError(
@@ -186,11 +200,11 @@ class RidgeLinker(ClosedForm, Linker):
                 f"each direction means something else than to this {type(own).__name__}: start from a linker "
                 "of the same oracle"
             )
+        if not len(before.weights):
+            raise ValueError(f"the linker in {folder} has a start itself: name that one")
         self.map.load_state_dict(before.map.state_dict())
         self.mean.copy_(before.mean)
-        chosen = (before.map.weight.detach(), before.map.bias.detach())
-        # Who went on from another keeps the choice alone; that of any other is among its maps.
-        return list(zip(before.weights, before.biases, strict=True)) or [chosen]
+        return before
 
     @property
     def network(self) -> nn.Module:
@@ -200,33 +214,45 @@ class RidgeLinker(ClosedForm, Linker):
         return super().mean_face(faces) if self.start is None else self.mean
 
     def solve(self) -> None:
-        """Solve for every start and penalty, and keep the map that brings the held-out people nearest."""
+        """Solve for every penalty, and keep the map that brings the held-out people nearest."""
         data = self.trainer.datamodule
-        (x, y), held_out = (
-            self._all_pairs(part().dataset) for part in (data.train_dataloader, data.val_dataloader)
-        )
-        starts = [(weight.to(x), bias.to(x)) for weight, bias in self._starts]
-        # One decomposition serves all: what is left of y behind every start, side by side.
-        left = torch.cat([y - F.linear(x, *start) for start in starts], dim=1)
-        changes = [
-            zip(weight.split(y.shape[1]), bias.split(y.shape[1]), strict=True)
-            for weight, bias in ridge(x, left, PENALTIES)
-        ]
-        maps = [
-            (start[0] + weight, start[1] + bias)
-            for by_start in changes
-            for start, (weight, bias) in zip(starts, by_start, strict=True)
-        ]
+        train = data.train_dataloader().dataset
+        (x, y), held_out = (self._all_pairs(part) for part in (train, data.val_dataloader().dataset))
+        self.pairs.fill_(len(x))
         if self.start is None:
+            maps = ridge(x, y, PENALTIES)
             self.weights.copy_(torch.stack([weight for weight, _ in maps]))
             self.biases.copy_(torch.stack([bias for _, bias in maps]))
         else:
-            maps += starts
+            weight, bias = self._start_map(train, x)
+            changes = ridge(x, y - F.linear(x, weight, bias), PENALTIES)
+            maps = [*((weight + more, bias + shift) for more, shift in changes), (weight, bias)]
         cosines = [F.cosine_similarity(F.linear(held_out[0], *one), held_out[1]).mean() for one in maps]
         best = int(torch.stack(cosines).argmax())
+        if self.start is None:
+            self.chosen.fill_(best)
         self.map.weight.copy_(maps[best][0])
         self.map.bias.copy_(maps[best][1])
         self.log("val/cosine", cosines[best], prog_bar=True)
+
+    def _start_map(self, pairs: Any, protected: Tensor) -> tuple[Tensor, Tensor]:
+        """The start's map of the penalty that suits features (N, D) which the defence has protected."""
+        assert self._before is not None
+        before = self._before.on(self.device)
+        assert isinstance(before, RidgeLinker)
+        raw = torch.cat([self._raw(batch) for batch in self.batches(pairs, torch.arange(len(pairs)))])
+        added, spread = ((x - x.mean(dim=0)).double().square().mean() for x in (protected - raw, raw))
+        # λ is in units of the mean squared distance of a feature from their mean: D times the `spread`.
+        more = float(before.pairs * added / (self.queries * raw.shape[1] * spread))
+        suits = PENALTIES[int(before.chosen)] + more
+        nearest = min(range(len(PENALTIES)), key=lambda at: abs(math.log(PENALTIES[at] / suits)))
+        self.chosen.fill_(nearest)
+        return before.weights[nearest], before.biases[nearest]
+
+    @torch.no_grad()
+    def _raw(self, batch: dict[str, Tensor]) -> Tensor:
+        """h of the images' own features (N, D), which an attacker computes."""
+        return self.read(self.encoder.on(self.device)(batch["image"])).flatten(1)
 
     def _all_pairs(self, pairs: Any) -> tuple[Tensor, Tensor]:
         """h(F) (N, D) of all these pairs, and where their photographs stand (N, E)."""
