@@ -13,13 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facecrafter import ranks
+from facecrafter.nets.withheld import Fill
 from facecrafter.store import encoder_hash
-from lightning_modules.artifacts import FeatureReader, Frozen, load_artifact
+from lightning_modules.artifacts import Frozen, load_artifact
+from lightning_modules.attackers.filling import FillingReader
 from lightning_modules.attackers.identifier import with_outputs
 from lightning_modules.checks import fitted_data, refuse_other_pairs
 from lightning_modules.networks.embeddings import clean_embeddings
 from lightning_modules.networks.oracle import IdentityOracle
-from lightning_modules.training import ClosedForm, SeededBatches
+from lightning_modules.training import ClosedForm, SeededBatches, batches
 
 PENALTIES = tuple(10.0**power for power in range(-4, 3))
 """Of ridge regression, in units of the mean squared feature; the held-out people decide."""
@@ -29,7 +31,7 @@ TEMPERATURE = 0.1
 """Of the cosines in NetworkLinker's cross-entropy."""
 
 
-class Linker(SeededBatches, FeatureReader):
+class Linker(SeededBatches, FillingReader):
     """Learns protected feature -> embedding of a network that knows faces, on the attacker's own pairs (A1).
 
     What it makes of a private feature stands among the embeddings of photographs as the image would have:
@@ -64,7 +66,9 @@ class Linker(SeededBatches, FeatureReader):
         self.oracle = Frozen(known)
         with torch.no_grad():
             numbers = known.embed(torch.full((2, 3, image_size, image_size), 0.5)).shape[1]
-        self.inputs = torch.Size(self.shape_read(image_size)).numel()
+        shape = self.shape_read(image_size)
+        self.inputs = torch.Size(shape).numel()
+        self.fill = Fill(shape)
         self.mean: Tensor
         self.register_buffer("mean", torch.zeros(numbers))
         self._known: dict[int, Tensor] = {}  # where a photograph stands, by row
@@ -113,10 +117,9 @@ class Linker(SeededBatches, FeatureReader):
 
     @torch.no_grad()
     def _pairs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """h(F), and where their photographs stand."""
-        features = batch["features"] if "features" in batch else self.encoder.on(self.device)(batch["image"])
+        """h(F), filled, and where their photographs stand."""
         stand = torch.stack([self._known[row] for row in batch["row"].tolist()])
-        return self.read(features), stand
+        return self.fill(self.read(self.features_of(batch))), stand
 
 
 class RidgeLinker(ClosedForm, Linker):
@@ -141,7 +144,7 @@ class RidgeLinker(ClosedForm, Linker):
         ValueError: `start` reads something else, or leads to another oracle's embeddings.
     """
 
-    VERSION = 4
+    VERSION = 5
     describe = (
         "Had own photographs protected: a linear map, learnt from these pairs, leads from features to a face "
         "recogniser's embeddings, where photographs of the private people are."
@@ -188,13 +191,14 @@ class RidgeLinker(ClosedForm, Linker):
             )
         self.map.load_state_dict(before.map.state_dict())
         self.mean.copy_(before.mean)
+        self.fill_as(before)
         chosen = (before.map.weight.detach(), before.map.bias.detach())
         # Who went on from another keeps the choice alone; that of any other is among its maps.
         return list(zip(before.weights, before.biases, strict=True)) or [chosen]
 
     @property
     def network(self) -> nn.Module:
-        return nn.Sequential(nn.Flatten(), self.map)
+        return nn.Sequential(self.fill, nn.Flatten(), self.map)
 
     def mean_face(self, faces: Iterable[Tensor]) -> Tensor:
         return super().mean_face(faces) if self.start is None else self.mean
@@ -230,8 +234,8 @@ class RidgeLinker(ClosedForm, Linker):
 
     def _all_pairs(self, pairs: Any) -> tuple[Tensor, Tensor]:
         """h(F) (N, D) of all these pairs, and where their photographs stand (N, E)."""
-        batches = self.batches(pairs, torch.arange(len(pairs)))
-        read, stand = zip(*(self._pairs(batch) for batch in batches), strict=True)
+        parts = batches(self, pairs, torch.arange(len(pairs)))
+        read, stand = zip(*(self._pairs(batch) for batch in parts), strict=True)
         return torch.cat(read).flatten(1), torch.cat(stand)
 
 
@@ -251,7 +255,7 @@ class NetworkLinker(Linker):
         patience: epochs without improvement until training ends.
     """
 
-    VERSION = 2
+    VERSION = 3
     describe = (
         "Had own photographs protected: a network, trained on these pairs, leads from features to a face "
         "recogniser's embeddings, where photographs of the private people are."
@@ -290,7 +294,7 @@ class NetworkLinker(Linker):
 
     @property
     def network(self) -> nn.Module:
-        return self.best
+        return nn.Sequential(self.fill, self.best)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss = self._loss(batch)

@@ -2,14 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
-from facecrafter.attacks.reconstruction import Progress, Reconstruction
-from facecrafter.crafter.inversion import AttackerModel, Inversion, invert
+from facecrafter.attacks.reconstruction import Progress, Reconstruction, random_latents
+from facecrafter.batches import BATCH
+from facecrafter.crafter.inversion import AttackerModel, Inversion, Response, invert
+from facecrafter.crafter.jacobian import Linearization
+from facecrafter.nets.through_head import ThroughHead
+from facecrafter.nets.withheld import Fill, absent
+
+_FACES = 256
+"""Of the prior, from which an attacker learns what is usual in a feature; from a seed of their own."""
+
+
+class ToldChannels:
+    """Which channels of a feature its sender told, for an attacker with φ = Enc∘G; see `Fill`.
+
+    What is usual the attacker sees in the features of its own generator's faces. They are looked at once, and
+    not before a feature has a channel that is zero throughout. Nobody withholds what f makes of a feature in
+    a layer behind the split: where the encoder ends there, everything was told.
+
+    Args:
+        model: φ, where the features are (`place_model`).
+    """
+
+    def __init__(self, model: AttackerModel) -> None:
+        self.model = model
+        self._is_feature = not any(isinstance(part, ThroughHead) for part in model.encoder.modules())
+        self._fill: Fill | None = None
+
+    @torch.no_grad()
+    def __call__(self, features: Tensor) -> Tensor:
+        """(N, C, 1, 1), of the type of the features (N, C, h, w): 1 where a channel was told, else 0."""
+        if not self._is_feature or not absent(features).any():
+            return torch.ones_like(features[:, :, :1, :1])
+        self._fill = self._fill or self._learnt(features)
+        return self._fill.to(features.device).told(features).to(features.dtype)
+
+    def _learnt(self, like: Tensor) -> Fill:
+        latents = random_latents(torch.arange(_FACES), 1, self.model.latent_dim, seed=0).flatten(0, 1)
+        fill = Fill((like.shape[1], like.shape[2], like.shape[3])).to(like)
+        encode, generate = self.model.encoder, self.model.generator
+        fill.learn(encode(generate(part)) for part in torch.split(latents.to(like), BATCH))
+        return fill
+
+
+def only_told(phi: Callable[[Tensor], Response], told: Tensor) -> Callable[[Tensor], Response]:
+    """φ without the channels that were withheld: its features and their derivatives are zero there.
+
+    Args:
+        phi: latents (N, d) -> the response there.
+        told: (N, C, 1, 1), 1 where the channel was told, else 0.
+    """
+
+    def response(z: Tensor) -> Response:
+        at = phi(z)
+        mask = Linearization(lambda v: v * told, lambda u: u * told)
+        return at._replace(features=at.features * told, d_phi=mask @ at.d_phi)
+
+    return response
 
 
 def search_latents(
     model: AttackerModel,
+    told: ToldChannels,
     features: Tensor,
     starts: Tensor,
     iterations: int,
@@ -18,13 +77,19 @@ def search_latents(
 ) -> Inversion:
     """Inverts every feature (N, C, h, w) from each of its starts (N, R, d); the result is flat, N·R long.
 
+    Distances run over the channels that were told.
+
     Raises:
         ValueError: the features do not have the shape of the encoder's output on an image of the prior.
     """
     place_model(model, features)
     # The restarts of an image stand one behind the other, as `restarts_apart` reads them.
-    targets = features.repeat_interleave(starts.shape[1], dim=0)
-    return invert(model, targets, starts.flatten(0, 1).to(features), iterations, steps, progress=progress)
+    restarts = starts.shape[1]
+    targets = features.repeat_interleave(restarts, dim=0)
+    mask = told(features).repeat_interleave(restarts, dim=0)
+    # Not masked where there is nothing to mask: it would not change the result, only take time.
+    phi = model if mask.all() else only_told(model, mask)
+    return invert(phi, targets, starts.flatten(0, 1).to(features), iterations, steps, progress=progress)
 
 
 def place_model(model: AttackerModel, features: Tensor) -> None:
