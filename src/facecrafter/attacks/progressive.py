@@ -80,12 +80,10 @@ class Progressive(Attack):
     ) -> Reconstruction:
         reports = _parts(progress, (self.iterations, *self.rungs))
         starts = random_latents(rows, self.restarts, self.model.latent_dim, seed)
-        found = search_latents(
-            self.model, self.told, features, starts, self.iterations, self.steps, reports[0]
-        )
+        found = search_latents(self.told, features, starts, self.iterations, self.steps, reports[0])
         # As `search_latents` lays them out: the restarts of an image one behind the other.
         targets = features.repeat_interleave(self.restarts, dim=0)
-        told = self.told(features).repeat_interleave(self.restarts, dim=0)
+        told = self.told(targets)
         best = Descent(found.z, found.loss)
         for rung in range(len(self.rungs)):
             best = self._climb(rung, best.point, targets, told, reports[rung + 1])

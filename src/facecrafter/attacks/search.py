@@ -42,6 +42,12 @@ class ToldChannels:
         self._fill = self._fill or self._learnt(features)
         return self._fill.to(features.device).told(features).to(features.dtype)
 
+    def phi(self, features: Tensor) -> Callable[[Tensor], Response]:
+        """φ on the channels that the features (N, C, h, w) tell, for `invert`."""
+        told = self(features)
+        # Not masked where there is nothing to mask: it would not change the result, only take time.
+        return self.model if told.all() else only_told(self.model, told)
+
     def _learnt(self, like: Tensor) -> Fill:
         latents = random_latents(torch.arange(_FACES), 1, self.model.latent_dim, seed=0).flatten(0, 1)
         fill = Fill((like.shape[1], like.shape[2], like.shape[3])).to(like)
@@ -67,7 +73,6 @@ def only_told(phi: Callable[[Tensor], Response], told: Tensor) -> Callable[[Tens
 
 
 def search_latents(
-    model: AttackerModel,
     told: ToldChannels,
     features: Tensor,
     starts: Tensor,
@@ -82,14 +87,11 @@ def search_latents(
     Raises:
         ValueError: the features do not have the shape of the encoder's output on an image of the prior.
     """
-    place_model(model, features)
+    place_model(told.model, features)
     # The restarts of an image stand one behind the other, as `restarts_apart` reads them.
-    restarts = starts.shape[1]
-    targets = features.repeat_interleave(restarts, dim=0)
-    mask = told(features).repeat_interleave(restarts, dim=0)
-    # Not masked where there is nothing to mask: it would not change the result, only take time.
-    phi = model if mask.all() else only_told(model, mask)
-    return invert(phi, targets, starts.flatten(0, 1).to(features), iterations, steps, progress=progress)
+    targets = features.repeat_interleave(starts.shape[1], dim=0)
+    start = starts.flatten(0, 1).to(features)
+    return invert(told.phi(targets), targets, start, iterations, steps, progress=progress)
 
 
 def place_model(model: AttackerModel, features: Tensor) -> None:

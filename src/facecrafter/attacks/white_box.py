@@ -53,7 +53,7 @@ class WhiteBox(Attack):
         self, features: Tensor, rows: Tensor, seed: int, progress: Progress | None
     ) -> Reconstruction:
         starts = self.starts(features, rows, seed)
-        found = search_latents(self.model, self.told, features, starts, self.iterations, self.steps, progress)
+        found = search_latents(self.told, features, starts, self.iterations, self.steps, progress)
         return restarts_apart(self.model(found.z).images, found.loss, self.restarts)
 
     def starts(self, features: Tensor, rows: Tensor, seed: int) -> Tensor:
