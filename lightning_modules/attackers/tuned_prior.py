@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from facecrafter import ranks
 from facecrafter.attacks import random_latents
-from facecrafter.attacks.search import ToldChannels
+from facecrafter.attacks.search import ToldToPhi
 from facecrafter.crafter.inversion import AttackerModel, invert, squared_distance
 from facecrafter.precision import Precision
 from lightning_modules.artifacts import FeatureReader, load_artifact
@@ -110,7 +110,7 @@ class TunedPrior(FeatureReader):
     def _invert_through_current(self) -> None:
         """Takes the generator as it is now for the one that features are inverted through."""
         self._phi = AttackerModel(self.encoder.on(self.device), self.generator, self.precision)
-        self._told = ToldChannels(self._phi)
+        self._told = ToldToPhi(self._phi)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss = self._distance(batch)

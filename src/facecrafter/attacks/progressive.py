@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from facecrafter.attacks.descent import Descent, descend
 from facecrafter.attacks.reconstruction import Attack, Progress, Reconstruction, random_latents
-from facecrafter.attacks.search import ToldChannels, restarts_apart, search_latents
+from facecrafter.attacks.search import ToldToPhi, restarts_apart, search_latents
 from facecrafter.crafter.inversion import AttackerModel, squared_distance
 from facecrafter.precision import Precision
 
@@ -67,7 +67,7 @@ class Progressive(Attack):
         self.learning_rate = learning_rate
         self.steps = steps
         self.model = AttackerModel(encoder, prior, precision)
-        self.told = ToldChannels(self.model)
+        self.told = ToldToPhi(self.model)
         self.blocks = _blocks(self.model.generator)
         if not 1 <= len(self.rungs) < len(self.blocks):
             raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from facecrafter.attacks.reconstruction import Attack, Progress, Reconstruction, random_latents
-from facecrafter.attacks.search import ToldChannels, restarts_apart, search_latents
+from facecrafter.attacks.search import ToldToPhi, restarts_apart, search_latents
 from facecrafter.crafter.inversion import AttackerModel
 from facecrafter.precision import Precision
 
@@ -47,7 +47,7 @@ class WhiteBox(Attack):
         self.restarts = restarts
         self.steps = steps
         self.model = AttackerModel(encoder, prior, precision)
-        self.told = ToldChannels(self.model)
+        self.told = ToldToPhi(self.model)
 
     def _reconstruct(
         self, features: Tensor, rows: Tensor, seed: int, progress: Progress | None

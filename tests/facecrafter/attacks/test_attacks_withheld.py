@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from facecrafter.attacks import AmortizedWhiteBox, Attack, Hybrid, Progressive, WhiteBox, random_latents
 from facecrafter.attacks.descent import descend
-from facecrafter.attacks.search import ToldChannels
+from facecrafter.attacks.search import ToldToPhi
 from facecrafter.crafter.inversion import AttackerModel, invert, squared_distance
 from facecrafter.nets.through_head import ThroughHead
 from facecrafter.nets.withheld import Fill
@@ -121,7 +121,7 @@ def test_a_channel_that_the_encoder_switches_off_itself_stays_evidence() -> None
         encoder[0].bias[2] = -1
     encoder[1] = nn.ReLU()
     features = sent(([1, 2],))
-    told = ToldChannels(AttackerModel(encoder, prior, "32"))(features)
+    told = ToldToPhi(AttackerModel(encoder, prior, "32"))(features)
     assert told.flatten().tolist() == [1, 0, 1, 1, 1, 1]
 
 
@@ -130,7 +130,7 @@ def test_behind_the_split_nothing_is_withheld() -> None:
     encoder, prior = networks()
     head = nn.Sequential(nn.Flatten(), nn.Linear(16 * CHANNELS, 5)).double()
     through = nn.Sequential(encoder, ThroughHead(head, {"logits": 1.0}))
-    told = ToldChannels(AttackerModel(through, prior, "32"))(torch.zeros(2, 5, 1, 1).double())
+    told = ToldToPhi(AttackerModel(through, prior, "32"))(torch.zeros(2, 5, 1, 1).double())
     assert told.all()
 
 
