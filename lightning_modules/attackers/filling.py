@@ -21,7 +21,7 @@ class FillingReader(FeatureReader):
     withholds what f makes of a feature.
 
     Attributes:
-        fill: what fills.
+        fill: what fills; a subclass makes it for the shape that it reads.
     """
 
     fill: Fill
