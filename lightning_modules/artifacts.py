@@ -160,6 +160,13 @@ class FeatureReader(LightningModule):
         through = fold_batchnorm(load_through_head(encoder, layers)) if layers else nn.Identity()
         self._through_head = Frozen(through)
 
+    def features_of(self, batch: dict[str, Tensor]) -> Tensor:
+        """Features (N, C, h, w): the batch's own, as after an attacker protected images, or of its images."""
+        if "features" in batch:
+            return batch["features"]
+        features: Tensor = self.encoder.on(self.device)(batch["image"])
+        return features
+
     def read(self, features: Tensor) -> Tensor:
         """h(F) of features F (N, C, h, w): one map per image, (N, D, 1, 1) where it has no sides."""
         read: Tensor = self._through_head.on(features.device)(features)

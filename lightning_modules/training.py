@@ -27,6 +27,7 @@ class SeededBatches(LightningModule):
     """
 
     def on_fit_start(self) -> None:
+        super().on_fit_start()
         self._run_seed = torch.initial_seed()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -48,13 +49,6 @@ class ClosedForm(LightningModule):
     def solve(self) -> None:
         """Learn from the trainer's data; what an epoch before learnt does not matter."""
 
-    def batches(self, dataset: Any, positions: Tensor) -> Iterator[dict[str, Tensor]]:
-        """What a dataset of faces or pairs has at these positions (N,), a few at a time, as batches come."""
-        strategy = self.trainer.strategy
-        for part in positions.split(BATCH):
-            batch = strategy.batch_to_device(dataset.__getitems__(part.tolist()))
-            yield strategy.precision_plugin.convert_input(batch)
-
     def configure_optimizers(self) -> None:
         """There is none."""
 
@@ -64,6 +58,15 @@ class ClosedForm(LightningModule):
     @torch.no_grad()
     def on_train_epoch_end(self) -> None:
         self.solve()
+
+
+def batches(module: LightningModule, dataset: Any, positions: Tensor) -> Iterator[dict[str, Tensor]]:
+    """What a dataset of faces or pairs has at these positions (N,), a few at a time, as the module's batches
+    come."""
+    strategy = module.trainer.strategy
+    for part in positions.split(BATCH):
+        batch = strategy.batch_to_device(dataset.__getitems__(part.tolist()))
+        yield strategy.precision_plugin.convert_input(batch)
 
 
 def descend(module: LightningModule, loss: Tensor, optimizer: Optimizer) -> None:

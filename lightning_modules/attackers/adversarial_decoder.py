@@ -35,7 +35,7 @@ class AdversarialDecoder(Decoder):
         kwargs: see Decoder.
     """
 
-    VERSION = 1
+    VERSION = 2
 
     def __init__(
         self,

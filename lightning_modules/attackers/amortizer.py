@@ -10,17 +10,19 @@ from facecrafter import ranks
 from facecrafter.nets import amortizer as nets
 from facecrafter.nets.folding import fold_batchnorm
 from facecrafter.nets.target import feature_shape
+from facecrafter.nets.withheld import Fill
 from lightning_modules.artifacts import FeatureNetwork, Frozen, load_artifact
+from lightning_modules.attackers.filling import FillingReader
 from lightning_modules.attackers.prior import Prior
 from lightning_modules.training import one_cycle
 
 
-class Amortizer(FeatureNetwork):
+class Amortizer(FillingReader, FeatureNetwork):
     """Learns features -> latents by the distance between F = φ(z) of a drawn latent z and φ(amortizer(F)).
 
     φ = Enc∘G is frozen. Equation 37 regresses z itself, which punishes a latent that explains the feature
     equally well; the paper's code, as here, compares features. Its latents come afresh for every batch, of
-    whose images only the number is used.
+    whose images only the number is used, but for what is usual in a feature.
 
     Args:
         encoder: artifact folder of the target network or defence whose features are inverted.
@@ -28,7 +30,7 @@ class Amortizer(FeatureNetwork):
         learning_rate: peak of Adam's one-cycle schedule.
     """
 
-    VERSION = 1
+    VERSION = 2
 
     def __init__(self, encoder: str, prior: str, learning_rate: float = 2e-3) -> None:
         super().__init__(encoder)
@@ -36,15 +38,17 @@ class Amortizer(FeatureNetwork):
         shape = feature_shape(self.encoder.on(self.device), generator.image_size)
         self.generator = Frozen(fold_batchnorm(generator.network))
         self.latent_dim = generator.latent_dim
+        self.fill = Fill(shape)
         self.amortizer = nets.Amortizer(shape, generator.latent_dim).to(memory_format=torch.channels_last)
         self.learning_rate = learning_rate
 
     @property
     def network(self) -> nn.Module:
         """Features (N, C, h, w) -> latents (N, d)."""
-        return self.amortizer
+        return nn.Sequential(self.fill, self.amortizer)
 
     def on_fit_start(self) -> None:
+        super().on_fit_start()
         # A generator of its own: what sheets of images and validations draw does not shift the latents.
         self._draws = torch.Generator().manual_seed(torch.initial_seed())
 

@@ -11,12 +11,14 @@ from torch.nn import functional as F
 
 from facecrafter.nets import decoder as nets
 from facecrafter.nets.augmentation import mirror_every_other
+from facecrafter.nets.withheld import Fill
 from lightning_modules.artifacts import FeatureNetwork, load_artifact
+from lightning_modules.attackers.filling import FillingReader
 from lightning_modules.checks import refuse_other_pairs
 from lightning_modules.training import one_cycle
 
 
-class PairedDecoder(FeatureNetwork):
+class PairedDecoder(FillingReader, FeatureNetwork):
     """What decoders share: the pairs of feature and image that they learn from, their steps and schedule.
 
     Pairs that the data brings (`features` in the batch, as after an attacker protected images) are used as
@@ -52,6 +54,16 @@ class PairedDecoder(FeatureNetwork):
         self.learning_rate = learning_rate
         self.mirror = mirror
         self.start = start
+
+    @property
+    def network(self) -> nn.Module:
+        """Features (N, C, h, w), or h of them -> images (N, 3, H, W) in [0, 1], or draws of them."""
+        return nn.Sequential(self.fill, self.shown)
+
+    @property
+    def shown(self) -> nn.Module:
+        """The decoder that attacks use, behind what fills."""
+        return self.decoder
 
     @abstractmethod
     def pair_loss(self, features: Tensor, images: Tensor) -> Tensor:
@@ -103,7 +115,7 @@ class Decoder(PairedDecoder):
         layers: see PairedDecoder. Where they are no map, but a vector, the decoder is the paper's.
     """
 
-    VERSION = 1
+    VERSION = 2
 
     def __init__(
         self,
@@ -119,18 +131,14 @@ class Decoder(PairedDecoder):
     ) -> None:
         super().__init__(encoder, learning_rate, mirror, start, layers)
         shape = self.shape_read(image_size)
+        self.fill = Fill(shape)
         self.decoder = (
             nets.LinearDecoder(shape, image_size)
             if linear or shape[1:] == (1, 1)
             else nets.Decoder(shape, image_size, width, blocks)
         ).to(memory_format=torch.channels_last)
         if start is not None:
-            go_on_from(start, self.decoder)
-
-    @property
-    def network(self) -> nn.Module:
-        """Features (N, C, h, w), or h of them -> images (N, 3, H, W) in [0, 1]."""
-        return self.decoder
+            go_on_from(start, self)
 
     def pair_loss(self, features: Tensor, images: Tensor) -> Tensor:
         """Mean squared error per pixel value, averaged over the batch (Equation 2, squared)."""
@@ -143,24 +151,27 @@ class Decoder(PairedDecoder):
         return torch.cat([images, self(features).float()], dim=3)
 
 
-def go_on_from(folder: str, decoder: nn.Module) -> None:
-    """Copies the weights of the decoder in the artifact `folder`.
+def go_on_from(folder: str, decoder: PairedDecoder) -> None:
+    """Copies the weights of the decoder in the artifact `folder`, and what is usual to it.
 
     Raises:
         ValueError: it holds none, or its layers are others.
     """
     module = load_artifact(folder, LightningModule)
+    is_attacker = isinstance(module, PairedDecoder)
     # Of a decoder what attacks use, so that the first epoch of A1 is the basic attack.
-    found = module.network if isinstance(module, PairedDecoder) else getattr(module, "decoder", None)
+    found = module.shown if is_attacker else getattr(module, "decoder", None)
     if not isinstance(found, nn.Module):
         raise ValueError(
             f"{folder} holds no decoder to start from: name a decoder's folder, or that of a defence which "
             "was trained against one"
         )
     try:
-        decoder.load_state_dict(found.state_dict())
+        decoder.decoder.load_state_dict(found.state_dict())
+        if is_attacker:  # the adversary in a defence's game was never shown a feature with channels withheld
+            decoder.fill_as(module)
     except RuntimeError as error:
         raise ValueError(
             f"the decoder in {folder} has other layers ({error}); "
-            "give it and this one the same class, and the same linear, width and blocks"
+            "give it and this one the same class and image_size, and the same linear, width and blocks"
         ) from error

@@ -9,6 +9,7 @@ from facecrafter import ranks
 from facecrafter.losses.flow_matching import velocity_error
 from facecrafter.nets.flow import Flow, Velocity
 from facecrafter.nets.generator import IMAGE_CHANNELS
+from facecrafter.nets.withheld import Fill
 from lightning_modules.attackers.decoder import PairedDecoder, go_on_from
 from lightning_modules.training import SeededBatches, moving_average
 
@@ -32,7 +33,7 @@ class FlowDecoder(SeededBatches, PairedDecoder):
         start: artifact folder of a FlowDecoder of the same sizes to go on from; see PairedDecoder.
     """
 
-    VERSION = 1
+    VERSION = 2
 
     def __init__(
         self,
@@ -51,15 +52,17 @@ class FlowDecoder(SeededBatches, PairedDecoder):
         if steps < 1 or draws < 1:
             raise ValueError(f"steps={steps} and draws={draws} must both be at least 1")
         super().__init__(encoder, learning_rate, mirror, start, layers)
-        velocity = Velocity(self.shape_read(image_size), image_size, width, blocks)
+        shape = self.shape_read(image_size)
+        self.fill = Fill(shape)
+        velocity = Velocity(shape, image_size, width, blocks)
         noise = torch.randn(draws, IMAGE_CHANNELS, image_size, image_size)
         self.decoder = Flow(velocity.to(memory_format=torch.channels_last), noise, steps)
         if start is not None:
-            go_on_from(start, self.decoder)
+            go_on_from(start, self)
         self.average = moving_average(self.decoder, averaging)
 
     @property
-    def network(self) -> nn.Module:
+    def shown(self) -> nn.Module:
         """Features (N, C, h, w), or h of them -> images (N, draws, 3, H, W) in [0, 1]."""
         return self.average.module
 
@@ -67,9 +70,10 @@ class FlowDecoder(SeededBatches, PairedDecoder):
         """The velocities' mean squared error at random times, pixels in [-1, 1]."""
         # Held-out images judge what attacks use.
         velocity = (self.decoder if self.training else self.average.module).velocity
+        filled = self.fill(features)
         end = images * 2 - 1
         start, times = ranks.randn_like(end), ranks.rand(len(end), device=end.device, dtype=end.dtype)
-        return velocity_error(lambda x, t: velocity(x, t, features), start, end, times)
+        return velocity_error(lambda x, t: velocity(x, t, filled), start, end, times)
 
     def on_train_batch_end(self, outputs: object, batch: dict[str, Tensor], batch_idx: int) -> None:
         self.average.update_parameters(self.decoder)

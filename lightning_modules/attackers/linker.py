@@ -14,13 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facecrafter import ranks
+from facecrafter.nets.withheld import Fill
 from facecrafter.store import encoder_hash
-from lightning_modules.artifacts import FeatureReader, Frozen, load_artifact
+from lightning_modules.artifacts import Frozen, load_artifact
+from lightning_modules.attackers.filling import FillingReader
 from lightning_modules.attackers.identifier import with_outputs
 from lightning_modules.checks import fitted_data, refuse_other_pairs
 from lightning_modules.networks.embeddings import clean_embeddings
 from lightning_modules.networks.oracle import IdentityOracle
-from lightning_modules.training import ClosedForm, SeededBatches
+from lightning_modules.training import ClosedForm, SeededBatches, batches
 
 PENALTIES = tuple(10.0**power for power in range(-4, 3))
 """Of ridge regression, in units of the mean squared feature; the held-out people decide."""
@@ -30,7 +32,7 @@ TEMPERATURE = 0.1
 """Of the cosines in NetworkLinker's cross-entropy."""
 
 
-class Linker(SeededBatches, FeatureReader):
+class Linker(SeededBatches, FillingReader):
     """Learns protected feature -> embedding of a network that knows faces, on the attacker's own pairs (A1).
 
     What it makes of a private feature stands among the embeddings of photographs as the image would have:
@@ -65,7 +67,9 @@ class Linker(SeededBatches, FeatureReader):
         self.oracle = Frozen(known)
         with torch.no_grad():
             numbers = known.embed(torch.full((2, 3, image_size, image_size), 0.5)).shape[1]
-        self.inputs = torch.Size(self.shape_read(image_size)).numel()
+        shape = self.shape_read(image_size)
+        self.inputs = torch.Size(shape).numel()
+        self.fill = Fill(shape)
         self.mean: Tensor
         self.register_buffer("mean", torch.zeros(numbers))
         self._known: dict[int, Tensor] = {}  # where a photograph stands, by row
@@ -114,10 +118,9 @@ class Linker(SeededBatches, FeatureReader):
 
     @torch.no_grad()
     def _pairs(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """h(F), and where their photographs stand."""
-        features = batch["features"] if "features" in batch else self.encoder.on(self.device)(batch["image"])
+        """h(F), filled, and where their photographs stand."""
         stand = torch.stack([self._known[row] for row in batch["row"].tolist()])
-        return self.read(features), stand
+        return self.fill(self.read(self.features_of(batch))), stand
 
 
 class RidgeLinker(ClosedForm, Linker):
@@ -149,7 +152,7 @@ class RidgeLinker(ClosedForm, Linker):
             another itself; `queries` is below 1.
     """
 
-    VERSION = 5
+    VERSION = 6
     describe = (
         "Had own photographs protected: a linear map, learnt from these pairs, leads from features to a face "
         "recogniser's embeddings, where photographs of the private people are."
@@ -204,11 +207,12 @@ class RidgeLinker(ClosedForm, Linker):
             raise ValueError(f"the linker in {folder} has a start itself: name that one")
         self.map.load_state_dict(before.map.state_dict())
         self.mean.copy_(before.mean)
+        self.fill_as(before)
         return before
 
     @property
     def network(self) -> nn.Module:
-        return nn.Sequential(nn.Flatten(), self.map)
+        return nn.Sequential(self.fill, nn.Flatten(), self.map)
 
     def mean_face(self, faces: Iterable[Tensor]) -> Tensor:
         return super().mean_face(faces) if self.start is None else self.mean
@@ -240,7 +244,7 @@ class RidgeLinker(ClosedForm, Linker):
         assert self._before is not None
         before = self._before.on(self.device)
         assert isinstance(before, RidgeLinker)
-        raw = torch.cat([self._raw(batch) for batch in self.batches(pairs, torch.arange(len(pairs)))])
+        raw = torch.cat([self._raw(batch) for batch in batches(self, pairs, torch.arange(len(pairs)))])
         added, spread = ((x - x.mean(dim=0)).double().square().mean() for x in (protected - raw, raw))
         # λ is in units of the mean squared distance of a feature from their mean: D times the `spread`.
         more = float(before.pairs * added / (self.queries * raw.shape[1] * spread))
@@ -256,8 +260,8 @@ class RidgeLinker(ClosedForm, Linker):
 
     def _all_pairs(self, pairs: Any) -> tuple[Tensor, Tensor]:
         """h(F) (N, D) of all these pairs, and where their photographs stand (N, E)."""
-        batches = self.batches(pairs, torch.arange(len(pairs)))
-        read, stand = zip(*(self._pairs(batch) for batch in batches), strict=True)
+        parts = batches(self, pairs, torch.arange(len(pairs)))
+        read, stand = zip(*(self._pairs(batch) for batch in parts), strict=True)
         return torch.cat(read).flatten(1), torch.cat(stand)
 
 
@@ -277,7 +281,7 @@ class NetworkLinker(Linker):
         patience: epochs without improvement until training ends.
     """
 
-    VERSION = 2
+    VERSION = 3
     describe = (
         "Had own photographs protected: a network, trained on these pairs, leads from features to a face "
         "recogniser's embeddings, where photographs of the private people are."
@@ -316,7 +320,7 @@ class NetworkLinker(Linker):
 
     @property
     def network(self) -> nn.Module:
-        return self.best
+        return nn.Sequential(self.fill, self.best)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss = self._loss(batch)

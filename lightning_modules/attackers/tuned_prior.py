@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from facecrafter import ranks
 from facecrafter.attacks import random_latents
+from facecrafter.attacks.search import ToldToPhi
 from facecrafter.crafter.inversion import AttackerModel, invert, squared_distance
 from facecrafter.precision import Precision
 from lightning_modules.artifacts import FeatureReader, load_artifact
@@ -33,7 +34,8 @@ class TunedPrior(FeatureReader):
 
     z* is the best response to F* of the generator as it was when the epoch began, and no gradient flows
     through it. It starts where the epoch before left it, so that only an image's first inversion is a long
-    one; the checkpoint keeps it. Batch norms keep their stored statistics.
+    one; the checkpoint keeps it. Channels that the defence withheld are left out of its distance, as attacks
+    do (`ToldChannels`). Batch norms keep their stored statistics.
 
     An attack uses it as its prior. The checkpoint of epoch 0 is the prior that tuning starts from.
 
@@ -51,7 +53,7 @@ class TunedPrior(FeatureReader):
         precision: of the Jacobian products: bf16, 32, or auto (bf16 where the processor multiplies it).
     """
 
-    VERSION = 2
+    VERSION = 3
 
     def __init__(
         self,
@@ -108,6 +110,7 @@ class TunedPrior(FeatureReader):
     def _invert_through_current(self) -> None:
         """Takes the generator as it is now for the one that features are inverted through."""
         self._phi = AttackerModel(self.encoder.on(self.device), self.generator, self.precision)
+        self._told = ToldToPhi(self._phi)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss = self._distance(batch)
@@ -196,7 +199,8 @@ class TunedPrior(FeatureReader):
         for part, iterations in ((known, self.refinements), (~known, self.iterations)):
             if part.any():
                 # Those met before are near their response already; the others have a long way to go.
-                starts[part] = invert(self._phi, features[part], starts[part], iterations, self.steps).z
+                phi = self._told.phi(features[part])
+                starts[part] = invert(phi, features[part], starts[part], iterations, self.steps).z
         # Another rank may have these images in the next epoch.
         self._latents.update(zip(ranks.gathered(rows).tolist(), ranks.gathered(starts), strict=True))
         return starts

@@ -53,7 +53,9 @@ class AdversarialLearning(GameDefence):
         self.task = task_of(self, target)
         self.distance = DISTANCES[loss]
         # Enc is still the target's: a decoder that was trained for another would be a weak adversary.
-        self.decoder = load_reader(decoder, Decoder, encoder_hash(self.encoder)).network
+        # Without what fills channels that were withheld: none is in this game, and what is usual in features
+        # of Enc changes while it learns.
+        self.decoder = load_reader(decoder, Decoder, encoder_hash(self.encoder)).decoder
 
     def players(self) -> dict[str, nn.Module]:
         return {"decoder": self.decoder, "encoder": nn.ModuleList([self.encoder, self.head])}

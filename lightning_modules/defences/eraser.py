@@ -9,7 +9,7 @@ from facecrafter.crafter.erasure import Eraser
 from facecrafter.randomness import seeded
 from lightning_modules.artifacts import FeatureReader
 from lightning_modules.checks import fitted_data
-from lightning_modules.training import ClosedForm, SeededBatches
+from lightning_modules.training import ClosedForm, SeededBatches, batches
 
 
 class IdentityEraser(ClosedForm, SeededBatches, FeatureReader):
@@ -84,7 +84,7 @@ class IdentityEraser(ClosedForm, SeededBatches, FeatureReader):
         faces = self.trainer.datamodule.train_dataloader().dataset
         chosen = torch.randperm(len(faces), generator=seeded(self._run_seed))[: self.pictures]
         encode, features, people = self.encoder.on(self.device), [], []
-        for batch in self.batches(faces, chosen):
+        for batch in batches(self, faces, chosen):
             features.append(encode(batch["image"]).flatten(1))
             people.append(batch["identity"])
         return torch.cat(features), torch.cat(people)

@@ -19,7 +19,7 @@ from facecrafter.nets.target import SplitNetwork
 from facecrafter.nets.tracing import out_of_place
 from facecrafter.nets.weights import load_into, read_state_dict
 from lightning_modules.checks import fitted_data
-from lightning_modules.training import one_cycle
+from lightning_modules.training import batches, one_cycle
 
 _MEASURED = 64  # images, by which the size of features is known well enough
 
@@ -130,9 +130,9 @@ class TargetNetwork(LightningModule):
         # The networks of the paper have none, and features of about 1.
         if datamodule is None or not any(isinstance(layer, ToMap) for layer in self.encoder.modules()):
             return
-        faces, strategy = datamodule.train_dataloader().dataset, self.trainer.strategy
-        batch = strategy.batch_to_device(faces.__getitems__(list(range(min(len(faces), _MEASURED)))))
-        images = strategy.precision_plugin.convert_input(batch)["image"]
+        faces = datamodule.train_dataloader().dataset
+        some = batches(self, faces, torch.arange(min(len(faces), _MEASURED)))
+        images = torch.cat([batch["image"] for batch in some])
         unit = choose_unit(SplitNetwork(self.encoder, self.head), images)
         if unit != 1:
             rank_zero_info(f"features are about {unit:g}: they are sent in this unit, which the head undoes")

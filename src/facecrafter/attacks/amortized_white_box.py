@@ -24,7 +24,7 @@ class AmortizedWhiteBox(WhiteBox):
         precision: of the Jacobian products; see `WhiteBox`.
     """
 
-    VERSION = 1
+    VERSION = 2
     describe = (
         "Knows the encoder and has a generator of faces: searches from the latent that a network expects."
     )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from facecrafter.attacks.descent import Descent, descend
 from facecrafter.attacks.reconstruction import Attack, Progress, Reconstruction, random_latents
-from facecrafter.attacks.search import restarts_apart, search_latents
+from facecrafter.attacks.search import ToldToPhi, restarts_apart, search_latents
 from facecrafter.crafter.inversion import AttackerModel, squared_distance
 from facecrafter.precision import Precision
 
@@ -22,7 +22,8 @@ class Progressive(Attack):
     against ‖F − Enc(·)‖² within a ball around what the latent makes of it, then that of the second, and so on
     (intermediate layer optimisation, Daras et al. 2021; for model inversion Qiu et al. 2024). Each rung can
     express more faces than the one before, and the ball keeps it near those of the prior. Every rung starts
-    from the best point of the one before and keeps its own best, so no rung raises the attack's loss.
+    from the best point of the one before and keeps its own best, so no rung raises the attack's loss. All
+    distances run over the channels that were told; see `ToldChannels`.
 
     Args:
         encoder: images (N, 3, H, W) in [0, 1] -> features (N, C, h, w); used in eval mode.
@@ -36,7 +37,7 @@ class Progressive(Attack):
         precision: of the Jacobian products of the search; see `WhiteBox`.
     """
 
-    VERSION = 1
+    VERSION = 2
     access = "white"
     describe = (
         "Knows the encoder and has a generator of faces: searches its latents, then opens its layers in turn."
@@ -66,6 +67,7 @@ class Progressive(Attack):
         self.learning_rate = learning_rate
         self.steps = steps
         self.model = AttackerModel(encoder, prior, precision)
+        self.told = ToldToPhi(self.model)
         self.blocks = _blocks(self.model.generator)
         if not 1 <= len(self.rungs) < len(self.blocks):
             raise ValueError(
@@ -78,26 +80,29 @@ class Progressive(Attack):
     ) -> Reconstruction:
         reports = _parts(progress, (self.iterations, *self.rungs))
         starts = random_latents(rows, self.restarts, self.model.latent_dim, seed)
-        found = search_latents(self.model, features, starts, self.iterations, self.steps, reports[0])
+        found = search_latents(self.told, features, starts, self.iterations, self.steps, reports[0])
         # As `search_latents` lays them out: the restarts of an image one behind the other.
         targets = features.repeat_interleave(self.restarts, dim=0)
+        told = self.told(targets)
         best = Descent(found.z, found.loss)
         for rung in range(len(self.rungs)):
-            best = self._climb(rung, best.point, targets, reports[rung + 1])
+            best = self._climb(rung, best.point, targets, told, reports[rung + 1])
         with torch.no_grad():
             # The last point is the input of the first block that was not opened.
             images: Tensor = nn.Sequential(*self.blocks[len(self.rungs) :])(best.point)
         return restarts_apart(images, best.loss, self.restarts)
 
-    def _climb(self, rung: int, point: Tensor, targets: Tensor, progress: Progress | None) -> Descent:
-        """Optimises what block `rung` makes of `point`."""
+    def _climb(
+        self, rung: int, point: Tensor, targets: Tensor, told: Tensor, progress: Progress | None
+    ) -> Descent:
+        """Optimises what block `rung` makes of `point`, by the channels that were told."""
         with torch.no_grad():
             centre = self.blocks[rung](point)
         # `centre` is both where Adam starts and what the ball is around, so `project` leaves the start alone.
         rest = nn.Sequential(*self.blocks[rung + 1 :], self.model.encoder)
 
         def objective(activation: Tensor) -> Tensor:
-            return squared_distance(targets, rest(activation))
+            return squared_distance(targets, rest(activation) * told)
 
         def project(activation: Tensor) -> Tensor:
             return into_ball(activation, centre, self.radius)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from facecrafter.attacks.reconstruction import Attack, Progress, Reconstruction, random_latents
-from facecrafter.attacks.search import restarts_apart, search_latents
+from facecrafter.attacks.search import ToldToPhi, restarts_apart, search_latents
 from facecrafter.crafter.inversion import AttackerModel
 from facecrafter.precision import Precision
 
@@ -15,7 +15,8 @@ class WhiteBox(Attack):
 
     The minimiser is Levenberg-Marquardt: every iteration linearises φ once, and its length is in the Jacobian
     products. docs/engine.md compares it with the paper's 600 gradient steps. Each restart keeps the best
-    latent of its path, and the result for an image does not depend on the images beside it.
+    latent of its path, and the result for an image does not depend on the images beside it. The distance runs
+    over the channels that were told; see `ToldChannels`.
 
     Args:
         encoder: images (N, 3, H, W) in [0, 1] -> features (N, C, h, w); used in eval mode.
@@ -27,7 +28,7 @@ class WhiteBox(Attack):
             device multiplies it in hardware. Features, images and losses keep the networks' own precision.
     """
 
-    VERSION = 2
+    VERSION = 3
     access = "white"
     describe = "Knows the encoder and has a generator of faces: searches its latents for the closest feature."
 
@@ -46,12 +47,13 @@ class WhiteBox(Attack):
         self.restarts = restarts
         self.steps = steps
         self.model = AttackerModel(encoder, prior, precision)
+        self.told = ToldToPhi(self.model)
 
     def _reconstruct(
         self, features: Tensor, rows: Tensor, seed: int, progress: Progress | None
     ) -> Reconstruction:
         starts = self.starts(features, rows, seed)
-        found = search_latents(self.model, features, starts, self.iterations, self.steps, progress)
+        found = search_latents(self.told, features, starts, self.iterations, self.steps, progress)
         return restarts_apart(self.model(found.z).images, found.loss, self.restarts)
 
     def starts(self, features: Tensor, rows: Tensor, seed: int) -> Tensor:

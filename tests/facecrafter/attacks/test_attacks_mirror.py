@@ -71,6 +71,11 @@ def faces(count: int = 3) -> tuple[Tensor, Tensor]:
     return attacker.show(w), attacker.features(w)
 
 
+def all_told(features: Tensor) -> Tensor:
+    """Of every channel, that it was told (N, C, 1, 1)."""
+    return torch.ones_like(features[:, :, :1, :1])
+
+
 def counted(network: nn.Module) -> list[int]:
     """Receives the number of images of every later call."""
     calls: list[int] = []
@@ -117,7 +122,7 @@ def test_truncation_draws_the_eight_coarse_layers_towards_the_mean_style() -> No
 
 def test_of_many_random_styles_the_nearest_are_the_start() -> None:
     attacker, space, (_, features) = model(), box(), faces()
-    w, losses = best_starts(attacker, space, features, starts=250, keep=3, seed=5)
+    w, losses = best_starts(attacker, space, features, all_told(features), starts=250, keep=3, seed=5)
     random = seeded(5)
     pool = torch.cat([space.draw(count, random) for count in (100, 100, 50)])
     for feature, styles, found in zip(features, w, losses, strict=True):
@@ -125,6 +130,21 @@ def test_of_many_random_styles_the_nearest_are_the_start() -> None:
         order = np.argsort(distances)[:3]
         np.testing.assert_allclose(found, np.array(distances)[order], rtol=1e-9)
         torch.testing.assert_close(styles, pool[order])
+
+
+def test_the_start_is_nearest_in_the_channels_that_were_told() -> None:
+    """Otherwise the best of the random styles are those whose images make the most of zeros."""
+    attacker, space, (_, features) = model(), box(), faces()
+    told = (torch.rand(3, 12, 1, 1, generator=seeded(2)) < 0.6).double()
+    w, losses = best_starts(attacker, space, features * told, told, starts=250, keep=3, seed=5)
+    random = seeded(5)
+    found = attacker.features(torch.cat([space.draw(count, random) for count in (100, 100, 50)]))
+    for row in range(3):
+        channels = told[row].flatten().bool()
+        expected = squared_distance(features[row, channels], found[:, channels]).sort().values[:3]
+        torch.testing.assert_close(losses[row], expected)
+        again = squared_distance(features[row, channels], attacker.features(w[row])[:, channels])
+        torch.testing.assert_close(again, expected)
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
@@ -144,6 +164,20 @@ def test_the_style_behind_a_feature_is_recovered() -> None:
     assert result.images.dtype == result.losses.dtype == torch.float32
     assert (result.losses < 1e-6).all()
     torch.testing.assert_close(result.best(), images.float(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("make", "share"), [("white", 0.05), ("black", 0.5)])
+def test_withheld_channels_lead_no_search_away_from_the_face(make: str, share: float) -> None:
+    """Eight of twelve channels say more than a style has coordinates: zeros in the others hide nothing."""
+    attack = white(iterations=300) if make == "white" else black(queries=5000, population=50)
+    images, features = faces()
+    sent = features.clone()
+    for row, feature in enumerate(sent):
+        feature[torch.randperm(12, generator=seeded(row))[:4]] = 0
+    error = (attack.reconstruct(sent, seeded()).best() - images).square().mean(dim=(1, 2, 3))
+    attack.told = all_told
+    by_zeros = (attack.reconstruct(sent, seeded()).best() - images).square().mean(dim=(1, 2, 3))
+    assert (error < share * by_zeros).all()
 
 
 def test_the_search_stays_where_faces_are() -> None:
@@ -172,7 +206,7 @@ def test_the_best_of_the_path_is_kept() -> None:
     """Steps far too long lead away: what is shown must be no worse than the start."""
     attack = white(iterations=5, learning_rate=50.0)
     _, features = faces()
-    _, start = best_starts(attack.model, attack.space, features, 20, 1, seed=0)
+    _, start = best_starts(attack.model, attack.space, features, all_told(features), 20, 1, seed=0)
     assert (attack.reconstruct(features, seeded()).losses <= start * (1 + 1e-6)).all()
 
 
@@ -241,7 +275,7 @@ def test_the_elite_of_a_generation_is_never_lost() -> None:
 def test_generations_come_near_a_face() -> None:
     attack = black(queries=5000, population=50)
     _, features = faces()
-    _, start = best_starts(attack.model, attack.space, features, 60, 1, seed=0)
+    _, start = best_starts(attack.model, attack.space, features, all_told(features), 60, 1, seed=0)
     result = attack.reconstruct(features, seeded())
     assert (result.losses < start / 20).all()
     again = squared_distance(features, toy()[0](result.best().double())).detach()

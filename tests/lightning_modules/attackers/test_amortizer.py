@@ -57,5 +57,7 @@ def test_features_are_inverted_and_phi_stays(module: Amortizer) -> None:
 
 
 def test_phi_is_in_neither_checkpoint_nor_optimizer(module: Amortizer) -> None:
-    assert all(name.startswith("amortizer.") for name in module.state_dict().keys() - {"_extra_state"})
+    assert all(
+        name.startswith(("amortizer.", "fill.")) for name in module.state_dict().keys() - {"_extra_state"}
+    )
     assert {id(p) for p in module.parameters()} == {id(p) for p in module.amortizer.parameters()}

@@ -76,7 +76,9 @@ def test_pairs_that_the_data_brings_are_used_as_they_are(encoder: str) -> None:
 
 def test_the_encoder_is_in_neither_checkpoint_nor_optimizer(encoder: str) -> None:
     module = small(encoder)
-    assert all(name.startswith("decoder.") for name in module.state_dict().keys() - {"_extra_state"})
+    assert all(
+        name.startswith(("decoder.", "fill.")) for name in module.state_dict().keys() - {"_extra_state"}
+    )
     assert {id(p) for p in module.parameters()} == {id(p) for p in module.decoder.parameters()}
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from facecrafter.nets.withheld import Fill
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers.linker import PENALTIES, Linker, NetworkLinker, RidgeLinker, ridge
 from lightning_modules.networks.oracle import IdentityOracle
@@ -46,6 +47,14 @@ class Scaled(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return features * torch.linspace(0.2, 2, features.shape[1])[:, None, None]
+
+
+class Dropped(nn.Module):
+    """Withholds three of eight channels, others for each image."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        order = torch.rand(features.shape[:2], generator=torch.Generator().manual_seed(5)).argsort(dim=1)
+        return features * (order >= 3)[:, :, None, None]
 
 
 class Noisy(nn.Module):
@@ -278,6 +287,32 @@ def test_noise_is_linked_by_the_penalty_that_suits_it(target: str, tmp_path: Pat
     changed = [(begun[0] + weight, begun[1] + bias) for weight, bias in ridge(x, y - start.map(x), PENALTIES)]
     with torch.no_grad():
         assert near(after.map.weight, after.map.bias) > max(near(*one) for one in (begun, *changed)) + 0.01
+
+
+@pytest.mark.parametrize(("make", "epochs"), [(ridge_linker, 1), (network_linker, 40)])
+def test_withheld_channels_are_no_evidence_of_who_it_is(target: str, make, epochs: int) -> None:
+    """Zeros are far from any face: taken for what the sender saw, they hid people whom the rest names."""
+    encoder = load_artifact(target, Split).encoder
+    linker = make(target)
+    filled = linked(linker, Pairs(encoder), nn.Sequential(encoder, Dropped()), epochs)
+    images, who = photographs(STRANGERS, seed=9)
+    linker.fill = Fill(tuple(linker.fill.mean.shape))  # to which nothing is unusual
+    with torch.no_grad():
+        found = linker.embed(Dropped()(encoder(images[::PHOTOGRAPHS])))
+        known = F.normalize(linker.oracle.on(torch.device("cpu")).embed(images[1::PHOTOGRAPHS]))
+    by_zeros = ((found @ known.T).argmax(dim=1) == who[::PHOTOGRAPHS]).double().mean().item()
+    assert filled >= by_zeros + 0.2
+
+
+def test_what_is_usual_to_a_linker_of_raw_features_stays_so(target: str, tmp_path: Path) -> None:
+    """Else it is learnt anew from answers of a defence that withholds channels, in which zeros are usual."""
+    encoder = load_artifact(target, Split).encoder
+    start = ridge_linker(target)
+    linked(start, Pairs(encoder), encoder, 1)
+    after = ridge_linker(target, start=kept(tmp_path / "raw", start, target))
+    linked(after, Pairs(nn.Sequential(encoder, Dropped()), pairs=30), encoder, 1)
+    assert start.fill.has_learnt
+    torch.testing.assert_close(after.fill.state_dict(), start.fill.state_dict(), rtol=0, atol=0)
 
 
 def test_pairs_that_fill_no_batch_teach_as_well(target: str) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from facecrafter.attacks import WhiteBox
+from facecrafter.crafter.inversion import squared_distance
 from facecrafter.store import encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers import tuned_prior
@@ -93,6 +94,19 @@ def error(module: TunedPrior, pairs: Pairs) -> float:
     )
     found = attack.reconstruct(pairs.features, torch.Generator().manual_seed(0)).best()
     return (found - pairs.images).square().mean().item()
+
+
+def test_best_responses_are_to_the_channels_that_were_told(folders: dict[str, str]) -> None:
+    """Drawn to faces whose channels are zero, they taught G nothing, and dropout looked safe from A1."""
+    module, pairs = TunedPrior(**folders, iterations=60, precision="32"), data(folders)
+    module._seed = 0
+    module._invert_through_current()
+    sent = pairs.features.clone()
+    for row, feature in enumerate(sent):
+        feature[torch.randperm(12, generator=torch.Generator().manual_seed(row))[:4]] = 0
+    latents = module._best_responses(torch.arange(12), sent)
+    left = squared_distance(module._phi(latents).features, pairs.features)
+    assert left.median() < 1e-4 * pairs.features.square().flatten(1).sum(dim=1).median()
 
 
 def test_the_attack_with_the_tuned_generator_shows_the_images_behind_the_features(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from facecrafter.attacks.mirror.p_space import PSpace, to_p, to_w
-from facecrafter.attacks.mirror.style_model import StyleModel, best_starts
+from facecrafter.attacks.mirror.style_model import StyleModel, best_starts, told_to
 from facecrafter.attacks.reconstruction import Attack, Progress, Reconstruction
 from facecrafter.crafter.inversion import squared_distance
 from facecrafter.precision import Precision
@@ -23,12 +23,13 @@ class MirrorGenetic(Attack):
     standardised within the population: the encoder's units must not decide how hard is selected. A child
     takes each coordinate of p from one of its parents, the more likely from the one with the lower loss;
     some coordinates mutate, and p is clipped as in `Mirror`. The result for an image does not depend on the
-    images beside it.
+    images beside it. Distances run over the channels that were told; see `ToldChannels`.
 
     Args:
         encoder: images (N, 3, H, W) in [0, 1] -> features (N, C, h, w); used in eval mode.
         prior: a StyleGAN2.
-        queries: images per feature that the encoder may be asked for, random styles included.
+        queries: images per feature that the encoder may be asked for, random styles included; the faces that
+            say what is usual are asked for once, for all features.
         starts: random styles; all images share them.
         population: styles per image.
         mutation_rate: probability of each coordinate of a child to mutate.
@@ -38,7 +39,7 @@ class MirrorGenetic(Attack):
         precision: of the search; see `StyleModel`.
     """
 
-    VERSION = 1
+    VERSION = 2
     access = "black"
     describe = (
         "May ask the encoder for features and has a StyleGAN2 of faces: breeds the styles whose features fit."
@@ -74,6 +75,7 @@ class MirrorGenetic(Attack):
         self.mutation = mutation
         self.model = StyleModel(encoder, prior, truncation, precision)
         self.space = PSpace(self.model.generator.mapping, bound, samples)
+        self.told = told_to(self.model, self.space)
 
     @torch.no_grad()
     def _reconstruct(
@@ -81,16 +83,17 @@ class MirrorGenetic(Attack):
     ) -> Reconstruction:
         self.model.place(features.device)
         randoms = [seeded(seed, row) for row in rows.tolist()]
-        w, loss = best_starts(self.model, self.space, features, self.starts, self.population, seed)
+        told = self.told(features)
+        w, loss = best_starts(self.model, self.space, features, told, self.starts, self.population, seed)
         p = to_p(w)
         for generation in range(self.generations):
-            p, loss = self._next_generation(p, loss, features, randoms)
+            p, loss = self._next_generation(p, loss, (features, told), randoms)
             if progress:
                 progress(generation + 1, self.generations)
-        return self.model.reconstruction(to_w(p[:, :1]), features)
+        return self.model.reconstruction(to_w(p[:, :1]), features, told)
 
     def _next_generation(
-        self, p: Tensor, loss: Tensor, features: Tensor, randoms: list[torch.Generator]
+        self, p: Tensor, loss: Tensor, sent: tuple[Tensor, Tensor], randoms: list[torch.Generator]
     ) -> tuple[Tensor, Tensor]:
         """The elite of each population p (N, P, d), loss (N, P) and P − 1 children, the best first."""
         children = torch.stack(
@@ -99,7 +102,7 @@ class MirrorGenetic(Attack):
         children = self.space.clip(children.to(p))
         # The best of a generation is not encoded again: its loss is known, and the attack pays by the query.
         p = torch.cat([p[:, :1], children], dim=1)
-        loss = torch.cat([loss[:, :1], self._distances(children, features)], dim=1)
+        loss = torch.cat([loss[:, :1], self._distances(children, *sent)], dim=1)
         loss, order = loss.sort(dim=1, stable=True)
         return p.gather(1, order[:, :, None].expand_as(p)), loss
 
@@ -117,10 +120,12 @@ class MirrorGenetic(Attack):
         mutation = torch.where(draws[1] < self.mutation_rate, noise, 0)
         return torch.where(from_mother, p[mothers], p[fathers]) + mutation
 
-    def _distances(self, p: Tensor, features: Tensor) -> Tensor:
-        """‖F − Enc(G(w))‖² of styles p (N, M, d): (N, M)."""
+    def _distances(self, p: Tensor, features: Tensor, told: Tensor) -> Tensor:
+        """‖F − Enc(G(w))‖² of styles p (N, M, d), over the channels that were told: (N, M)."""
         styles = to_w(p).flatten(0, 1)
-        targets = features.repeat_interleave(p.shape[1], dim=0)
+        targets, masks = (each.repeat_interleave(p.shape[1], dim=0) for each in (features, told))
         parts = (slice(begin, begin + _IMAGES_AT_ONCE) for begin in range(0, len(styles), _IMAGES_AT_ONCE))
-        losses = [squared_distance(targets[part], self.model.features(styles[part])) for part in parts]
+        losses = [
+            squared_distance(targets[part], self.model.features(styles[part]) * masks[part]) for part in parts
+        ]
         return torch.cat(losses).reshape(p.shape[:2])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from facecrafter.attacks.descent import Descent, better
 from facecrafter.attacks.mirror.p_space import PSpace, to_p, to_w
-from facecrafter.attacks.mirror.style_model import StyleModel, best_starts
+from facecrafter.attacks.mirror.style_model import StyleModel, best_starts, told_to
 from facecrafter.attacks.reconstruction import Attack, Progress, Reconstruction
 from facecrafter.crafter.inversion import squared_distance
 from facecrafter.precision import Precision
@@ -22,7 +22,8 @@ class Mirror(Attack):
 
     The search starts from the best of many random styles. After every step of Adam, p = LeakyReLU₅(w) is
     clipped to μ ± bound·σ and mapped back to w. The best style of the path is kept, the start included, and
-    the result for an image does not depend on the images beside it.
+    the result for an image does not depend on the images beside it. Distances run over the channels that
+    were told; see `ToldChannels`.
 
     Args:
         encoder: images (N, 3, H, W) in [0, 1] -> features (N, C, h, w); used in eval mode.
@@ -39,7 +40,7 @@ class Mirror(Attack):
         precision: of the search; see `StyleModel`.
     """
 
-    VERSION = 1
+    VERSION = 2
     access = "white"
     describe = (
         "Knows the encoder and has a StyleGAN2 of faces: searches its styles, kept where those of faces are."
@@ -71,17 +72,22 @@ class Mirror(Attack):
         self.flips = flips
         self.model = StyleModel(encoder, prior, truncation, precision)
         self.space = PSpace(self.model.generator.mapping, bound, samples)
+        self.told = told_to(self.model, self.space)
 
     def _reconstruct(
         self, features: Tensor, rows: Tensor, seed: int, progress: Progress | None
     ) -> Reconstruction:
         self.model.place(features.device)
-        starts, _ = best_starts(self.model, self.space, features, self.starts, self.restarts, seed)
-        targets = features.repeat_interleave(self.restarts, dim=0)
-        found = self._search(targets, starts.flatten(0, 1), seed, progress)
-        return self.model.reconstruction(found.point.reshape(starts.shape), features)
+        told = self.told(features)
+        starts, _ = best_starts(self.model, self.space, features, told, self.starts, self.restarts, seed)
+        # Of each restart, the feature and which of its channels were told.
+        targets, masks = (each.repeat_interleave(self.restarts, dim=0) for each in (features, told))
+        found = self._search((targets, masks), starts.flatten(0, 1), seed, progress)
+        return self.model.reconstruction(found.point.reshape(starts.shape), features, told)
 
-    def _search(self, targets: Tensor, start: Tensor, seed: int, progress: Progress | None) -> Descent:
+    def _search(
+        self, targets: tuple[Tensor, Tensor], start: Tensor, seed: int, progress: Progress | None
+    ) -> Descent:
         """The best w of the paths from `start` (N, style_dim), and its loss in the search's precision."""
         w = start.clone().requires_grad_()
         best = Descent(start, torch.full_like(start[:, 0], torch.inf))
@@ -103,10 +109,11 @@ class Mirror(Attack):
         with torch.no_grad():
             return better(best, w.detach(), self._distance(w, targets, flip=False).detach())
 
-    def _distance(self, w: Tensor, targets: Tensor, flip: bool) -> Tensor:
-        """‖F − Enc(G(w))‖² (N,)."""
+    def _distance(self, w: Tensor, targets: tuple[Tensor, Tensor], flip: bool) -> Tensor:
+        """‖F − Enc(G(w))‖² (N,), over the channels that were told."""
+        features, told = targets
         with torch.enable_grad():
-            return squared_distance(targets, self.model.features(w, flip))
+            return squared_distance(features, self.model.features(w, flip) * told)
 
 
 def ramp(iteration: int, iterations: int) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from facecrafter.attacks.mirror.p_space import PSpace
 from facecrafter.attacks.reconstruction import Reconstruction
-from facecrafter.attacks.search import check_shape, restarts_apart
+from facecrafter.attacks.search import FACES, ToldChannels, check_shape, restarts_apart
 from facecrafter.crafter.inversion import squared_distance
 from facecrafter.nets.folding import fold_batchnorm
 from facecrafter.nets.stylegan2.generator import StyleGenerator
@@ -64,17 +65,29 @@ class StyleModel:
         return features.to(w.dtype)
 
     @torch.no_grad()
-    def reconstruction(self, w: Tensor, features: Tensor) -> Reconstruction:
-        """The images of styles (N, R, style_dim) found for features (N, C, h, w), and their losses."""
+    def reconstruction(self, w: Tensor, features: Tensor, told: Tensor) -> Reconstruction:
+        """The images of styles (N, R, style_dim) found for features (N, C, h, w), and their losses over the
+        channels that were told (N, C, 1, 1)."""
         restarts = w.shape[1]
         images = self.show(w.flatten(0, 1))
-        losses = squared_distance(features.repeat_interleave(restarts, dim=0), self.encoder(images))
+        targets, told = (each.repeat_interleave(restarts, dim=0) for each in (features, told))
+        losses = squared_distance(targets, self.encoder(images) * told)
         return restarts_apart(images, losses, restarts)
+
+
+def told_to(model: StyleModel, space: PSpace) -> ToldChannels:
+    """Which channels of a feature were told to whom the model's faces, of styles from `space`, are usual."""
+
+    def usual(like: Tensor) -> Iterator[Tensor]:
+        styles = space.draw(FACES, torch.Generator().manual_seed(0)).to(like)
+        yield from (model.features(part) for part in torch.split(styles, _CHUNK))
+
+    return ToldChannels(model.encoder, usual)
 
 
 @torch.no_grad()
 def best_starts(
-    model: StyleModel, space: PSpace, features: Tensor, starts: int, keep: int, seed: int
+    model: StyleModel, space: PSpace, features: Tensor, told: Tensor, starts: int, keep: int, seed: int
 ) -> tuple[Tensor, Tensor]:
     """The best of `starts` random styles, which all features share: their images have the nearest features.
 
@@ -82,6 +95,7 @@ def best_starts(
         model: gives the features of styles.
         space: where the styles come from.
         features: F (N, C, h, w).
+        told: (N, C, 1, 1), 1 where a channel was told, else 0.
         starts: random styles; as many images are encoded.
         keep: how many each feature gets, at most `starts`.
         seed: of the styles.
@@ -99,7 +113,7 @@ def best_starts(
         w = space.draw(min(_CHUNK, starts - begin), rng).to(features)
         found = model.features(w)
         check_shape(features, found)
-        losses = torch.cat([losses, _squared_distances(features.flatten(1), found.flatten(1))], dim=1)
+        losses = torch.cat([losses, _squared_distances(features, found, told)], dim=1)
         styles = torch.cat([styles, w.expand(len(features), -1, -1)], dim=1)
         # Only the best so far are kept: thousands of styles with their features would not fit into memory.
         losses, order = losses.topk(min(keep, losses.shape[1]), dim=1, largest=False)
@@ -107,6 +121,14 @@ def best_starts(
     return styles, losses
 
 
-def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """(N, n) and (M, n) -> (N, M), of the differences themselves: a difference of squares cancels."""
-    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()
+def _squared_distances(a: Tensor, b: Tensor, told: Tensor) -> Tensor:
+    """(N, C, h, w) and (M, C, h, w) -> (N, M), over the channels of each a that were told (N, C, 1, 1)."""
+    if told.all():
+        return _all_squared_distances(a, b)
+    # One after the other: each has channels of its own, and N x M features would not fit into memory.
+    return torch.cat([_all_squared_distances(a[row, None], b * mask) for row, mask in enumerate(told)])
+
+
+def _all_squared_distances(a: Tensor, b: Tensor) -> Tensor:
+    """(N, ...) and (M, ...) -> (N, M), of the differences themselves: a difference of squares cancels."""
+    return torch.cdist(a.flatten(1), b.flatten(1), compute_mode="donot_use_mm_for_euclid_dist").square()
