@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from experiments import machine
-from experiments.classes import import_class
+from experiments.classes import import_class, nearest
 from experiments.errors import ends_in_sentences
 from facecrafter.attacks import Attack
 from facecrafter.documents import read_json
@@ -205,7 +205,9 @@ def build(spec: AttackSpec, encoder: nn.Module, networks: dict[str, nn.Module]) 
     try:
         signature.bind(**arguments)
     except TypeError as error:
-        raise ValueError(f"{spec['class_path']} does not take {sorted(arguments)}: {error}") from error
+        unknown = [name for name in arguments if name not in signature.parameters]
+        hint = nearest(unknown[0], [*signature.parameters], attack_class) if unknown else ""
+        raise ValueError(f"{spec['class_path']} does not take {sorted(arguments)}: {error}{hint}") from error
     return attack_class(**arguments)
 
 

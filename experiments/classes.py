@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +14,10 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning_modules.defences.base import Defence
 
 T = TypeVar("T")
+REFUSED = re.compile(r"Problem with given class_path '([\w.]+)':\s+Option '([\w.]+)' is not accepted")
+"""How jsonargparse says that a class has no such argument."""
+REFUSED_HERE = re.compile(r"Group 'x' does not accept option '([\w.]+)'")
+"""The same of the class whose arguments are `complete`d."""
 
 
 def import_class(class_path: Any, where: str, kind: type[T] = object) -> type[T]:  # type: ignore[assignment]
@@ -62,8 +68,32 @@ def complete(
     try:
         parsed = parser.parse_object({"x": dict(init_args)})
     except ArgumentError as error:
-        raise ValueError(f"{where}: {found.__name__} refuses its arguments: {error}") from error
+        message = with_near_names(str(error))
+        if unknown := REFUSED_HERE.fullmatch(message):
+            message = f"Option {unknown[1]!r} is not accepted{_nearest(unknown[1], found, given)}"
+        raise ValueError(f"{where}: {found.__name__} refuses its arguments: {message}") from error
     return Namespace(parsed).x.as_dict()
+
+
+def with_near_names(message: str) -> str:
+    """What jsonargparse says, where a class has no such argument with the near one, and all that it has."""
+
+    def told(refused: re.Match[str]) -> str:
+        return f"{refused[0]}{_nearest(refused[2], import_class(refused[1], 'class_path'))}"
+
+    return REFUSED.sub(told, message)
+
+
+def _nearest(name: str, found: type, given: Iterable[str] = ()) -> str:
+    known = ArgumentParser().add_class_arguments(found, "x", skip=set(given), fail_untyped=False)
+    return nearest(name, [argument.removeprefix("x.") for argument in known], found)
+
+
+def nearest(name: str, known: Sequence[str], found: type) -> str:
+    """Beside an argument that the class `found` has not: the one that was meant, perhaps, and all `known`."""
+    near = get_close_matches(name, known, 1)
+    hint = f", perhaps {near[0]!r}" if near else ""
+    return f"{hint}; {found.__name__} takes {', '.join(known)}"
 
 
 def without_private(config: Any) -> Any:

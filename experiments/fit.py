@@ -6,7 +6,8 @@ The YAML is flat (`trainer`, `model`, `data`, `seed_everything`, ...); every key
 receives `config.yaml`, `fingerprint.json`, if the module trains `last.ckpt` (with the optimizer's state, to
 go on from), at the end `weights.safetensors` (what others load), `epoch=10.ckpt` for `keep: {epochs: [10]}`,
 `logs/`, and for a defence `features/`. A run that was killed goes on from its last epoch when started again,
-and protects only what is not on disk. What has another model, data or training than DIR is refused, unless
+and protects only what is not on disk; one that failed before it computed anything leaves DIR to a corrected
+one. What has another model, data or training than DIR is refused, unless
 `--overwrite true` clears DIR first.
 """
 
@@ -14,9 +15,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from jsonargparse import ArgumentParser, Namespace
@@ -38,7 +40,7 @@ from callbacks import (
     TimeLeft,
 )
 from experiments import folder
-from experiments.classes import import_class
+from experiments.classes import import_class, with_near_names
 from experiments.errors import ends_in_sentences, sentence
 from experiments.loggers import (
     LOGGERS,
@@ -87,6 +89,10 @@ class FitParser(LightningArgumentParser):
                 self.error(sentence(error))
         super().validate(namespace, *args, **kwargs)
 
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """End with the message, which names what may have been meant by an argument that no class has."""
+        super().error(with_near_names(message), ex)
+
 
 class FitCLI(LightningCLI):
     """LightningCLI with one output folder for everything a run leaves behind."""
@@ -130,6 +136,10 @@ class FitCLI(LightningCLI):
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
 
+    def instantiate_classes(self) -> None:
+        with self.claim:
+            super().instantiate_classes()
+
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         given = as_list(config["callbacks"])
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in given):
@@ -165,6 +175,7 @@ class FitCLI(LightningCLI):
             content = self._content()
             self.fingerprint = folder.fingerprint(content)
             if rank_zero_only.rank != 0:
+                self.claim = nullcontext()  # it is rank 0's
                 return
             if not self.config.overwrite:
                 folder.refuse_another(output, content)
@@ -172,7 +183,7 @@ class FitCLI(LightningCLI):
             self.lock = folder.lock(output)
             if self.config.overwrite:
                 folder.clear(output)
-            folder.claim(output, content)
+            self.claim = folder.Claim(output, content)
         except (ValueError, OSError) as error:
             self.parser.error(sentence(error))
 
@@ -243,6 +254,22 @@ def keep_weights(output: Path, model: LightningModule, fingerprint: str) -> None
         path.unlink(missing_ok=True)
 
 
+def carry_out(cli: FitCLI) -> None:
+    """Train and protect, as far as the module does either."""
+    cli.save_config()
+    for logger in cli.trainer.loggers:
+        logger.log_hyperparams(hyperparameters(cli.config.as_dict()))
+    if is_trained(type(cli.model)):
+        learn(cli.trainer, cli.model, cli.datamodule, cli.config.ckpt_path)
+        keep_weights(Path(cli.config.output), cli.model, cli.fingerprint)
+    if isinstance(cli.model, Defence):
+        # The engine differentiates while it predicts, and chooses its own precision.
+        protector = cli.instantiate_trainer(inference_mode=False, precision="32-true")
+        protector.predict(cli.model, datamodule=cli.datamodule, return_predictions=False)
+    asked = senders(as_list(cli.config.trainer.logger))
+    finish(cli.trainer.loggers, asked, Path(cli.config.output, WEIGHTS))
+
+
 @for_owner_alone()
 def main(args: Sequence[str] | None = None) -> None:
     end_with_rank_0()
@@ -266,18 +293,8 @@ def main(args: Sequence[str] | None = None) -> None:
             "logger": LOGGERS,
         },
     )
-    cli.save_config()
-    for logger in cli.trainer.loggers:
-        logger.log_hyperparams(hyperparameters(cli.config.as_dict()))
-    if is_trained(type(cli.model)):
-        learn(cli.trainer, cli.model, cli.datamodule, cli.config.ckpt_path)
-        keep_weights(Path(cli.config.output), cli.model, cli.fingerprint)
-    if isinstance(cli.model, Defence):
-        # The engine differentiates while it predicts, and chooses its own precision.
-        protector = cli.instantiate_trainer(inference_mode=False, precision="32-true")
-        protector.predict(cli.model, datamodule=cli.datamodule, return_predictions=False)
-    asked = senders(as_list(cli.config.trainer.logger))
-    finish(cli.trainer.loggers, asked, Path(cli.config.output, WEIGHTS))
+    with cli.claim:
+        carry_out(cli)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -171,12 +172,43 @@ def _goes_on(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> bo
     return True
 
 
-def claim(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write into `folder` which fit it belongs to."""
-    text = json.dumps({"fingerprint": fingerprint(content), "content": content}, indent=2)
-    write_whole(folder / FINGERPRINT, text)
-    for leftover in folder.glob("*.tmp"):
-        leftover.unlink()  # of a run that was killed while it wrote
+class Claim:
+    """Says in a folder which fit it belongs to. Who fails within the claim before anything is computed gives
+    the folder back, so that a corrected fit may have it.
+
+    Args:
+        folder: the fit's, locked.
+        content: see `contents`.
+    """
+
+    def __init__(self, folder: Path, content: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.before = {path.name for path in folder.iterdir()}
+        text = json.dumps({"fingerprint": fingerprint(content), "content": content}, indent=2)
+        write_whole(folder / FINGERPRINT, text)
+        for leftover in folder.glob("*.tmp"):
+            leftover.unlink()  # of a run that was killed while it wrote
+
+    def __enter__(self) -> None:
+        """What is done from here on may fail."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and FINGERPRINT not in self.before and not self._holds_work():
+            with suppress(OSError):  # why the fit failed is what has to be told
+                self._give_back()
+
+    def _holds_work(self) -> bool:
+        """Whether there are checkpoints, weights or protected features."""
+        return any(path.suffix in (".ckpt", ".safetensors") for path in self.folder.rglob("*"))
+
+    def _give_back(self) -> None:
+        """Delete what this fit wrote, last whose it is; what was there before stays."""
+        config = self.folder / "config.yaml"
+        for path in (config, checksum_file(config), self.folder / "features", self.folder / "logs"):
+            if path.name in self.before:
+                continue
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        (self.folder / FINGERPRINT).unlink()
 
 
 def clear(folder: Path) -> None:

@@ -24,7 +24,7 @@ from experiments.classes import without_private
 from experiments.errors import ends_in_sentences
 from experiments.report.reading import study_config
 from experiments.report.results import POINT, stage_of
-from experiments.report.statistics.worst_case import candidates
+from experiments.report.statistics.worst_case import attacks
 from experiments.study.runner import wandb_group
 from facecrafter.files import for_owner_alone
 
@@ -33,6 +33,7 @@ TABLES = {"results": True, "summary": True, "comparison": True, "ranking": False
 SETTING = ["dataset", "scenario", "network", "seed", *POINT]
 METHOD = ["attack", "access", "adaptive", "countermeasure", "oracle", "restart"]
 FINDING = ["worst_attack", "worst_oracle", "false_security", "verdict", "against_floor"]
+FINDING += ["leaked_attack", "leaked_oracle"]
 WORDS = {*SETTING, *METHOD, *FINDING}
 """Columns that go out beside those of numbers."""
 PRIVATE = {"row", "image", "identity", "sha256", "path"}
@@ -71,12 +72,12 @@ def judged(results: pd.DataFrame) -> pd.DataFrame:
     """The rows in which an attack chose among its restarts by its own loss, without a countermeasure and from
     all answers."""
     few = results.get("curve_only", pd.Series(False, results.index))
-    return candidates(results[(results["restart"] == "best") & ~few])
+    return attacks(results[(results["restart"] == "best") & ~few])
 
 
 def curves(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
     """Charts of the leak against the utility: of the worst case, and for each attack and oracle."""
-    charts = {"curve/worst_case": _curve(summary, "worst_eval_acc", "worst case over all attacks")}
+    charts = {"curve/worst_case": _curve(summary, "worst_eval_acc", "worst case of the threat model")}
     for (attack, oracle), rows in judged(results).groupby(["attack", "oracle"], sort=False):
         # Of an attacker who trains on protected features, the epoch that serves him best.
         strongest = rows.loc[rows.groupby(POINT, sort=False)["eval_acc"].idxmax()]

@@ -16,6 +16,9 @@ from facecrafter.metrics import clustered_share, identified
 from facecrafter.store import TensorStore
 from lightning_modules.attackers.identifier import FeatureIdentifier
 
+EXPOSURE = "exposure"
+"""What an attack is called, in place of how it adapts, that has private pictures or features: they leaked. It
+is outside the threat model, so it is nobody's worst case, and has one of its own."""
 ITSELF = {"oracle": "itself", "restart": "best"}
 """Where others say who judged which of their restarts: this attack names people, and has no judge."""
 

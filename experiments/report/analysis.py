@@ -13,7 +13,13 @@ from experiments.report.statistics.checks import READERS, Check, believed, check
 from experiments.report.statistics.judges import verdicts
 from experiments.report.statistics.paired_tests import Outcomes
 from experiments.report.statistics.ranking import against_none, ranking, strengths
-from experiments.report.statistics.worst_case import SUMMARY, adaptive_gains, compare, summarise
+from experiments.report.statistics.worst_case import (
+    SUMMARY,
+    adaptive_gains,
+    candidates,
+    compare,
+    summarise,
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class Analysis:
     def judge(self) -> str:
         """The oracle that finds most undefended images, of those that may be believed."""
         rows = self.best[self.best["oracle"].isin(self.judges)]
-        undefended = rows[rows["defence"] == "none"]
+        undefended = candidates(rows[rows["defence"] == "none"])
         found = undefended if len(undefended) else rows
         return str(found.loc[found["eval_acc"].idxmax(), "oracle"])
 

@@ -24,6 +24,7 @@ ANSWERS = "answers"
 UNASKED = f"the stage `{ANSWERS}` of each has not run yet, or it failed"
 POINT = ["defence", "strength"]
 OUTCOME = ["oracle", "restart", "row", "identity", "correct"]
+HOW = ("countermeasure", "adaptive")
 LICENSED = {"datamodules.SyntheticFaces", "datamodules.synthetic.SyntheticFaces"}
 """Data whose images may be shown to anybody."""
 
@@ -162,8 +163,8 @@ def _per_image(output: Path, stage: dict[str, Any]) -> pd.DataFrame:
     lines = read_table(path, ("oracle", "restart", "row", "identity"), dtype={"restart": str})
     best = lines[lines["restart"] == "best"].reindex(columns=OUTCOME)
     named = {name: labels[name] for name in (*POINT, "attack")}
-    countermeasure = labels.get("countermeasure") or "none"
-    return best.assign(**named, trial=trial(labels), countermeasure=countermeasure)
+    how = {name: labels.get(name) or "none" for name in HOW}
+    return best.assign(**named, trial=trial(labels), **how)
 
 
 def _columns(results: list[Path]) -> tuple[Column, ...]:

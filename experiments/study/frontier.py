@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.evaluation.combining import UNION
+from experiments.evaluation.exposure import EXPOSURE
 from experiments.study.plan_attacks import is_whole
 
 MARKS = "ox+*#@%&abcdefghijklmnpqrstuvwyz"
 
 
 class Point(NamedTuple):
-    """A defence at one strength: what the cloud reads, and what the strongest attack so far gives away."""
+    """A defence at one strength: what the cloud reads, and what its worst case is so far."""
 
     defence: str
     strength: str
@@ -23,7 +24,8 @@ class Point(NamedTuple):
 
 
 def points(measured: Mapping[Path, Mapping[str, Any]]) -> list[Point]:
-    """Each defence and strength with the highest Eval Acc of the attacks that are measured.
+    """Each defence and strength with the highest Eval Acc of the attacks that are measured and that were not
+    given private pictures.
 
     Args:
         measured: folders of the stages that measure, and the labels of their rows.
@@ -31,6 +33,8 @@ def points(measured: Mapping[Path, Mapping[str, Any]]) -> list[Point]:
     worst: dict[tuple[str, str], Point] = {}
     for folder, labels in measured.items():
         if labels.get("attack") == UNION or not is_whole(labels):  # in a union luck adds up
+            continue
+        if labels.get("adaptive") == EXPOSURE:
             continue
         key = (str(labels["defence"]), str(labels["strength"]))
         for row in _rows(folder / "results.json"):

@@ -8,6 +8,7 @@ from datamodules.protected import ProtectedPairs
 from experiments.study.config import DEFENCE, ORACLE, StudyConfig
 from experiments.study.data import class_of
 from experiments.study.keys import references
+from lightning_modules.attackers.identifier import FeatureIdentifier
 
 
 class Lineage:
@@ -47,6 +48,17 @@ class Lineage:
     def learns_from_pairs(self, name: str) -> bool:
         """Whether the fit `name`, or one that it builds on, is fitted to pairs."""
         return bool(self._of_pairs([name]))
+
+    def leaked(self, names: Iterable[str]) -> list[str]:
+        """Those of these fits, and of those below them, whose public pictures had private ones added, and
+        those that learn whom a feature shows from private people themselves."""
+        every = {name for start in names for name in (start, *self.below(start))}
+        return [name for name in sorted(every & {*self.config.fits}) if self._has_leaks(name)]
+
+    def _has_leaks(self, name: str) -> bool:
+        fit = self.config.fits[name]
+        names_people = issubclass(class_of(fit.model, f"fits.{name}.model"), FeatureIdentifier)
+        return bool(fit.data.get("private_exposure")) or names_people
 
     def answers(self, names: Iterable[str], where: str) -> str:
         """The store of the pairs that these fits, and those below them, learn from.

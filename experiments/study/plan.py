@@ -12,6 +12,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from experiments.classes import complete
 from experiments.evaluation.combining import FUSION, UNION
+from experiments.evaluation.exposure import EXPOSURE
 from experiments.folder import refuse_names_outside
 from experiments.study.config import (
     DEFENCE,
@@ -62,6 +63,7 @@ class Plan:
                 self._add(self._fit(name, fit, f"fits.{name}"))
         points = [point for name, defence in config.defences.items() for point in _points(name, defence)]
         self._check_patterns(points)
+        self._check_leaks()
         for point in points:
             self._defence(point)
         self.stages = ordered(self.found.values())
@@ -76,6 +78,17 @@ class Plan:
                             f"{kind}.{name}.against: {pattern!r} means no defence; they are "
                             f"{', '.join(point.stage for point in points)}"
                         )
+
+    def _check_leaks(self) -> None:
+        """Refuse leaked pictures by another name: they would be a worst case of attackers who have none."""
+        for kind in ("attacks", "identifications"):
+            for name, attack in getattr(self.config, kind).items():
+                leaked = self.lineage.leaked(references(asdict(attack)))
+                if leaked and attack.adaptive != EXPOSURE:
+                    raise ValueError(
+                        f"{kind}.{name} uses the fit {leaked[0]}, which learns from private people's own "
+                        f"pictures: say adaptive: {EXPOSURE}, so that it counts apart from other attackers"
+                    )
 
     def _add(self, stage: Stage) -> None:
         if len(stage.name.encode()) > LONGEST_STAGE:

@@ -127,6 +127,21 @@ def test_a_pattern_that_means_no_defence_is_named(kind: str, name: str) -> None:
         plan_of(study)
 
 
+@pytest.mark.strict
+def test_leaked_pictures_go_by_no_other_name() -> None:
+    """The worst case of attackers with public pictures alone would be that of one who has private ones."""
+    study = adaptive_study()
+    study["identifications"]["exposure_features"].pop("adaptive")
+    with pytest.raises(
+        ValueError, match=r"exposure_features uses the fit identifier.*say adaptive: exposure"
+    ):
+        plan_of(study)
+    study = adaptive_study()
+    study["fits"]["decoder"]["data"] = {"private_exposure": 0.1}
+    with pytest.raises(ValueError, match=r"attacks.black_box uses the fit decoder, .* own pictures"):
+        plan_of(study)
+
+
 def test_a_network_for_each_defence_is_trained_on_what_that_defence_protects() -> None:
     stages = plan_of(adaptive_study()).stages
 

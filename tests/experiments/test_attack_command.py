@@ -216,6 +216,10 @@ class NoAttack:
         ),
         ({"attack": {"class_path": f"{__name__}.NoAttack"}}, "NoAttack' is no attack"),
         ({"networks": {}}, "does not take.*prior"),
+        (
+            {"attack": {"class_path": "facecrafter.attacks.WhiteBox", "init_args": {"restart": 2}}},
+            "does not take.*perhaps 'restarts'; WhiteBox takes ",
+        ),
         ({"networks": {"prior": "other"}}, "no network to attack with"),
     ],
 )

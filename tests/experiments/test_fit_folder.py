@@ -121,6 +121,38 @@ def test_every_module_goes_on_for_longer_or_refuses(
         assert load_checkpoint(Path(output, "last.ckpt"))["epoch"] == 1
 
 
+@pytest.mark.parametrize("mistake", ["constructor", "setup", "first step"])
+def test_a_fit_that_fails_at_once_leaves_the_folder_to_the_corrected_one(
+    tmp_path: Path, mistake: str
+) -> None:
+    """Its claim refused the next fit, which was told to clear the folder of a fit that had done nothing."""
+    picture = tmp_path / "run" / "mine.png"
+    picture.parent.mkdir()
+    picture.touch()
+    broken = model("TargetNetwork") | {"class_path": "failing.Failing"}
+    broken["init_args"] = TARGET["init_args"] | {"where": mistake}
+    with pytest.raises(ValueError, match=f"fails in its {mistake}"):
+        run(tmp_path, module=broken)
+    left = {path.name for path in picture.parent.iterdir() if path.is_file()}
+    assert left == {"mine.png", ".lock"}, "what was there stays, and the lock"
+    output = run(tmp_path)
+    assert (output / "weights.safetensors").is_file()
+    assert picture.is_file()
+
+
+def test_a_fit_that_fails_later_keeps_its_folder(tmp_path: Path, target: Path) -> None:
+    """A checkpoint is work: so is what another run of the same fit left, were it only its claim."""
+    failing = {"class_path": "failing.Failing", "init_args": TARGET["init_args"] | {"where": "second epoch"}}
+    with pytest.raises(ValueError, match="fails in its second epoch"):
+        run(tmp_path, "--trainer.max_epochs=2", module=failing)
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"fingerprint.json", "config.yaml", "last.ckpt"} <= names
+    (tmp_path / "run" / "last.ckpt").unlink()
+    with pytest.raises(ValueError, match="fails in its second epoch"):
+        run(tmp_path, "--trainer.max_epochs=2", "--trainer.enable_checkpointing=false", module=failing)
+    assert (tmp_path / "run" / "fingerprint.json").is_file(), "it was there before"
+
+
 def test_another_strength_of_what_only_protects_is_refused(
     target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ def row(attack: str, eval_acc: float, **other: Any) -> dict[str, Any]:
     return {
         "defence": "none",
         "attack": attack,
+        "adaptive": "none",
         "access": "white" if attack.startswith("white") else "black",
         "oracle": "classifier",
         "clean_acc": 0.9,
@@ -59,6 +60,13 @@ def test_reading_features_does_not_vouch_for_an_oracle() -> None:
 def test_the_union_of_attacks_that_guess_vouches_for_nothing() -> None:
     """It is as many times as good as chance as there are attacks."""
     rows = [row("white_box", 0.06), row("union", 0.6, access="white")]
+    assert not believed(check(pd.DataFrame(rows)))
+
+
+@pytest.mark.strict
+def test_an_attack_with_leaked_pictures_vouches_for_no_other() -> None:
+    """It would call a study believable whose attackers of the threat model guess."""
+    rows = [row("white_box", 0.06), row("exposure_images", 0.6, access="white", adaptive="exposure")]
     assert not believed(check(pd.DataFrame(rows)))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_study import ATTACKS, AUC, DISCO_AUC, ORACLES, write_rich_study, write_study
+from made_up_study import ATTACKS, AUC, DISCO_AUC, ORACLES, MadeUpStudy, write_rich_study, write_study
 from PIL import Image
 
 from experiments.classes import without_private
@@ -127,6 +127,8 @@ def test_the_tables_of_the_study(study: Path, html: str) -> None:
         *("defence", "strength", "auc", "worst_attack", "worst_oracle", "worst_epoch", "worst_eval_acc"),
         *("worst_eval_acc_lo", "worst_eval_acc_hi", "false_security", "not_faced"),
         *(*FIGURES, "floor_note", "against_floor"),
+        *("leaked_attack", "leaked_oracle", "leaked_epoch"),
+        *("leaked_eval_acc", "leaked_eval_acc_lo", "leaked_eval_acc_hi"),
     ]
     assert summary["strength"].tolist() == list(AUC)
     results = pd.read_csv(study / "results.csv")
@@ -300,6 +302,27 @@ def test_reading_features_is_among_the_leaks_of_private_data(rich: Path) -> None
     found = table(rich, "exposure")
     assert set(found["attack"]) == {"exposure_features"}
     assert len(found) == len(AUC) + len(DISCO_AUC)
+
+
+@pytest.mark.strict
+def test_leaked_private_data_is_nobodys_headline(tmp_path: Path) -> None:
+    """Card, figure, table and ranking were by an attacker who has what the threat model denies them."""
+    study = MadeUpStudy(tmp_path, tmp_path / "cache", {"classifier": 0.9})
+    for defence, strength, found, leaked in (("none", "", 0.6, 0.9), ("crafter", "beta=1", 0.12, 0.8)):
+        study.attack(defence, strength, "white_box", found)
+        study.identify(defence, strength, leaked)
+    study.write_data()
+    study.finish({"none": {}, "crafter": {}})
+    html = build(tmp_path, show_faces=False).read_text()
+    summary = pd.read_csv(tmp_path / "summary.csv")
+    assert summary["worst_attack"].tolist() == ["white_box"] * 2
+    assert summary["leaked_eval_acc"].tolist() == [0.9, 0.8]
+    figure = html[html.index("Worst case against utility") :].partition('"')[0]
+    assert "identified 0.800" not in figure
+    assert "identified 0.110" in figure
+    card = html[: html.index("What the attacker has and does")]
+    assert "With leaked pictures" in card
+    assert table(tmp_path, "exposure-worst")["leaked_attack"].tolist() == ["exposure_features"] * 2
 
 
 def test_a_defence_that_is_left_alone_is_named(rich: Path) -> None:

@@ -192,6 +192,37 @@ def test_leaked_pictures_and_what_is_put_together_adapt_to_no_defence() -> None:
     assert said["none"] is None, "there is no defence to adapt to"
 
 
+@pytest.mark.strict
+def test_leaked_pictures_are_no_worst_case_of_attackers_who_have_none() -> None:
+    """The headline was that of an attacker whom the threat model excludes: 39 of 40 in place of 20, also at
+    the first epoch of a generator that was trained with the leaked pictures."""
+    rows = [row("white_box", 20), row("exposure_images", 30, adaptive="exposure")]
+    rows.append(row("exposure_epochs", 39, adaptive="exposure", epoch=0))
+    line = summary(rows)
+    assert (line["worst_attack"], line["worst_eval_acc"]) == ("white_box", 0.5)
+    assert (line["leaked_attack"], line["leaked_epoch"]) == ("exposure_epochs", 0)
+    assert line["leaked_eval_acc_hi"] == pytest.approx(39 / 40 + 0.05)
+    assert line["not_faced"] == ""
+    gains = adaptive_gains(pd.DataFrame(rows), outcomes(rows))
+    assert gains["basic_attack"].tolist() == ["white_box"] * 2, "what leaked is no basic attack"
+    alone = summary(rows[1:])
+    assert (alone["worst_attack"], alone["leaked_attack"]) == (None, "exposure_epochs")
+    assert summary(rows[:1])["leaked_attack"] is None
+
+
+@pytest.mark.strict
+def test_leaked_pictures_decide_no_verdict_between_two_points() -> None:
+    """By the attacks of the threat model the first leaks less; with leaked pictures all of it is found."""
+    rows = [row("white_box", 4), row("exposure_images", 40, adaptive="exposure")]
+    rows += [
+        row("white_box", 30, strength="beta=2"),
+        row("exposure_images", 5, adaptive="exposure", strength="beta=2"),
+    ]
+    first, second = (pd.Series({"defence": "crafter", "strength": s}) for s in ("beta=1", "beta=2"))
+    one, other, tellable = outcomes(rows).strongest(first, second)
+    assert (one.trial, other.trial, tellable) == ("white_box", "white_box", "lower")
+
+
 def gains(undefended: int, protected: int) -> tuple[str, Any]:
     """The verdict on an A1 attack that finds so many of 40 undefended and protected, and the summary's."""
     rows = [

@@ -153,7 +153,7 @@ def no_metric(config: dict[str, Any]) -> None:
         (unknown_key, "unknown key 'atacks'"),
         (unknown_reference, r"refers to '${decodr}'"),
         (circle, "circle"),
-        (wrong_argument, "sigmma"),
+        (wrong_argument, "Option 'sigmma' is not accepted, perhaps 'sigma'; GaussianNoise takes "),
         (no_such_class, "fits.target.model: cannot import 'lightning_modules.Targets'"),
         (trainer_typo, "no such argument 'max_epoch'"),
         (trial, "fast_dev_run would protect some images"),

@@ -33,6 +33,7 @@ def test_a_point_is_as_leaky_as_the_strongest_attack_on_it(tmp_path: Path) -> No
         | measured(tmp_path, "other", 0.8, 0.05, defence="b")
         | measured(tmp_path, "all", 0.9, 0.6, attack="union")
         | measured(tmp_path, "shuffled", 0.8, 0.7, defence="b", countermeasure="shuffle")
+        | measured(tmp_path, "leaked", 0.8, 0.9, defence="b", adaptive="exposure")
         | {tmp_path / "not yet": {"defence": "c", "strength": ""}}
     )
     assert found == [Point("a", "x=1", 0.9, 0.3), Point("b", "x=1", 0.8, 0.05)]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from experiments.evaluation.exposure import EXPOSURE
 from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Table, Text
 from experiments.report.formats import attack_of, name_of, percent, readable_gains
-from experiments.report.statistics.worst_case import EXPOSURE, answering
+from experiments.report.statistics.worst_case import answering
 
 TITLE = "What an attacker gains by adapting"
 GAINS = (

@@ -4,20 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pandas as pd
+
+from experiments.evaluation.exposure import EXPOSURE
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Table, Text
-from experiments.report.formats import readable_gains
+from experiments.report.formats import attack_of, filled, intervals, judges, named, percent, readable_gains
+from experiments.report.results import POINT
+from experiments.report.statistics.worst_case import LEAKED
 
 TITLE = "When private data has leaked"
-EXPOSURE = (
+LEAKS = (
     "Some of the private people's own pictures, or their features with names, are in the attacker's "
     "hands. A feature classifier makes no image: it names a person straight from the feature, and is its "
-    "own judge."
+    "own judge. Such an attacker is outside the threat model: nothing here counts as the worst case of a "
+    "defence, decides a verdict or ranks. With leaked pictures: the attack that finds most, of those that "
+    "were given some."
 )
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
-    table = analysis.gains[analysis.gains["adaptive"] == "exposure"]
+    worst = analysis.summary.dropna(subset="leaked_attack")
+    if worst.empty:
+        return
+    yield Text(LEAKS)
+    yield Table(_readable(worst), "exposure-worst", worst[[*POINT, *LEAKED]])
+    table = analysis.gains[analysis.gains["adaptive"] == EXPOSURE]
     if len(table):
-        yield Text(EXPOSURE)
         yield Table(readable_gains(table), "exposure", table)
+
+
+def _readable(worst: pd.DataFrame) -> pd.DataFrame:
+    """The worst case with leaked pictures, beside that of the threat model."""
+    leaked = [
+        attack_of({"attack": line["leaked_attack"], "epoch": line["leaked_epoch"]})
+        for line in worst.to_dict("records")
+    ]
+    table = named(worst).assign(
+        **{
+            "identified with leaked pictures": intervals(worst, "leaked_eval_acc", percent),
+            "by": leaked,
+            "judge": judges(worst["leaked_oracle"]),
+            "worst case without": intervals(worst, "worst_eval_acc", percent),
+        }
+    )
+    return filled(table)

@@ -16,7 +16,7 @@ from experiments.report.formats import name_of, percent
 from experiments.report.reading import read_table
 from experiments.report.results import POINT, Results, stage_of
 from experiments.report.statistics.paired_tests import Outcomes, together
-from experiments.report.statistics.worst_case import candidates, key
+from experiments.report.statistics.worst_case import attacks, candidates, key
 
 TITLE = "Flags"
 FLAGS = (
@@ -35,7 +35,7 @@ def doubts(analysis: Analysis) -> Iterator[str]:
     found, config = candidates(analysis.best), analysis.results.config
     yield from _masked(found, analysis.outcomes, config.get("identifications") or ())
     yield from _one_query(found, config)
-    yield from _epochs(found, analysis.outcomes)
+    yield from _epochs(attacks(analysis.best), analysis.outcomes)
     yield from _unsettled(found, analysis.results)
     for item in analysis.checks:
         if not item.passed:

@@ -64,7 +64,7 @@ def answer(summary: pd.DataFrame, protection: pd.DataFrame, outcomes: Outcomes, 
         bare = f"{_in_a_hundred(undefended)} have their person named, by the {_attack(undefended)}."
         facts = [Fact("Without a defence", bare), *_floor(undefended), trust]
         facts += [Fact("Attackers who adapt", _adapting(summary)), *_left_out(lower)]
-        facts += [*_acquainted(lower), *_unsent(summary, undefended)]
+        facts += [*_acquainted(lower), *_leaked(undefended), *_unsent(summary, undefended)]
         if not leaves_room(undefended, "worst_eval_acc"):
             return Card("Not shown: undefended, the attacks find too little for a defence to help", facts)
         return Card("No defence was shown to help", facts)
@@ -85,6 +85,7 @@ def answer(summary: pd.DataFrame, protection: pd.DataFrame, outcomes: Outcomes, 
         Fact("As good, for all this study shows", _equals(point, rivals, lower, outcomes)),
         *_left_out(left_out),
         *_acquainted(left_out),
+        *_leaked(undefended, point),
     ]
     costly = " if its price may be paid" if affordable.empty else ""
     return Card(f"Use {name_of(point)}{costly}", facts)
@@ -119,6 +120,17 @@ def _leak(undefended: pd.Series, point: pd.Series) -> str:
     )
 
 
+def _leaked(*points: pd.Series) -> list[Fact]:
+    """What attackers find who were given private pictures, which counts for nothing else on the card."""
+    told = [
+        f"{_in_a_hundred(line, 'leaked')} under {name_of(line)} ({names.attack(line['leaked_attack'])})"
+        for line in points
+        if not pd.isna(line.get("leaked_attack"))
+    ]
+    text = f"{', '.join(told)}, of a hundred: outside the threat model, and not counted above."
+    return [Fact("With leaked pictures", text)] if told else []
+
+
 def _floor(point: pd.Series) -> list[Fact]:
     """What no defence can prevent that keeps the answers; nothing where that was not measured."""
     if pd.isna(point.get("floor", math.nan)):
@@ -132,9 +144,9 @@ def _floor(point: pd.Series) -> list[Fact]:
     return [Fact("Named by the cloud's answers alone", text)]
 
 
-def _in_a_hundred(line: pd.Series) -> str:
+def _in_a_hundred(line: pd.Series, case: str = "worst") -> str:
     """'70 (63 to 75)': of a hundred pictures, with the interval."""
-    share, low, high = (100 * line[f"worst_eval_acc{bound}"] for bound in ("", "_lo", "_hi"))
+    share, low, high = (100 * line[f"{case}_eval_acc{bound}"] for bound in ("", "_lo", "_hi"))
     digits = 0 if share >= 10 else 1
     return f"{share:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 

@@ -19,7 +19,9 @@ THREAT = (
 )
 OUTSIDE = (
     "Outside the model: an attacker who gets at the photographs before they are protected, or who knows "
-    "from elsewhere who sends them. Only attacks that were run are covered; a better one may find more."
+    "from elsewhere who sends them. Attacks that adapt by exposure were given private pictures or features, "
+    "which leaked: they are outside it, too, and have a section and a worst case of their own. Only attacks "
+    "that were run are covered; a better one may find more."
 )
 ACCESS = {"white": "Has the encoder.", "black": "Can only query the encoder."}
 

@@ -22,7 +22,8 @@ from experiments.report.formats import (
 TITLE = "The worst case of every defence"
 PUBLISHED = True
 WORST = (
-    "For each defence, the attack and the judge that find most. Identified: the share of the "
+    "For each defence, the attack and the judge that find most, of attackers who have public pictures alone; "
+    "what leaked private ones are worth has a section of its own. Identified: the share of the "
     "reconstructed images that a judge who knows the private people names correctly (Eval Acc). Mean AUC: "
     "how well the attributes can still be read from the features; 0.5 is guessing. In brackets: 95% "
     "intervals. Being the largest of several measurements, the worst case is a little too high, the more "

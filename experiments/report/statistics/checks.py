@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from experiments.evaluation.combining import UNION
+from experiments.evaluation.exposure import EXPOSURE
 from experiments.report import names
 from experiments.report.formats import percent
 
@@ -29,14 +30,15 @@ class Check:
 def check(best: pd.DataFrame) -> list[Check]:
     """Whether the undefended attacks succeed, and whether the oracles know the clean images.
 
-    The union of attacks is none of them: that of ten attacks which guess is ten times as good as chance.
+    The union of attacks is none of them: that of ten attacks which guess is ten times as good as chance. Nor
+    does one that was given private pictures vouch for those that were not.
     """
     judged = best[~best["oracle"].isin(READERS) & (best["attack"] != UNION)]
     return [item for name, rows in judged.groupby("oracle", sort=False) for item in _of_oracle(name, rows)]
 
 
 def _of_oracle(oracle: str, rows: pd.DataFrame) -> Iterator[Check]:
-    undefended = rows[rows["defence"] == "none"]
+    undefended = rows[(rows["defence"] == "none") & (rows["adaptive"] != EXPOSURE)]
     if undefended.empty:
         yield Check(oracle, f"no attack on undefended images was judged by {names.judge(oracle)} yet", False)
         return

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from experiments.evaluation.combining import UNION
+from experiments.evaluation.exposure import EXPOSURE
 from experiments.report.results import POINT
 from facecrafter.metrics import Interval, paired_difference, paired_ratio
 from facecrafter.metrics.significance import clustered_mcnemar, holm
@@ -40,8 +41,8 @@ class Outcomes:
     """Hits and misses of every attack.
 
     Args:
-        per_image: lines with the columns of `Key`, row, identity, correct, and countermeasure ('none' where
-            the column is missing).
+        per_image: lines with the columns of `Key`, row, identity, correct, and countermeasure and adaptive
+            ('none' where the column is missing).
     """
 
     def __init__(self, per_image: pd.DataFrame) -> None:
@@ -50,8 +51,10 @@ class Outcomes:
             Key(*names): lines.set_index("row")["correct"].astype(int)
             for names, lines in per_image.groupby([*POINT, "trial", "oracle"], sort=False)
         }
-        countered = per_image.get("countermeasure", pd.Series("none", per_image.index)) != "none"
-        self._countered = set(per_image.loc[countered, "trial"])
+        nothing = pd.Series("none", per_image.index)
+        countered = per_image.get("countermeasure", nothing) != "none"
+        leaked = per_image.get("adaptive", nothing) == EXPOSURE
+        self._left_out = {*per_image.loc[countered | leaked, "trial"], UNION}
 
     def __contains__(self, key: Key) -> bool:
         return key in self._hits
@@ -67,8 +70,8 @@ class Outcomes:
         Of the attacks and judges both faced: a point that was attacked in more ways has the higher worst case
         for that alone. But of the point that leaks less by these, all count that it faced: what finds most of
         it, and was not run on the other, may make it the worse one and never the better. A countermeasure is
-        the defence's own, so attacks on one are left out, and so is the union of attacks. None where the two
-        share no attack.
+        the defence's own, so attacks on one are left out, and so are the union of attacks and those that were
+        given private pictures or features. None where the two share no attack.
         """
         faced = [self._faced(*line[POINT]) for line in (first, second)]
         shared = [way for way in faced[0] if way in faced[1]]  # in order: the first of equals is named
@@ -83,8 +86,7 @@ class Outcomes:
     def _faced(self, defence: str, strength: str) -> dict[tuple[str, str], Key]:
         """The results of a point by trial and judge."""
         keys = [key for key in self._hits if (key.defence, key.strength) == (defence, strength)]
-        left_out = {*self._countered, UNION}
-        return {(key.trial, key.oracle): key for key in keys if key.trial not in left_out}
+        return {(key.trial, key.oracle): key for key in keys if key.trial not in self._left_out}
 
     def difference(self, first: Key, second: Key) -> Difference:
         """Eval Acc of `first` minus that of `second`, tested on the images that both have."""

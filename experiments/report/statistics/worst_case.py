@@ -7,26 +7,28 @@ from collections.abc import Container
 import pandas as pd
 
 from experiments.evaluation.combining import FUSION, UNION
+from experiments.evaluation.exposure import EXPOSURE
 from experiments.report.results import POINT
 from experiments.report.statistics.floor import FIGURES, NOT_SHOWN, against_floor, leaves_room, shown_with
 from experiments.report.statistics.paired_tests import Key, Outcomes, together
 
-EXPOSURE = "exposure"
-"""What an attack is called, in place of how it adapts, that has private pictures or features: they leaked."""
 BOUNDS = ["", "_lo", "_hi"]
 EVAL_ACC = [f"eval_acc{bound}" for bound in BOUNDS]
-WORST = ["worst_attack", "worst_oracle", "worst_epoch", *(f"worst_{name}" for name in EVAL_ACC)]
-SUMMARY = [*POINT, "auc", *WORST, "false_security", "not_faced", *FIGURES, "floor_note", "against_floor"]
+FOUND = ["attack", "oracle", "epoch", *EVAL_ACC]
+WORST, LEAKED = ([f"{prefix}_{name}" for name in FOUND] for prefix in ("worst", "leaked"))
+JUDGED = ["false_security", "not_faced", *FIGURES, "floor_note", "against_floor"]
+SUMMARY = [*POINT, "auc", *WORST, *JUDGED, *LEAKED]
 """The columns of summary.csv."""
 
 
 def summarise(best: pd.DataFrame, gains: pd.DataFrame, acquainted: Container[str] = ()) -> pd.DataFrame:
     """The worst case of every defence and strength: the attack and the judge that identify most.
 
-    All attacks count, and of an attack over epochs the best epoch; but a countermeasure is the defence's own,
-    so rows with one do not. Where nothing is attacked, the worst case is empty. `false_security` says whether
-    an adaptive attack beats the strongest basic one; it is empty where none was run or there is no defence to
-    adapt to, and 'not shown' where none could show it. `not_faced` names the attacks that are another point's
+    All attacks of the threat model count (`candidates`), and of an attack over epochs the best epoch. Where
+    nothing is attacked, the worst case is empty. Attacks that were given private pictures or features have a
+    worst case of their own, `leaked_*`, empty where there is none. `false_security` says whether an adaptive
+    attack beats the strongest basic one; it is empty where none was run or there is no defence to adapt to,
+    and 'not shown' where none could show it. `not_faced` names the attacks that are another point's
     worst case and were not run on this one: its own may be too low. What f's answers give away stands beside
     it, and `against_floor` says how near to that the worst case is.
 
@@ -60,13 +62,21 @@ def _summary(group: pd.DataFrame, gains: pd.DataFrame) -> dict[str, object]:
     first, found = group.iloc[0], candidates(group)
     point = {name: first[name] for name in (*POINT, "auc", "auc_lo", "auc_hi", "n_identities")}
     point |= {name: first[name] for name in (*FIGURES, "floor_note") if name in first}
+    point |= _worst(with_leaks(group), LEAKED)
     if found.empty:
         return point | dict.fromkeys([*WORST, "false_security"])
-    strongest = found.loc[found["eval_acc"].idxmax()]
-    worst = {name: strongest[name.removeprefix("worst_")] for name in WORST}
+    worst = _worst(found, WORST)
     mine = answering(gains)
     mine = mine[(mine[POINT] == first[POINT]).all(axis=1)]
     return point | worst | {"false_security": _is_false(mine["verdict"])}
+
+
+def _worst(found: pd.DataFrame, names: list[str]) -> dict[str, object]:
+    """What the row that identifies most says in `FOUND`, under these names; nothing where there is no row."""
+    if found.empty:
+        return dict.fromkeys(names)
+    strongest = found.loc[found["eval_acc"].idxmax()]
+    return dict(zip(names, strongest[FOUND], strict=True))
 
 
 def answering(gains: pd.DataFrame) -> pd.DataFrame:
@@ -83,7 +93,21 @@ def _is_false(verdicts: pd.Series) -> bool | str | None:
 
 
 def candidates(group: pd.DataFrame) -> pd.DataFrame:
-    """Those of a point's rows that can be its worst case: no attacker has what the union of several finds."""
+    """Those of a point's rows that can be its worst case: of attackers of the threat model, who have public
+    pictures alone."""
+    found = attacks(group)
+    return found[found["adaptive"] != EXPOSURE]
+
+
+def with_leaks(group: pd.DataFrame) -> pd.DataFrame:
+    """Those of a point's rows whose attackers have private pictures or features: these leaked."""
+    found = attacks(group)
+    return found[found["adaptive"] == EXPOSURE]
+
+
+def attacks(group: pd.DataFrame) -> pd.DataFrame:
+    """Those of a point's rows that are of one attacker, on the defence as it is: a countermeasure makes
+    another one, and no attacker has what the union of several finds."""
     countered = group["countermeasure"] != "none"
     return group[~countered & group["eval_acc"].notna() & (group["attack"] != UNION)]
 
@@ -92,9 +116,9 @@ def adaptive_gains(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
     """Each adaptive attack, at its best, against the strongest basic one on the same images.
 
     Corrected (Holm) for the number of adaptive attacks on one defence at one strength. An attack's epoch 0 is
-    its basic form, and what is put together from several is none. `verdict` is 'higher' where the adaptive
-    attack finds more, and 'not shown' where it does not and finds too little undefended, too, for that to say
-    anything.
+    its basic form, unless it has private pictures, and what is put together from several is none. `verdict`
+    is 'higher' where the adaptive attack finds more, and 'not shown' where it does not and finds too little
+    undefended, too, for that to say anything.
     """
     bare = best[best["defence"] == "none"]
     tables = [_gains(group, bare, outcomes) for _, group in best.groupby(POINT, sort=False)]
@@ -102,9 +126,10 @@ def adaptive_gains(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
 
 
 def _gains(group: pd.DataFrame, bare: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
-    found = candidates(group)
+    found = attacks(group)
     # Epoch 0 of a network that is tuned is the network before: nobody has adapted yet.
-    is_basic = (found["adaptive"] == "none") | (found["epoch"] == 0)
+    is_first = (found["epoch"] == 0) & (found["adaptive"] != EXPOSURE)
+    is_basic = (found["adaptive"] == "none") | is_first
     basic, adaptive = found[is_basic], found[~is_basic & (found["attack"] != FUSION)]
     if basic.empty or adaptive.empty:
         return pd.DataFrame(columns=[*POINT, "adaptive", "attack", "epoch", "oracle", "verdict"])
@@ -121,7 +146,7 @@ def _gains(group: pd.DataFrame, bare: pd.DataFrame, outcomes: Outcomes) -> pd.Da
 
 def _is_strong(way: pd.Series, bare: pd.DataFrame) -> bool:
     """Whether an attack leaves room where nothing is defended; one that was not tried there is believed."""
-    same = candidates(bare)
+    same = attacks(bare)
     same = same[(same["attack"] == way["attack"]) & (same["oracle"] == way["oracle"])]
     return same.empty or leaves_room(same.loc[same["eval_acc"].idxmax()])
 

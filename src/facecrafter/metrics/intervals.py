@@ -16,7 +16,7 @@ from scipy.special import ndtr, stdtrit
 from torch import Tensor
 
 from facecrafter.metrics.proportions import CONFIDENCE, Interval, Pairs, bonett_price, newcombe, wilson
-from facecrafter.metrics.utility import weighted_aucs
+from facecrafter.metrics.utility import check_scored, weighted_aucs
 
 RESAMPLES = 1000
 FEW = 5
@@ -83,7 +83,11 @@ def clustered_aucs(
 
     The intervals are over ``identities`` (N,). A column of one class is NaN and skipped in the mean; one
     that loses a class in a resample is left out of that resample.
+
+    Raises:
+        ValueError: the shapes differ, a score is not finite, or a target is neither 0 nor 1.
     """
+    check_scored(scores, targets)
     columns = list(zip(scores.T, targets.T, strict=True))
 
     def aucs(weights: Tensor) -> Tensor:

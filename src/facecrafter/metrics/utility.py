@@ -48,6 +48,17 @@ def attribute_aucs(scores: Tensor, targets: Tensor) -> Tensor:
     """AUC of each of the A columns of ``scores`` (N, A) for ``targets`` (N, A); NaN where there is one class.
 
     Raises:
+        ValueError: see `check_scored`.
+    """
+    check_scored(scores, targets)
+    one = torch.ones(1, len(scores), dtype=torch.float64, device=scores.device)
+    return torch.cat([weighted_aucs(s, t, one) for s, t in zip(scores.T, targets.T, strict=True)])
+
+
+def check_scored(scores: Tensor, targets: Tensor) -> None:
+    """See that there is an AUC of each column of ``scores`` (N, A) for ``targets`` (N, A).
+
+    Raises:
         ValueError: the shapes differ, a score is not finite, or a target is neither 0 nor 1.
     """
     if scores.shape != targets.shape or scores.ndim != 2:
@@ -58,8 +69,6 @@ def attribute_aucs(scores: Tensor, targets: Tensor) -> Tensor:
         raise ValueError("a score is not finite: the network that made the scores is broken")
     if not ((targets == 0) | (targets == 1)).all():
         raise ValueError("targets must be 0 or 1; for class numbers use torch.nn.functional.one_hot")
-    one = torch.ones(1, len(scores), dtype=torch.float64, device=scores.device)
-    return torch.cat([weighted_aucs(s, t, one) for s, t in zip(scores.T, targets.T, strict=True)])
 
 
 def mean_auc(scores: Tensor, targets: Tensor) -> MeanAUCResult:

@@ -179,6 +179,16 @@ def test_each_columns_interval_is_that_of_the_column_alone() -> None:
     assert mean.value == pytest.approx((each[0].value + each[2].value) / 2)
 
 
+def test_scores_that_are_no_numbers_have_no_auc() -> None:
+    """NaN sorts above every number: an f that is broken on the people who wear glasses would read glasses."""
+    targets, identities = torch.tensor([[0], [0], [1], [1]]), torch.arange(4)
+    for broken in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="not finite"):
+            clustered_aucs(torch.tensor([[0.1], [0.2], [broken], [broken]]), targets, identities)
+    with pytest.raises(ValueError, match="must both be"):
+        clustered_aucs(torch.zeros(4, 2), targets, identities)
+
+
 def test_auc_interval_skips_a_column_of_one_class() -> None:
     torch.manual_seed(0)
     scores, targets, identities = torch.randn(60, 1), torch.randint(0, 2, (60, 1)), torch.arange(60)
