@@ -24,7 +24,7 @@ from facecrafter.crafter.release import DownToFloor
 from facecrafter.crafter.utility import PublicLayers
 from facecrafter.documents import read_yaml
 from facecrafter.files import write_whole
-from facecrafter.photographs import find, fingerprint, left_out, read, refuse_unreadable
+from facecrafter.photographs import find, fingerprint, left_out, read, read_ahead
 from facecrafter.store import TensorStore
 from lightning_modules.artifacts import CONFIG_FILE, load_artifact
 from lightning_modules.defences.base import Defence
@@ -61,8 +61,11 @@ class Protector:
             FileNotFoundError: one is not there.
             ValueError: some are no pictures, all of which are named.
         """
-        images = read(files, self.size, self.crop).to(device())
-        defence = self.defence
+        return self.protect(read(files, self.size, self.crop), number)
+
+    def protect(self, images: Tensor, number: int = 0) -> Tensor:
+        """The features (N, C, h, w) of images (N, 3, size, size) in [0, 1]; see `__call__`."""
+        defence, images = self.defence, images.to(device())
         with torch.no_grad():
             step = {"image": images, "row": torch.arange(len(images)), "number": number}
             made = defence.predict_step(step, 0)
@@ -110,18 +113,17 @@ def photographs(
     meta = _meta(protector, dict(zip(names, files, strict=True)), batch_size, len(batches))
     store, done = None, set[int]()  # the shape of a feature is known when the first is made
     if (features / "meta.json").is_file():
-        shown = TensorStore.open(features).meta
-        store = TensorStore.create(features, {**meta, "shape": shown["shape"], "dtype": shown["dtype"]})
+        stored = TensorStore.open(features).meta
+        store = TensorStore.create(features, {**meta, "shape": stored["shape"], "dtype": stored["dtype"]})
         done = store.numbers()
     missing = sorted(set(range(len(batches))) - done)
     # All of them, before the first is protected: that may take hours.
-    refuse_unreadable(
-        [file for number in missing for file in batches[number]], protector.size, protector.crop
-    )
+    shown = protector.size, protector.crop
+    known = read_ahead([file for number in missing for file in batches[number]], *shown)
     write_index(output / "index.csv", names, batch_size)
     began, count = time.monotonic(), 0
     for number in tqdm(missing, desc="protecting", unit="batch"):
-        found = protector(batches[number], number)
+        found = protector.protect(read(batches[number], *shown, known), number)
         kind = {"shape": list(found.shape[1:]), "dtype": str(found.dtype).removeprefix("torch.")}
         store = store or TensorStore.create(features, meta | kind)
         first = number * batch_size

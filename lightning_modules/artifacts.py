@@ -93,13 +93,7 @@ def load_encoder(folder: str) -> nn.Module:
         FileNotFoundError: if `folder` is no artifact.
         ValueError: if the module in it has no encoder.
     """
-    module = load_artifact(folder, LightningModule)
-    encoder = getattr(module, "encoder", None)
-    if not isinstance(encoder, nn.Module):
-        raise ValueError(
-            f"{folder} holds a {type(module).__name__} without encoder; name a target network or a defence"
-        )
-    return encoder
+    return _part(folder, "encoder")
 
 
 def load_through_head(folder: str, layers: Mapping[str, float]) -> ThroughHead:
@@ -109,13 +103,23 @@ def load_through_head(folder: str, layers: Mapping[str, float]) -> ThroughHead:
         FileNotFoundError: if `folder` is no artifact.
         ValueError: if the module in it has no head, or its head no such layer.
     """
+    return ThroughHead(_part(folder, "head"), layers)
+
+
+def _part(folder: str, name: str) -> nn.Module:
+    """What the module in the artifact `folder` calls `name`.
+
+    Raises:
+        FileNotFoundError: `folder` is no artifact.
+        ValueError: the module has no such part.
+    """
     module = load_artifact(folder, LightningModule)
-    head = getattr(module, "head", None)
-    if not isinstance(head, nn.Module):
+    part = getattr(module, name, None)
+    if not isinstance(part, nn.Module):
         raise ValueError(
-            f"{folder} holds a {type(module).__name__} without head; name a target network or a defence"
+            f"{folder} holds a {type(module).__name__} without {name}; name a target network or a defence"
         )
-    return ThroughHead(head, layers)
+    return part
 
 
 class Frozen:

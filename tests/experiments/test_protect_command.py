@@ -13,6 +13,7 @@ from tiny_study import DATA, TRAINER, model, write
 
 from experiments import fit, protect
 from experiments.photographs import Protector
+from facecrafter import photographs as pictures
 from facecrafter.photographs import read
 from facecrafter.randomness import seeded
 from facecrafter.store import TensorStore
@@ -107,6 +108,37 @@ def test_a_folder_of_photographs_needs_no_labels_and_features_know_their_files(
     save_face(pictures / "d.png", person=4, number=0, width=48, height=40)
     with pytest.raises(ValueError, match="another"):
         protect.main([*line, "--batch_size", "2"])
+
+
+@pytest.mark.parametrize("room", [0, 32 * 32 * 3, 2**20])
+def test_a_picture_is_decoded_once_where_there_is_room(
+    noise: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """All are read before the first is protected; a second time took as long as noise itself. What does not
+    fit is read again, and the features are the same."""
+    files = [tmp_path / "photographs" / f"{number}.png" for number in range(3)]
+    for number, file in enumerate(files):
+        save_face(file, person=number, number=0, width=40, height=40)
+    read_files: list[Path] = []
+    decode = pictures.decode
+    monkeypatch.setattr(
+        pictures, "decode", lambda file, *shown: read_files.append(file) or decode(file, *shown)
+    )
+    monkeypatch.setattr(pictures.read_ahead, "__defaults__", (None, room))
+    line = [
+        "--images",
+        str(tmp_path / "photographs"),
+        "--defence",
+        str(noise),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    protect.main([*line, "--batch_size", "2"])
+    again = {0: 3, 2**20: 0}.get(room, 2)
+    assert len(read_files) == len(files) + again
+    found = TensorStore.open(tmp_path / "out" / "features").load("row", "features")["features"]
+    protector = Protector(noise)
+    torch.testing.assert_close(found, torch.cat([protector(files[:2], 0), protector(files[2:], 1)]))
 
 
 def test_other_pictures_under_the_same_names_are_not_taken_for_protected(noise: Path, tmp_path: Path) -> None:
