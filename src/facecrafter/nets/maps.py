@@ -24,6 +24,7 @@ class _InUnits(nn.Module):
     It belongs to the weights, but those from before a unit was needed are without.
     """
 
+    OPTIONAL = ("unit",)
     unit: Tensor | None
 
     def __init__(self) -> None:

@@ -64,7 +64,7 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], source: str | Path
     own = module.state_dict()
     faults = [
         _listed("lacks", own.keys() - state.keys() - _extra(own)),
-        _listed("has beside them", state.keys() - own.keys() - _unset(module)),
+        _listed("has beside them", state.keys() - own.keys() - _optional(module)),
         _listed(
             "has in another shape",
             [
@@ -154,13 +154,12 @@ def _extra(own: Mapping[str, Any]) -> set[str]:
     return {name for name in own if name.endswith("num_batches_tracked")}
 
 
-def _unset(module: nn.Module) -> set[str]:
-    """Names of buffers that are None in `module`, which a file may have."""
+def _optional(module: nn.Module) -> set[str]:
+    """Names of what a file may have beside a module's own: its layers say so, and take it in as they load."""
     return {
         f"{prefix}.{name}".removeprefix(".")
         for prefix, layer in module.named_modules()
-        for name, buffer in layer._buffers.items()
-        if buffer is None
+        for name in getattr(layer, "OPTIONAL", ())
     }
 
 

@@ -106,6 +106,13 @@ def test_what_does_not_fit_is_named_at_once() -> None:
         load_into(network(), state, "net.pth")
 
 
+def test_statistics_for_a_norm_that_keeps_none_are_named() -> None:
+    """Left out without a word, the network would answer otherwise than the one that was saved."""
+    saved = nn.Sequential(nn.BatchNorm2d(2)).state_dict()
+    with pytest.raises(ValueError, match=r"beside them 0\.num_batches_tracked, 0\.running_mean"):
+        load_into(nn.Sequential(nn.BatchNorm2d(2, track_running_stats=False)), saved, "net.pth")
+
+
 def test_weights_that_are_not_finite_are_named() -> None:
     state = network().state_dict()
     state["0.weight"] = state["0.weight"] * torch.nan
