@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from facecrafter.documents import perhaps
 from lightning_modules.defences.base import Defence
 
 T = TypeVar("T")
@@ -91,9 +91,7 @@ def _nearest(name: str, found: type, given: Iterable[str] = ()) -> str:
 
 def nearest(name: str, known: Sequence[str], found: type) -> str:
     """Beside an argument that the class `found` has not: the one that was meant, perhaps, and all `known`."""
-    near = get_close_matches(name, known, 1)
-    hint = f", perhaps {near[0]!r}" if near else ""
-    return f"{hint}; {found.__name__} takes {', '.join(known)}"
+    return f"{perhaps(name, known)}; {found.__name__} takes {', '.join(known)}"
 
 
 def without_private(config: Any) -> Any:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from facecrafter.documents import read_yaml
+from facecrafter.documents import perhaps, read_yaml
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 STANDARD = CONFIGS / "scenarios" / "standard.yaml"
@@ -125,8 +124,7 @@ def _like(entries: Mapping[Any, Any], name: Any, where: str, above: tuple[Any, .
         return entry
     model = entry["like"]
     if model not in list(entries):
-        near = get_close_matches(str(model), [str(other) for other in entries], 1)
-        hint = f", perhaps {near[0]!r}" if near else ""
+        hint = perhaps(model, entries)
         raise ValueError(f"{where}.{name}.like is {model!r}, which is none of {list(entries)}{hint}")
     if model in (above := (*above, name)):
         raise ValueError(f"{where}: " + " is like ".join(map(str, (*above, model))))

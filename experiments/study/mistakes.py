@@ -5,12 +5,12 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
 
 from experiments.study.layers import Layer
+from facecrafter.documents import perhaps
 
 EXPECTED = {
     "int_type": "a whole number, such as 2",
@@ -48,9 +48,7 @@ def _sentence(item: Mapping[str, Any], kind: type, found: Sequence[Layer]) -> st
     prefix = f"{_file(place, found)}: " + (f"{above}: " if above else "")
     if item["type"] == "unexpected_keyword_argument":
         known = sorted(field.name for field in fields(_kind_at(kind, outer)))
-        near = get_close_matches(str(name), known, 1)
-        hint = f", perhaps {near[0]!r}" if near else ""
-        return f"{prefix}unknown key {name!r}{hint}; the keys are {', '.join(known)}"
+        return f"{prefix}unknown key {name!r}{perhaps(name, known)}; the keys are {', '.join(known)}"
     if item["type"] == "missing":
         return f"{prefix}the key {name!r} is missing"
     if name == "[key]":

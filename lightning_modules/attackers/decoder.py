@@ -96,11 +96,9 @@ class PairedDecoder(FillingReader, FeatureNetwork):
         images = batch["image"]
         # The encoder is somebody else's: a black-box attacker asks it, and has no derivatives of it.
         with torch.no_grad():
-            if "features" in batch:
-                return self.read(batch["features"]), images
-            if mirror:
+            if mirror and "features" not in batch:
                 images = mirror_every_other(images)
-            return self.read(self.encoder.on(self.device)(images)), images
+            return self.read(self.features_of({**batch, "image": images})), images
 
 
 class Decoder(PairedDecoder):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,9 @@ def _leaves(content: Any) -> Iterator[tuple[str, Any, int]]:
         elif isinstance(value, list):
             items = enumerate(value)
         waiting += [(f"{name}", item, depth + 1) for name, item in items]
+
+
+def perhaps(name: Any, known: Iterable[Any]) -> str:
+    """What a name that is not known was meant to be, as the end of a refusal; nothing where none is near."""
+    near = get_close_matches(str(name), [str(other) for other in known], 1)
+    return f", perhaps {near[0]!r}" if near else ""

@@ -33,9 +33,8 @@ def small(loss: Loss = "attributes", **kwargs) -> TargetNetwork:
     return TargetNetwork(3, loss=loss, encoder=encoder, head=head, shift=0.0, learning_rate=1e-2, **kwargs)
 
 
-def fit(module: TargetNetwork, folder: Path, epochs: int = 60) -> Trainer:
-    data = DataLoader([batch()], batch_size=None)
-    trainer = Trainer(
+def quiet(folder: Path, epochs: int) -> Trainer:
+    return Trainer(
         max_epochs=epochs,
         accelerator="cpu",
         logger=False,
@@ -45,6 +44,11 @@ def fit(module: TargetNetwork, folder: Path, epochs: int = 60) -> Trainer:
         default_root_dir=folder,
         check_val_every_n_epoch=epochs,
     )
+
+
+def fit(module: TargetNetwork, folder: Path, epochs: int = 60) -> Trainer:
+    data = DataLoader([batch()], batch_size=None)
+    trainer = quiet(folder, epochs)
     trainer.fit(module, data, data)
     return trainer
 
@@ -132,16 +136,7 @@ def test_far_features_are_sent_in_a_unit_once_they_are_learnt(tmp_path: Path) ->
     encoder = nn.Sequential(nn.Conv2d(3, 8, 5, stride=4), nn.Flatten(), L2())
     head = nn.Sequential(nn.Linear(8 * 49, 3))
     module = TargetNetwork(3, encoder=encoder, head=head, shift=0.0, learning_rate=1e-2)
-    trainer = Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=tmp_path,
-    )
-    trainer.fit(module, datamodule=Faces())
+    quiet(tmp_path, 2).fit(module, datamodule=Faces())
     assert module.state_dict()["encoder.to_map.unit"] == module.state_dict()["head.from_map.unit"] == 2**-4
     torch.save(module.state_dict(), tmp_path / "weights.pt")
     again = TargetNetwork(
