@@ -139,20 +139,21 @@ class RidgeLinker(ClosedForm, Linker):
             raw features.
         queries: of how many queries the features that are linked will be the mean (A3): what a defence adds
             to them is that much weaker than in the pairs.
+        mirror: every image is learnt from as it is and mirrored (only where features are computed here).
 
     Attributes:
         map: the one that was chosen.
         weights, biases: of the maps of all penalties (P, E, D) and (P, E), to go on from; none of one with
             a `start`.
         chosen: which penalty the people held out chose; of one with a `start`, that of the start.
-        pairs: N, from which it learned.
+        pairs: N, from which it learned, mirrored ones among them.
 
     Raises:
         ValueError: `start` reads something else, leads to another oracle's embeddings, or went on from
             another itself; `queries` is below 1.
     """
 
-    VERSION = 6
+    VERSION = 7
     describe = (
         "Had own photographs protected: a linear map, learnt from these pairs, leads from features to a face "
         "recogniser's embeddings, where photographs of the private people are."
@@ -165,12 +166,14 @@ class RidgeLinker(ClosedForm, Linker):
         image_size: int,
         start: str | None = None,
         queries: int = 1,
+        mirror: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(encoder, oracle, image_size, **kwargs)
         if queries < 1:
             raise ValueError(f"queries={queries} must be at least 1")
         self.queries = queries
+        self.mirror = mirror
         self.map = nn.Linear(self.inputs, len(self.mean))
         nn.init.zeros_(self.map.weight)
         nn.init.zeros_(self.map.bias)
@@ -221,7 +224,8 @@ class RidgeLinker(ClosedForm, Linker):
         """Solve for every penalty, and keep the map that brings the held-out people nearest."""
         data = self.trainer.datamodule
         train = data.train_dataloader().dataset
-        (x, y), held_out = (self._all_pairs(part) for part in (train, data.val_dataloader().dataset))
+        x, y = self._all_pairs(train, self.mirror)
+        held_out = self._all_pairs(data.val_dataloader().dataset)
         self.pairs.fill_(len(x))
         if self.start is None:
             maps = ridge(x, y, PENALTIES)
@@ -258,10 +262,15 @@ class RidgeLinker(ClosedForm, Linker):
         """h of the images' own features (N, D), which an attacker computes."""
         return self.read(self.encoder.on(self.device)(batch["image"])).flatten(1)
 
-    def _all_pairs(self, pairs: Any) -> tuple[Tensor, Tensor]:
-        """h(F) (N, D) of all these pairs, and where their photographs stand (N, E)."""
-        parts = batches(self, pairs, torch.arange(len(pairs)))
-        read, stand = zip(*(self._pairs(batch) for batch in parts), strict=True)
+    def _all_pairs(self, pairs: Any, mirror: bool = False) -> tuple[Tensor, Tensor]:
+        """h(F) (N, D) of all these pairs, and where their photographs stand (N, E); with `mirror` also h of
+        the mirrored images, which stand where the images do."""
+        found = []
+        for batch in batches(self, pairs, torch.arange(len(pairs))):
+            found.append(self._pairs(batch))
+            if mirror and "features" not in batch:
+                found.append(self._pairs({**batch, "image": batch["image"].flip(3)}))
+        read, stand = zip(*found, strict=True)
         return torch.cat(read).flatten(1), torch.cat(stand)
 
 
@@ -361,8 +370,7 @@ class NetworkLinker(Linker):
 def ridge(inputs: Tensor, outputs: Tensor, penalties: tuple[float, ...]) -> list[tuple[Tensor, Tensor]]:
     """Weight (E, D) and bias (E,) of the linear map with the least Σ‖W x + b − y‖² + λ‖W‖², for every λ.
 
-    Solved in as many unknowns as there are pairs or coordinates, whichever are fewer: one decomposition
-    serves every penalty.
+    Solved in as many unknowns as there are pairs or coordinates, whichever are fewer.
 
     Args:
         inputs: (N, D).
@@ -375,11 +383,14 @@ def ridge(inputs: Tensor, outputs: Tensor, penalties: tuple[float, ...]) -> list
     x, y = x - x_mean, y - y_mean
     unit = x.square().sum().clamp_min(torch.finfo(x.dtype).tiny) / len(x)
     is_wide = x.shape[1] > len(x)
-    values, vectors = torch.linalg.eigh(x @ x.T if is_wide else x.T @ x)
-    rotated = vectors.T @ (y if is_wide else x.T @ y)
+    products = x @ x.T if is_wide else x.T @ x
+    of_outputs = y if is_wide else x.T @ y
+    penalised = products.diagonal()
+    diagonal = penalised.clone()
     found = []
     for penalty in penalties:
-        solved = vectors @ (rotated / (values.clamp_min(0) + penalty * unit)[:, None])
+        penalised.copy_(diagonal + penalty * unit)
+        solved = torch.cholesky_solve(of_outputs, torch.linalg.cholesky(products))
         weight = (x.T @ solved if is_wide else solved).T
         found.append((weight.to(inputs), (y_mean - weight @ x_mean).to(inputs)))
     return found

@@ -74,7 +74,9 @@ def photographs(people: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 class Photographs(Dataset):
-    """Pictures with their features, as datamodules.protected.PairDataset has them."""
+    """Pictures with their features, as datamodules.protected.PairDataset has them, or without."""
+
+    features: Tensor | None
 
     def __init__(self, images: Tensor, features: Tensor, rows: Tensor) -> None:
         self.pictures, self.features, self.rows = images[rows], features[rows], rows
@@ -87,7 +89,7 @@ class Photographs(Dataset):
 
     def __getitems__(self, positions: list[int]) -> dict[str, Tensor]:
         named = {"image": self.pictures, "features": self.features, "row": self.rows}
-        return {name: tensor[positions] for name, tensor in named.items()}
+        return {name: tensor[positions] for name, tensor in named.items() if tensor is not None}
 
 
 class Pairs(LightningDataModule):
@@ -324,6 +326,28 @@ def test_pairs_that_fill_no_batch_teach_as_well(target: str) -> None:
     x, y = data.train.features.flatten(1), F.normalize(known)
     found = [weight for weight, _ in ridge(x, y - y.mean(dim=0), PENALTIES)]
     assert any(torch.allclose(linker.map.weight, weight, atol=1e-4) for weight in found)
+
+
+def test_an_image_of_ones_own_is_learnt_from_mirrored_too(target: str) -> None:
+    """Its features cost the attacker nothing; those of an answered query are of the image as it was sent."""
+    encoder = load_artifact(target, Split).encoder
+    data, answered = Pairs(encoder), Pairs(encoder)
+    data.train.features = None
+    linker, plain = ridge_linker(target), ridge_linker(target, mirror=False)
+    images = answered.train.pictures
+    y = F.normalize(linker.oracle.on(torch.device("cpu")).embed(images))
+    y = y - y.mean(dim=0)
+    with torch.no_grad():
+        both = torch.cat([encoder(images), encoder(images.flip(3))]).flatten(1)
+    for after, part, x, stand in (
+        (linker, data, both, y.repeat(2, 1)),
+        (plain, data, both[: len(y)], y),
+        (ridge_linker(target), answered, both[: len(y)], y),
+    ):
+        linked(after, part, encoder, 1)
+        assert after.pairs == len(x)
+        for weight, (expected, _) in zip(after.weights, ridge(x, stand, PENALTIES), strict=True):
+            torch.testing.assert_close(weight, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_more_epochs_change_nothing_that_is_solved(target: str) -> None:
