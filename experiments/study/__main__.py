@@ -47,10 +47,18 @@ def parse(args: Sequence[str] | None) -> argparse.Namespace:
         "--jobs-per-gpu", type=int, default=1, help="stages that share a GPU (default: one for each)"
     )
     parser.add_argument(
-        "--only", metavar="STAGE", help="run this stage or defence (a pattern), and what it builds on"
+        "--only",
+        metavar="STAGE",
+        action="append",
+        default=[],
+        help="run this stage or defence (a pattern), and what it builds on; may be said several times",
     )
     parser.add_argument(
-        "--force", metavar="STAGE", help="compute this stage (a pattern) and all that builds on it again"
+        "--force",
+        metavar="STAGE",
+        action="append",
+        default=[],
+        help="compute this stage (a pattern) and all that builds on it again; may be said several times",
     )
     parser.add_argument(
         "--dry-run",

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -32,17 +32,19 @@ from facecrafter.files import checked_path, make_folder, write_whole
 from lightning_modules.checkpoints import write_checked
 
 
-def select(stages: Mapping[str, Stage], pattern: str) -> set[str]:
-    """Names of the stages that `pattern` means: 'prior', 'crafter' with all below it, or '*white_box'.
+def select(stages: Mapping[str, Stage], patterns: Collection[str]) -> set[str]:
+    """Names of the stages that `patterns` mean: 'prior', 'crafter' with all below it, or '*white_box'.
 
     Raises:
-        ValueError: it means none.
+        ValueError: one of them means none.
     """
-    found = {
-        name for name in stages if fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(name, f"{pattern}.*")
-    }
-    if not found:
-        raise ValueError(f"no stage is called {pattern!r}; the stages are {', '.join(stages)}")
+    found: set[str] = set()
+    for pattern in patterns:
+        forms = (pattern, f"{pattern}.*")
+        named = {name for name in stages if any(fnmatch.fnmatch(name, form) for form in forms)}
+        if not named:
+            raise ValueError(f"no stage is called {pattern!r}; the stages are {', '.join(stages)}")
+        found |= named
     return found
 
 
@@ -168,8 +170,8 @@ def run(
     output: Path | None = None,
     artifacts: str | Path | None = None,
     jobs: int | None = None,
-    only: str | None = None,
-    force: str | None = None,
+    only: Collection[str] = (),
+    force: Collection[str] = (),
     dry_run: bool = False,
     executor: str = "local",
     jobs_per_gpu: int = 1,
@@ -192,7 +194,7 @@ def run(
     made = Artifacts(output, keys(stages, plan.data.fingerprint), shared, mirror)
     wanted = ancestors(stages, select(stages, only)) if only else set(stages)
     # What builds on a forced stage would else keep numbers made from what is thrown away.
-    forced = descendants(stages, select(stages, force)) & wanted if force else set()
+    forced = descendants(stages, select(stages, force)) & wanted
     undone = {name for name in wanted if name in forced or not made.is_done(name)}
     made.estimates.update(tried(made))
     if try_first and undone - (set() if dry_run else made.estimates.keys()):

@@ -81,6 +81,10 @@ def test_a_study_runs_to_its_report_and_a_second_run_redoes_nothing(
     assert markers(study) == first
     assert "0 of 21 to do" in in_process(*line, "--dry-run")[1][-1]
 
+    _, shown = in_process(*line, "--dry-run", "--only", "target", "--only", "mask")
+    defences = {text.split(".")[0].split()[0] for text in shown} & {"target", "none", "noise", "mask", "blur"}
+    assert defences == {"target", "mask"}, "all that is named, not the last alone"
+
     code, shown = in_process(*line, "--force", "noise.sigma=1.0.black_box")
     redone = [text.split()[1] for text in shown if text.startswith("start")]
     assert (code, redone) == (0, ["noise.sigma=1.0.black_box", "noise.sigma=1.0.black_box.measure"])
