@@ -14,7 +14,10 @@ from facecrafter.documents import perhaps, read_yaml
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 STANDARD = CONFIGS / "scenarios" / "standard.yaml"
-"""What `attacks: standard` stands for; it lies over what a file extends, and under what else that says."""
+"""What `attacks: standard` stands for; it lies over what a file extends, and under what else that says.
+
+It takes the place of all attacks and identifications there, and of queries and fits that have its names: of
+what whoever defends has chosen (`against`, epochs, widths) nothing is left."""
 
 
 class Layer(NamedTuple):
@@ -48,7 +51,7 @@ def read(path: Path) -> Any:
 
 def combined(found: Sequence[Layer]) -> Any:
     """What the files say together, the last over the others."""
-    return reduce(overlay, (layer.content for layer in found))
+    return reduce(_laid, found[1:], found[0].content)
 
 
 def layers(path: Path) -> list[Layer]:
@@ -74,6 +77,16 @@ def overlay(base: Any, over: Any) -> Any:
     return {**{name: value for name, value in base.items() if name not in over}, **merged}
 
 
+def _laid(below: Any, layer: Layer) -> Any:
+    """What the files up to `layer` say, `below` being what those before it say."""
+    if layer.file == STANDARD and isinstance(below, Mapping):
+        below = {**below, **{kind: {} for kind in ("attacks", "identifications")}}
+        for kind in ("queries", "fits"):
+            if isinstance(entries := below.get(kind), Mapping):
+                below[kind] = {name: one for name, one in entries.items() if name not in layer.content[kind]}
+    return overlay(below, layer.content)
+
+
 def idle_nulls(found: Sequence[Layer]) -> list[str]:
     """A sentence for each key that a file sets to null, to take it away, and that no file before it has."""
     below, mistakes = found[0].content, []
@@ -83,7 +96,7 @@ def idle_nulls(found: Sequence[Layer]) -> list[str]:
             "(in an entry that is `like` another: there, and not in the entry that it is like)"
             for path in _absent(below, layer.content)
         ]
-        below = overlay(below, layer.content)
+        below = _laid(below, layer)
     return mistakes
 
 

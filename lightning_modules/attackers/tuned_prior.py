@@ -21,8 +21,9 @@ from lightning_modules.artifacts import FeatureReader, load_artifact
 from lightning_modules.attackers.prior import Prior
 from lightning_modules.checks import refuse_other_pairs
 
-RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
-"""What is tried where no learning rate is given, on held-out pairs of the attacker's own images."""
+RATES = (0.0, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
+"""What is tried where no learning rate is given, on held-out pairs of the attacker's own images; by 0 the
+prior stays as it is."""
 TRIAL = 30
 """Steps of a trial."""
 WARM_UP = 20
@@ -53,7 +54,7 @@ class TunedPrior(FeatureReader):
         precision: of the Jacobian products: bf16, 32, or auto (bf16 where the processor multiplies it).
     """
 
-    VERSION = 3
+    VERSION = 4
 
     def __init__(
         self,

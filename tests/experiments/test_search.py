@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from tiny_study import DATA, TRAINER, model, tiny_study, write
 from datamodules import SyntheticFaces
 from experiments.evaluation.public_judge import PublicJudge
 from experiments.study.config import load
+from experiments.study.layers import STANDARD, read
 from experiments.study.plan import Plan
 
 FACES = DATA["init_args"] | {"val_fraction": 0.4}
@@ -98,3 +100,24 @@ def test_the_standard_suite_expands_on_any_defence(tmp_path: Path) -> None:
         assert linked == plan.stages[f"{point}.a3_progressive.none"].config["features"]
     adaptive = {labels["adaptive"] for labels in plan.labels.values()}
     assert adaptive == {"none", "A1", "A3"}
+
+
+@pytest.mark.parametrize("name", ["demo", "demo-rivals", "crafter-parts", "demo-attacks"])
+def test_the_standard_suite_takes_the_place_of_what_a_study_has_chosen(name: str, tmp_path: Path) -> None:
+    """Of its own attacks a study spares some defence one, or fixes the epochs that the suite looks for."""
+    config = load(write({"extends": f"{name}.yaml", "attacks": "standard"}, tmp_path / "standard.yaml"))
+    suite = read(STANDARD)
+    assert config.attacks.keys() == suite["attacks"].keys()
+    assert all(
+        attack.against == ["*"] for attack in (*config.attacks.values(), *config.identifications.values())
+    )
+    plan = Plan(config)
+    faced: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for labels in plan.labels.values():
+        faced[labels["defence"], labels["strength"]].add(labels["attack"])
+    assert all(
+        met == {*suite["attacks"], *suite["identifications"], "union", "fusion"} for met in faced.values()
+    )
+    networks = {fit: config.fits[fit].model["init_args"] for fit in ("decoder", "a1_decoder")}
+    for size in ("width", "blocks"):
+        assert networks["decoder"].get(size) == networks["a1_decoder"].get(size), "it goes on from that one"

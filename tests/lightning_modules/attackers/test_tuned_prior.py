@@ -222,6 +222,20 @@ def test_tuning_on_undefended_features_never_makes_the_attack_worse(folders: dic
     assert error(tuned, held_out) <= error(TunedPrior(**folders), held_out)
 
 
+def test_pairs_that_teach_nothing_leave_the_prior_as_it_is(folders: dict[str, str]) -> None:
+    """Every rate that moves it brings the images that are held out further away."""
+    pairs = Undefended(
+        load_artifact(folders["encoder"], Encoding).encoder, load_artifact(folders["prior"], Faces).network
+    )
+    pairs.images[:8] *= 0.2
+    pairs.images[8:] = 1.0
+    before = load_artifact(folders["prior"], Faces).network.state_dict()
+    tuned = TunedPrior(**folders, precision="32", iterations=30, refinements=3)
+    Trainer(max_epochs=2, accelerator="cpu", **QUIET).fit(tuned, datamodule=pairs)
+    assert tuned.learning_rate == 0
+    assert all(torch.equal(tuned.generator.state_dict()[name], one) for name, one in before.items())
+
+
 def test_no_single_step_destroys_the_generator(folders: dict[str, str]) -> None:
     """RMSprop's first step is ten learning rates long, in every weight, unless the rate rises to it."""
     before = load_artifact(folders["prior"], Faces).network.state_dict()
