@@ -54,7 +54,7 @@ def write_study(folder: Path, cache: Path) -> Path:
 
 def write_rich_study(folder: Path, cache: Path) -> Path:
     """Write a study with every kind of row: a second defence, adaptive attacks, a defence left alone."""
-    study = MadeUpStudy(folder, cache, {"classifier": ORACLES["classifier"]})
+    study = MadeUpStudy(folder, cache, {"classifier": ORACLES["classifier"]}, probe_lost=0.1)
     points = [("crafter" if strength else "none", strength, leak) for strength, leak in LEAK.items()]
     points += [("disco", strength, leak) for strength, leak in DISCO_LEAK.items()]
     for defence, strength, leak in points:
@@ -96,8 +96,11 @@ def write_rich_study(folder: Path, cache: Path) -> Path:
 class MadeUpStudy:
     """Writes one stage after the other."""
 
-    def __init__(self, folder: Path, cache: Path, oracles: dict[str, float] = ORACLES) -> None:
-        self.folder, self.cache, self.oracles = folder, cache, oracles
+    def __init__(
+        self, folder: Path, cache: Path, oracles: dict[str, float] = ORACLES, probe_lost: float | None = None
+    ) -> None:
+        """`probe_lost`: how much less unknown attributes can be read than known ones, if that was asked."""
+        self.folder, self.cache, self.oracles, self.probe_lost = folder, cache, oracles, probe_lost
         self.data = SyntheticFaces(**DATA["init_args"] | {"cache_dir": str(cache)})
         self.data.prepare_data()
         self.data.setup("test")
@@ -207,8 +210,14 @@ class MadeUpStudy:
     def _row(self, labels: dict[str, Any], oracle: str, leak: float, clean: float) -> dict[str, Any]:
         n = len(self.faces)
         share, auc = wilson(round(n * leak), n), (AUC | DISCO_AUC)[labels["strength"]]
+        probe = auc - (self.probe_lost or 0)
         return {
             **labels,
+            **(
+                {"probe_auc": probe, "probe_auc_lo": probe - 0.02, "probe_auc_hi": probe + 0.02}
+                if self.probe_lost
+                else {}
+            ),
             "oracle": oracle,
             "restart": "best",
             "clean_acc": clean,

@@ -17,7 +17,7 @@ from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.build import build
 from experiments.report.results import gather
-from experiments.report.sections import question, seeds
+from experiments.report.sections import question, seeds, unknown_tasks
 from experiments.report.statistics.floor import FIGURES
 
 
@@ -257,6 +257,20 @@ def test_the_floor_stands_beside_what_attacks_find(rich: Path) -> None:
     assert "s answers 0.090" in html, "for whoever cannot see the line"
     rows = pd.read_csv(rich / "results.csv")
     assert (rows.loc[rows["defence"] == "crafter", "floor"] == 0.08).all()
+
+
+def test_unknown_tasks_have_a_curve_of_their_own(rich: Path, html: str) -> None:
+    """A release that keeps f's answers alone looks perfect by the attributes that f knows."""
+    shown = table(rich, "unknown_tasks").set_index(["defence", "strength"])
+    summary = table(rich, "summary").set_index(["defence", "strength"])
+    lost = shown["auc"].astype(float) - shown["probe_auc"].astype(float)
+    assert lost.round(6).eq(0.1).all()
+    worst = summary.loc[shown.index, "worst_eval_acc"].astype(float)
+    assert (shown["worst_eval_acc"].astype(float) == worst).all()
+    page = (rich / "report.html").read_text()
+    assert "to unknown tasks, with 95% intervals. no defence has AUC 0.800, identified" in page
+    assert (rich / "figures" / "unknown-tasks.svg").is_file()
+    assert unknown_tasks.TITLE not in html, "where no such attribute was asked for"
 
 
 def test_an_attacker_who_trains_breaks_one_defence(rich: Path) -> None:

@@ -29,6 +29,7 @@ ORDER = (
     "worst_case",
     "floor",
     "judges",
+    "unknown_tasks",
     "equal_utility",
     "adapting",
     "protected_training",
