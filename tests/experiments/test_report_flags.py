@@ -64,10 +64,15 @@ def test_a_decoy_under_a_secret_answers_the_same_every_time() -> None:
 
 @pytest.mark.parametrize(
     ("hits", "flag"),
-    [([30, 30, 4], "is weaker than its own epoch 0"), ([2, 4, 30], "has not converged"), ([2, 30, 30], "")],
+    [
+        ({0: 30, 5: 30, 20: 4}, "is weaker than its own epoch 0"),
+        ({0: 2, 5: 4, 20: 30}, "has not converged"),
+        ({0: 2, 5: 30, 20: 30}, ""),
+        ({0: 2, 20: 30}, ""),  # to find more than before is what adapting is for
+    ],
 )
-def test_what_training_made_worse_or_would_still_make_better(hits: list[int], flag: str) -> None:
-    rows = [attack("a1", n, epoch=epoch) for epoch, n in zip((0, 5, 20), hits, strict=True)]
+def test_what_training_made_worse_or_would_still_make_better(hits: dict[int, int], flag: str) -> None:
+    rows = [attack("a1", n, epoch=epoch) for epoch, n in hits.items()]
     found = flags(rows)
     assert [flag in one for one in found] == ([True] if flag else [])
 

@@ -104,7 +104,8 @@ def _unsettled(found: pd.DataFrame, results: Results) -> Iterator[str]:
 
 
 def _epochs(found: pd.DataFrame, outcomes: Outcomes) -> Iterator[str]:
-    """Attacks over several epochs: the last one against epoch 0, and against the one before it."""
+    """Attacks over several epochs: the last one against epoch 0, and against the one before it, which has
+    to have learned something: to find more than epoch 0 is what adapting is for."""
     lasts, kinds = [], []
     for _, group in found[found["epoch"].notna()].groupby([*POINT, "attack", "oracle"], sort=False):
         ordered = [row for _, row in group.sort_values("epoch").iterrows()]
@@ -113,8 +114,9 @@ def _epochs(found: pd.DataFrame, outcomes: Outcomes) -> Iterator[str]:
         if ordered[0]["epoch"] == 0:
             lasts.append((ordered[-1], ordered[0]))
             kinds.append("lower")
-        lasts.append((ordered[-1], ordered[-2]))
-        kinds.append("higher")
+        if ordered[-2]["epoch"] > 0:
+            lasts.append((ordered[-1], ordered[-2]))
+            kinds.append("higher")
     tests = together([outcomes.difference(key(last), key(other)) for last, other in lasts])
     for (last, other), kind, verdict in zip(lasts, kinds, tests["verdict"], strict=True):
         if kind == verdict:
