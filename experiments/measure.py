@@ -20,8 +20,9 @@ the features themselves (feature exposure): nothing is reconstructed, so there i
 of images, nobody judges what it names (`oracle` is `itself`), and `clean_acc` says how often an undefended
 feature is read right.
 Or it names a Linker, which sees features among the embeddings of photographs (linkage): then the `oracles`,
-who must embed as the Linker learnt it, judge its embeddings as they judge those of images. Either may read
-the `averages` of several queries (A3) in place of the features that were released, whose utility is measured.
+who must embed as the Linker learnt it, judge its embeddings as they judge those of images. Or a Matcher,
+which compares features with those of photographs; it has no judge either. Each may read the `averages` of
+several queries (A3) in place of the features that were released, whose utility is measured.
 With neither there is one row, of the utility alone: that of a defence from which no feature leaves.
 
 The output receives results.json, one row per oracle and restart, and one for `best`: each image's restart of
@@ -47,6 +48,7 @@ from experiments.evaluation.faces import Faces
 from experiments.evaluation.judge import Judge, Sight, Verdict
 from experiments.evaluation.likeness import Likeness
 from experiments.evaluation.linkage import link
+from experiments.evaluation.matching import match
 from experiments.evaluation.restarts import Restarts, open_made_from, read_restarts
 from experiments.evaluation.rows import (
     check_labels,
@@ -63,6 +65,7 @@ from facecrafter.store import TensorStore, check_encoder, encoder_hash
 from lightning_modules.artifacts import FeatureReader, load_artifact
 from lightning_modules.attackers.identifier import FeatureIdentifier
 from lightning_modules.attackers.linker import Linker
+from lightning_modules.attackers.matcher import Matcher
 from lightning_modules.attackers.prior import Prior
 from lightning_modules.defences.base import Defence
 from lightning_modules.networks.oracle import IdentityOracle
@@ -167,6 +170,8 @@ def run(
     elif isinstance(reads, Linker):
         judges = enrol(loaded, data, faces, seed)
         rows, per_image = link(reads, shown, faces, judges)
+    elif isinstance(reads, Matcher):
+        rows, per_image = match(reads, shown, faces, data.faces("private_train"))
     else:
         rows, per_image = [NOT_ATTACKED], []
     asked = {"queries": TensorStore.open(answers).count()} if answers else {}
@@ -195,7 +200,7 @@ def check_request(
 
 def load_identifier(
     folder: Path, store: TensorStore, oracles: Mapping[str, Any] | None
-) -> FeatureIdentifier | Linker:
+) -> FeatureIdentifier | Linker | Matcher:
     """What identifies people without an image, from the artifact `folder`, on `machine.device()`.
 
     Raises:
@@ -203,10 +208,10 @@ def load_identifier(
             leads to photographs and there is no judge.
     """
     reader = load_artifact(folder, FeatureReader).to(machine.device())
-    if not isinstance(reader, FeatureIdentifier | Linker):
+    if not isinstance(reader, FeatureIdentifier | Linker | Matcher):
         raise ValueError(
-            f"{folder} holds a {type(reader).__name__}, which identifies nobody; name a FeatureIdentifier or "
-            "a Linker"
+            f"{folder} holds a {type(reader).__name__}, which identifies nobody; name a FeatureIdentifier, a "
+            "Linker or a Matcher"
         )
     if isinstance(reader, Linker) and not oracles:
         raise ValueError(f"{folder} leads from features to photographs, which oracles have; name one")

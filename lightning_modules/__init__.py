@@ -6,6 +6,7 @@ from lightning_modules.attackers.decoder import Decoder
 from lightning_modules.attackers.flow_decoder import FlowDecoder
 from lightning_modules.attackers.identifier import FeatureIdentifier
 from lightning_modules.attackers.linker import NetworkLinker, RidgeLinker
+from lightning_modules.attackers.matcher import Matcher
 from lightning_modules.attackers.prior import Prior
 from lightning_modules.attackers.stylegan2 import PretrainedStyleGan2, StyleGan2
 from lightning_modules.attackers.tuned_prior import TunedPrior
@@ -52,6 +53,7 @@ __all__ = [
     "IdentityOracle",
     "LowKey",
     "Manifold",
+    "Matcher",
     "NetworkLinker",
     "OwnOracle",
     "PretrainedStyleGan2",

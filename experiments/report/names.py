@@ -32,6 +32,9 @@ ATTACKS = {
     "a2_g2": "search of another generator (A2)",
     "a3_average": "search on the average of several queries (A3)",
     "a3_matched": "search on the average of matched queries (A3)",
+    "matching": "comparison with features of photographs",
+    "a1_matching": "comparison with features of photographs, learned from queries (A1)",
+    "a3_matching": "comparison with features of photographs, of the average of several queries (A3)",
     "exposure_images": "search, some private photographs leaked",
     "exposure_features": "reading identities, some private features leaked",
 }

@@ -1,0 +1,56 @@
+"""Matching: private features compared with the encoder's features of photographs."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datamodules.datasets import FaceDataset
+from experiments.evaluation.answers import answered
+from experiments.evaluation.batches import in_batches
+from experiments.evaluation.exposure import ITSELF, Reading, share
+from experiments.evaluation.faces import Faces, check_rows
+from experiments.evaluation.rows import lines_per_image
+from experiments.machine import device
+from facecrafter.metrics import identified
+from facecrafter.metrics.matching import Channel
+from facecrafter.store import TensorStore
+from lightning_modules.attackers.matcher import Matcher
+
+
+def match(
+    matcher: Matcher, store: TensorStore, faces: Faces, known: FaceDataset
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Whom `matcher` takes the features in `store` for, among photographs of the private people.
+
+    Args:
+        matcher: who compares.
+        store: of the features, as they are released.
+        faces: the pictures they are of.
+        known: photographs of everybody, none of them a picture that was released.
+
+    Returns:
+        The one row there is, its `seconds` per image, and the lines of each image.
+    """
+    encode = matcher.encoder.on(device())
+    content = store.load("row", "features")
+    check_rows(store, content["row"], faces)
+    photographs = answered(
+        lambda images: matcher.coordinates(encode(images)), known, torch.arange(len(known))
+    )
+
+    def named(features: Tensor, channel: Channel | None = None) -> Reading:
+        sent = in_batches(matcher.coordinates, features)
+        places = (one.to(device()) for one in (sent, photographs.numbers, photographs.identities))
+        scores = matcher.scores(*places, channel).cpu()
+        return Reading(*(identified(scores, faces.identities, k=k) for k in (1, 5)))
+
+    before = time.monotonic()
+    found = named(content["features"].float())
+    seconds = (time.monotonic() - before) / len(faces.rows)
+    clean = named(in_batches(encode, faces.images), Channel.transparent(len(matcher.scale)))
+    row = {"seconds": seconds, **ITSELF, "clean_acc": share(clean.correct), **found.columns(faces.identities)}
+    return [row], lines_per_image(ITSELF, faces, vars(found))
