@@ -35,7 +35,7 @@ from facecrafter.files import checked_path, for_owner_alone
 from facecrafter.store import TensorStore
 from lightning_modules.networks.oracle import IdentityOracle
 
-VERSION = 3
+VERSION = 4
 """Raised when what this command computes changes: a study then computes it again."""
 
 

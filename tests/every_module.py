@@ -65,6 +65,7 @@ CASES: dict[str, dict[str, Any]] = {
     "IdentityClassifier": INPUTS["classifier"],
     "RidgeLinker": {"model": model("RidgeLinker", **LINKER), "wrapped": PAIRS},
     "NetworkLinker": {"model": model("NetworkLinker", **LINKER, width=8), "wrapped": PAIRS},
+    "Matcher": {"model": model("Matcher", encoder="${target}", image_size=32, directions=[4, 4])},
     "IdentityEraser": {"model": model("IdentityEraser", encoder="${target}", image_size=32, rank=2)},
     "SurrogateClassifier": {"model": model("SurrogateClassifier", n_identities=8, trunk=NARROW)},
     "FeatureIdentifier": {
@@ -97,7 +98,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-SOLVED_AT_ONCE = {"RidgeLinker", "IdentityEraser"}
+SOLVED_AT_ONCE = {"RidgeLinker", "IdentityEraser", "Matcher"}
 """Have no step to go on from, and so no last.ckpt."""
 
 

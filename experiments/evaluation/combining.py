@@ -12,6 +12,7 @@ import torch
 
 from experiments.evaluation import utility
 from experiments.evaluation.columns import interval_columns
+from experiments.evaluation.exposure import ITSELF
 from experiments.evaluation.faces import Faces
 from experiments.evaluation.judge import Judge
 from experiments.evaluation.restarts import read_restarts
@@ -29,7 +30,8 @@ Combined = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 
 
 def union(measured: Sequence[Path], oracles: Iterable[str]) -> Combined:
-    """An image counts as identified where one attack in one of its restarts has shown it to the judge.
+    """An image counts as identified where one attack in one of its restarts has shown it to the judge, or
+    named its person without one.
 
     Args:
         measured: folders of what `experiments.measure` found of the attacks.
@@ -40,21 +42,22 @@ def union(measured: Sequence[Path], oracles: Iterable[str]) -> Combined:
     rows, per_image = [], []
     for oracle in oracles:
         found: dict[int, dict[str, Any]] = {}
-        for line in (line for line in lines if line["oracle"] == oracle):
+        for line in (line for line in lines if line["oracle"] in (oracle, ITSELF["oracle"])):
             name = {"oracle": oracle, "restart": "best", "row": int(line["row"])}
             image = found.setdefault(name["row"], name | {"identity": int(line["identity"])})
             # Once for each image, however many attacks and restarts have shown it.
             image |= {hit: max(image.get(hit, 0), int(line[hit])) for hit in HITS}
         images = [found[row] for row in sorted(found)]
-        mine = [row for row in results if row["oracle"] == oracle and row["restart"] == "best"]
+        best = [row for row in results if row["restart"] == "best"]
+        judged, bare = ([row for row in best if row["oracle"] == by] for by in (oracle, ITSELF["oracle"]))
         rows.append(
             {
                 "oracle": oracle,
                 "restart": "best",
-                "clean_acc": mine[0]["clean_acc"],
+                "clean_acc": judged[0]["clean_acc"] if judged else None,
                 **interval_columns("eval_acc", _share(images)),
                 "top5": sum(image["top5"] for image in images) / len(images),
-                "seconds": sum(row["seconds"] for row in mine),
+                "seconds": sum(row["seconds"] for row in judged + bare),
             }
         )
         per_image += images

@@ -38,6 +38,11 @@ def adaptive_study() -> dict[str, Any]:
             "model": LINKER,
             "data": {"class_path": "datamodules.ProtectedPairs", "init_args": pairs},
         },
+        "raw_matcher": {"model": model("Matcher", encoder="${target}", directions=[8, 8])},
+        "matcher": {
+            "model": model("Matcher", encoder="${defence}", directions=[8, 8], start="${raw_matcher}"),
+            "data": {"class_path": "datamodules.ProtectedPairs", "init_args": pairs},
+        },
         "hidden_decoder": {
             "model": model("Decoder", encoder="${target}", image_size=32, layers={"hidden": 1.0}),
         },
@@ -93,6 +98,8 @@ def adaptive_study() -> dict[str, Any]:
             "pairs": [12],
             "against": ["noise.sigma=1.0"],
         },
+        "matching": {"identifier": "${raw_matcher}", "against": ["noise.sigma=1.0"]},
+        "a1_matching": {"identifier": "${matcher}", "adaptive": "A1", "against": ["noise.sigma=1.0"]},
         "a3_linkage": {
             "identifier": "${linker}",
             "averaging": {
@@ -192,7 +199,7 @@ def test_together_are_attacks_on_one_point_by_one_attacker() -> None:
     union, fusion = (plan.stages[f"noise.sigma=1.0.{way}"].config for way in ("union", "fusion"))
     attacks = ["black_box", "a1_black_box.epoch=0", "a1_black_box.epoch=1", "through_head", "a3_matched.none"]
     names = [f"${{noise.sigma=1.0.{attack}.measure}}" for attack in attacks]
-    linked = ["linkage.classifier", "a3_linkage.none.classifier"]
+    linked = ["linkage.classifier", "matching", "a1_matching", "a3_linkage.none.classifier"]
     assert union["measured"] == [*names, *(f"${{noise.sigma=1.0.{name}}}" for name in linked)]
     assert fusion["measured"] == [name for name in names if "epoch=0" not in name]
     assert fusion["reconstructions"][-1] == "${noise.sigma=1.0.a3_matched.none}/reconstructions"

@@ -52,6 +52,14 @@ def test_a_union_is_who_is_identified_by_any_attack_in_any_restart(tmp_path: Pat
     assert [image["identity"] for image in images] == [0, 0, 1, 1, 2]
 
 
+def test_who_is_named_without_a_judge_is_in_every_union(tmp_path: Path) -> None:
+    judged = write_measured(tmp_path / "a", {"x": [[1, 0, 0, 0, 0]]}, 0.9, 2.0)
+    bare = write_measured(tmp_path / "b", {"itself": [[0, 0, 0, 0, 1]]}, 0.7, 0.5)
+    (row,), images = union([judged, bare], ["x"])
+    assert [image["correct"] for image in images] == [1, 0, 0, 0, 1]
+    assert (row["clean_acc"], row["seconds"]) == (0.9, 2.5)
+
+
 class Pixels(IdentityOracle):
     """Embeds an image as its pixels, and knows people by one photograph of each."""
 
