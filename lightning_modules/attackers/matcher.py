@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from facecrafter.crafter.layers import public_layer
 from facecrafter.metrics.matching import Channel, matched
@@ -39,7 +39,8 @@ class Matcher(ClosedForm, SeededBatches, FillingReader):
         pictures: at most so many are learnt from, of people drawn by the run's seed.
 
     Raises:
-        ValueError: a number is below 1 or missing, f has no such layer, or `start` compares something else.
+        ValueError: a number is below 1 or missing, f has no such layer, or `start` compares something else or
+            features of another encoder.
     """
 
     VERSION = 1
@@ -81,8 +82,10 @@ class Matcher(ClosedForm, SeededBatches, FillingReader):
             self.register_buffer(f"centre_{number}", torch.zeros(size))
             self.register_buffer(f"basis_{number}", torch.zeros(size, few))
         total = sum(kept)
-        for name in ("scale", "mean", "spread", "offset"):
+        for name in ("scale", "mean", "spread"):
             self.register_buffer(name, torch.zeros(total, dtype=torch.float64))
+        # A parameter, as DDP asks for one.
+        self.offset = nn.Parameter(torch.zeros(total, dtype=torch.float64))
         for name in ("axes", "gain", "noise"):
             self.register_buffer(name, torch.zeros(total, total, dtype=torch.float64))
         if start is not None:
@@ -97,10 +100,7 @@ class Matcher(ClosedForm, SeededBatches, FillingReader):
                 f"one {self.names} in {len(self.scale)}: start from one of the same layers, directions and "
                 "image_size"
             )
-        for name, buffer in before.named_buffers():
-            if not name.startswith("fill."):
-                self.get_buffer(name).copy_(buffer)
-        self.fill_as(before)
+        self.load_state_dict(before.state_dict())
 
     def setup(self, stage: str) -> None:
         """Refuses pairs of another encoder, and private people, whom it will tell apart."""
@@ -167,7 +167,7 @@ class Matcher(ClosedForm, SeededBatches, FillingReader):
     @property
     def channel(self) -> Channel:
         """What the defence does."""
-        return Channel(self.gain, self.offset, self.noise)
+        return Channel(self.gain, self.offset.detach(), self.noise)
 
     def scores(
         self, sent: Tensor, known: Tensor, identities: Tensor, channel: Channel | None = None
