@@ -51,6 +51,6 @@ def match(
     before = time.monotonic()
     found = named(content["features"].float())
     seconds = (time.monotonic() - before) / len(faces.rows)
-    clean = named(in_batches(encode, faces.images), Channel.transparent(len(matcher.scale)))
+    clean = named(in_batches(encode, faces.images), Channel.transparent(len(matcher.scale), device()))
     row = {"seconds": seconds, **ITSELF, "clean_acc": share(clean.correct), **found.columns(faces.identities)}
     return [row], lines_per_image(ITSELF, faces, vars(found))

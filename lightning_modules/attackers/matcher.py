@@ -124,6 +124,11 @@ class Matcher(ClosedForm, SeededBatches, FillingReader):
         self._set_channel(Channel.learn(raw, sent))
 
     def _learn_people(self, faces: Any) -> None:
+        if not hasattr(faces, "identities"):
+            raise ValueError(
+                "what stays with a person is learnt from images of public people, not from answers to them: "
+                "give the data module of the images, or the start that these pairs are for"
+            )
         people = _whole_people(faces.identities, self.pictures, self._run_seed)
         found = [self._parts(self._raw(batch)) for batch in batches(self, faces, people)]
         identities = faces.identities[people].to(self.device)

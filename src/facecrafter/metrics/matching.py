@@ -33,10 +33,10 @@ class Channel:
     noise: Tensor
 
     @classmethod
-    def transparent(cls, size: int) -> Channel:
-        """That of no defence."""
-        nothing = torch.zeros(size, size, dtype=torch.float64)
-        return cls(torch.eye(size, dtype=torch.float64), nothing[0], nothing)
+    def transparent(cls, size: int, device: torch.device | None = None) -> Channel:
+        """That of no defence, for so many coordinates."""
+        nothing = torch.zeros(size, size, dtype=torch.float64, device=device)
+        return cls(torch.eye(size).to(nothing), nothing[0], nothing)
 
     @classmethod
     def learn(cls, raw: Tensor, sent: Tensor) -> Channel:

@@ -39,6 +39,19 @@ class Pictures(Dataset):
         return {name: tensor[positions] for name, tensor in named.items() if tensor is not None}
 
 
+class Answers(Dataset):
+    """Of nobody knows whom."""
+
+    def __len__(self) -> int:
+        return 30
+
+    def __getitems__(self, positions: list[int]) -> dict[str, Tensor]:
+        return {
+            "image": torch.zeros(len(positions), 3, SIZE, SIZE),
+            "features": torch.zeros(len(positions), 8, 2, 2),
+        }
+
+
 class Public(LightningDataModule):
     """Public people, those of `permuted` with somebody else's names; what `defence` makes of each."""
 
@@ -140,6 +153,13 @@ def test_whole_people_are_drawn() -> None:
     drawn = identities[_whole_people(identities, 8, seed=0)]
     assert drawn.unique(return_counts=True)[1].tolist() == [4, 4]
     assert _whole_people(identities, 100, seed=0).tolist() == list(range(24))
+
+
+def test_answers_alone_say_nothing_of_people(target: str) -> None:
+    data = Public()
+    data.parts[0] = Answers()
+    with pytest.raises(ValueError, match="or the start that these pairs are for"):
+        fitted(Matcher(target, SIZE), data)
 
 
 def test_private_people_teach_no_matcher(target: str) -> None:
