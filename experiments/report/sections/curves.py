@@ -21,8 +21,9 @@ CURVES = (
     "Dotted: chance. Dots and dashes: what f's answers to raw features give away. Dashed: how often the "
     "judge identifies the clean photographs."
 )
-OPEN = 3
-"""Figures that are not folded: of the attacks that are the worst case of most points."""
+OPEN = 2
+"""Figures that are not folded: of the attacks that are the worst case of most points. With that of the worst
+case and that of unknown tasks a published page has four."""
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
