@@ -58,7 +58,7 @@ def test_a_study_goes_on_from_what_another_machine_left_at_the_url(
     settings["defences"] = {"none": settings["defences"]["none"]}
     config, study = tiny_study.write(settings, tmp_path / "study.yaml"), tmp_path / "study"
     url = f"file://{tmp_path}/remote"
-    assert carry_out.run(config, study, url, jobs=2, only="decoder", try_first=False) == 0
+    assert carry_out.run(config, study, url, jobs=2, only=["decoder"], try_first=False) == 0
     shutil.rmtree(study)
     assert carry_out.run(config, study, url, jobs=2, try_first=False) == 0
     shown = capsys.readouterr().out
