@@ -166,8 +166,10 @@ class FeatureReader(LightningModule):
 
     def features_of(self, batch: dict[str, Tensor]) -> Tensor:
         """Features (N, C, h, w): the batch's own, as after an attacker protected images, or of its images."""
-        if "features" in batch:
-            return batch["features"]
+        return batch["features"] if "features" in batch else self.raw_features_of(batch)
+
+    def raw_features_of(self, batch: dict[str, Tensor]) -> Tensor:
+        """The images' own features (N, C, h, w), to which no defence did anything."""
         features: Tensor = self.encoder.on(self.device)(batch["image"])
         return features
 

@@ -44,6 +44,17 @@ def fitted_data(module: LightningModule, stage: str) -> Any:
     return getattr(module.trainer, "datamodule", None) if stage == "fit" else None
 
 
+def refuse_private_people(module: LightningModule, stage: str, who: str) -> None:
+    """Sees that ``who`` is fitted to public people, where the trainer's data say whom they show.
+
+    Raises:
+        ValueError: the data are fitted with another role.
+    """
+    role = getattr(fitted_data(module, stage), "fit_role", "public")
+    if role != "public":
+        raise ValueError(f"{who} learns from public people: set fit_role to public, not {role}")
+
+
 def refuse_other_people(data: Any, role: str, n_identities: int, reason: str) -> None:
     """Sees that ``data`` is fitted with the images of ``role``, and has so many people.
 

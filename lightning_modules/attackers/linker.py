@@ -19,7 +19,7 @@ from facecrafter.store import encoder_hash
 from lightning_modules.artifacts import Frozen, load_artifact
 from lightning_modules.attackers.filling import FillingReader
 from lightning_modules.attackers.identifier import with_outputs
-from lightning_modules.checks import fitted_data, refuse_other_pairs
+from lightning_modules.checks import refuse_other_pairs, refuse_private_people
 from lightning_modules.networks.embeddings import clean_embeddings
 from lightning_modules.networks.oracle import IdentityOracle
 from lightning_modules.training import ClosedForm, SeededBatches, batches
@@ -85,9 +85,7 @@ class Linker(SeededBatches, FillingReader):
 
     def setup(self, stage: str) -> None:
         """Refuses pairs of another encoder, and private people, of whom an attacker has no photographs."""
-        role = getattr(fitted_data(self, stage), "fit_role", "public")
-        if role != "public":
-            raise ValueError(f"a linker learns from public people: set fit_role to public, not {role}")
+        refuse_private_people(self, stage, "a linker")
         if stage == "fit":
             refuse_other_pairs(self)
 
@@ -260,7 +258,7 @@ class RidgeLinker(ClosedForm, Linker):
     @torch.no_grad()
     def _raw(self, batch: dict[str, Tensor]) -> Tensor:
         """h of the images' own features (N, D), which an attacker computes."""
-        return self.read(self.encoder.on(self.device)(batch["image"])).flatten(1)
+        return self.read(self.raw_features_of(batch)).flatten(1)
 
     def _all_pairs(self, pairs: Any, mirror: bool = False) -> tuple[Tensor, Tensor]:
         """h(F) (N, D) of all these pairs, and where their photographs stand (N, E); with `mirror` also h of

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from facecrafter.crafter.layers import public_layer
 from facecrafter.metrics.matching import Channel, matched
-from facecrafter.metrics.same_person import SamePerson
+from facecrafter.metrics.same_person import SamePerson, person_means
 from facecrafter.nets.withheld import Fill
 from facecrafter.randomness import seeded
 from lightning_modules.artifacts import Frozen, load_artifact
 from lightning_modules.attackers.filling import FillingReader
-from lightning_modules.checks import fitted_data, refuse_other_pairs
+from lightning_modules.checks import refuse_other_pairs, refuse_private_people
 from lightning_modules.training import ClosedForm, SeededBatches, batches
 
 
@@ -104,9 +104,7 @@ class Matcher(ClosedForm, SeededBatches, FillingReader):
 
     def setup(self, stage: str) -> None:
         """Refuses pairs of another encoder, and private people, whom it will tell apart."""
-        role = getattr(fitted_data(self, stage), "fit_role", "public")
-        if role != "public":
-            raise ValueError(f"a matcher learns from public people: set fit_role to public, not {role}")
+        refuse_private_people(self, stage, "a matcher")
         if stage == "fit":
             refuse_other_pairs(self)
 
@@ -118,8 +116,14 @@ class Matcher(ClosedForm, SeededBatches, FillingReader):
             return
         pairs = [part().dataset for part in (data.train_dataloader, data.val_dataloader)]
         raw, sent = (
-            torch.cat([self.coordinates(read(batch)) for part in pairs for batch in self._all(part)])
-            for read in (self._raw, self.features_of)
+            torch.cat(
+                [
+                    self.coordinates(read(batch))
+                    for part in pairs
+                    for batch in batches(self, part, torch.arange(len(part)))
+                ]
+            )
+            for read in (self.raw_features_of, self.features_of)
         )
         self._set_channel(Channel.learn(raw, sent))
 
@@ -130,11 +134,10 @@ class Matcher(ClosedForm, SeededBatches, FillingReader):
                 "give the data module of the images, or the start that these pairs are for"
             )
         people = _whole_people(faces.identities, self.pictures, self._run_seed)
-        found = [self._parts(self._raw(batch)) for batch in batches(self, faces, people)]
+        found = [self._parts(self.raw_features_of(batch)) for batch in batches(self, faces, people)]
         identities = faces.identities[people].to(self.device)
         for number, parts in enumerate(zip(*found, strict=True)):
             self._learn_directions(number, torch.cat(parts))
-        self.scale.fill_(1.0)
         numbers = torch.cat([self._projected(list(parts)) for parts in found])
         self.scale.copy_(_within(numbers, identities))
         known = SamePerson.learn(numbers / self.scale, identities)
@@ -199,15 +202,6 @@ class Matcher(ClosedForm, SeededBatches, FillingReader):
             [(part - centre) @ basis for part, (centre, basis) in zip(parts, named, strict=True)], dim=1
         ).double()
 
-    @torch.no_grad()
-    def _raw(self, batch: dict[str, Tensor]) -> Tensor:
-        """The images' own features, which an attacker computes."""
-        features: Tensor = self.encoder.on(self.device)(batch["image"])
-        return features
-
-    def _all(self, pairs: Any) -> Any:
-        return batches(self, pairs, torch.arange(len(pairs)))
-
 
 def _whole_people(identities: Tensor, pictures: int, seed: int) -> Tensor:
     """Positions of all pictures of people drawn by lot, up to so many pictures, sorted."""
@@ -218,7 +212,7 @@ def _whole_people(identities: Tensor, pictures: int, seed: int) -> Tensor:
 
 def _within(numbers: Tensor, identities: Tensor) -> Tensor:
     """By how much the numbers (N, K) of one person vary (K,), one where they do not."""
-    _, person, count = torch.unique(identities, return_inverse=True, return_counts=True)
-    means = numbers.new_zeros(len(count), numbers.shape[1]).index_add_(0, person, numbers) / count[:, None]
-    varies = (numbers - means[person]).square().sum(dim=0) / max(1, len(numbers) - len(count))
+    known, person = torch.unique(identities, return_inverse=True)
+    apart = numbers - person_means(numbers, person, len(known))[person]
+    varies = apart.square().sum(dim=0) / max(1, len(numbers) - len(known))
     return torch.where(varies > 0, varies.sqrt(), 1.0)

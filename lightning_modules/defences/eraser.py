@@ -8,7 +8,7 @@ from torch import Tensor
 from facecrafter.crafter.erasure import Eraser
 from facecrafter.randomness import seeded
 from lightning_modules.artifacts import FeatureReader
-from lightning_modules.checks import fitted_data
+from lightning_modules.checks import fitted_data, refuse_private_people
 from lightning_modules.training import ClosedForm, SeededBatches, batches
 
 
@@ -50,11 +50,8 @@ class IdentityEraser(ClosedForm, SeededBatches, FeatureReader):
 
     def setup(self, stage: str) -> None:
         """Refuses private people: whoever has the eraser could tell who taught it."""
+        refuse_private_people(self, stage, "an eraser")
         data = fitted_data(self, stage)
-        if data is not None and data.fit_role != "public":
-            raise ValueError(
-                f"an eraser learns from public people: set fit_role to public, not {data.fit_role}"
-            )
         if getattr(data, "private_exposure", 0):
             raise ValueError(
                 f"an eraser learns from public people: private_exposure={data.private_exposure} adds private "

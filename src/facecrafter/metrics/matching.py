@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from facecrafter.metrics.same_person import SamePerson
+from facecrafter.metrics.same_person import SamePerson, person_means
 
 PENALTIES = tuple(10.0**power for power in range(-3, 3))
-"""Of a channel's ridge regression, in units of the raw coordinates' mean variance times their number."""
+"""Of a channel's ridge regression, in units of the raw coordinates' variance times the number of pairs."""
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,13 @@ def matched(
     counts = torch.bincount(identities)
     if not counts.all():
         raise ValueError(f"identity {int(counts.argmin())} has no known photograph")
-    means = known.double().new_zeros(len(counts), known.shape[1]).index_add_(0, identities, known.double())
+    means = person_means(known.double(), identities, len(counts))
     scores = sent.double().new_empty(len(sent), len(counts))
     for count in set(counts.tolist()):
         who = counts == count
         # Of n photographs with mean m, a person lies at n·s/(n·s + 1)·m, give or take s/(n·s + 1).
         weight = count * people.spread / (count * people.spread + 1)
-        expected = (weight * means[who] / count) @ channel.gain + channel.offset
+        expected = (weight * means[who]) @ channel.gain + channel.offset
         varies = (1 + weight / count)[:, None] * channel.gain
         factor = torch.linalg.cholesky(channel.gain.T @ varies + channel.noise / queries)
         whiten = torch.linalg.inv(factor).T

@@ -54,7 +54,7 @@ class SamePerson:
                 "person: there must be two people, and two pictures of one of them"
             )
         numbers = numbers.double()
-        means = _means(numbers, person, len(counts))
+        means = person_means(numbers, person, len(counts))
         apart = numbers - means[person]
         within = _shrunk(apart.T @ apart / degrees)
         mean = means.mean(dim=0)
@@ -88,7 +88,7 @@ class SamePerson:
         counts = torch.bincount(identities, minlength=people).double()[:, None]
         if not counts.all():
             raise ValueError(f"identity {int(counts[:, 0].argmin())} has no known photograph")
-        means = _means(self.coordinates(known), identities, people)
+        means = person_means(self.coordinates(known), identities, people)
         # Of n photographs with mean m, a person lies at n·s/(n·s + 1)·m, give or take s/(n·s + 1).
         weight = counts * self.spread / (counts * self.spread + 1)
         expected, variance = weight * means, 1 + weight / counts
@@ -108,7 +108,7 @@ class SamePerson:
         return own[:, None] + own + together + constant
 
 
-def _means(values: Tensor, person: Tensor, people: int) -> Tensor:
+def person_means(values: Tensor, person: Tensor, people: int) -> Tensor:
     """(P, A), of the rows (N, A) of each person."""
     sums = values.new_zeros(people, values.shape[1]).index_add_(0, person, values)
     return sums / torch.bincount(person, minlength=people)[:, None]
