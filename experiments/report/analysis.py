@@ -105,6 +105,11 @@ class Analysis:
         return str(found.loc[found["eval_acc"].idxmax(), "oracle"])
 
     @property
+    def reference(self) -> pd.Series:
+        """A row of that judge's: how often clean images are identified, among how many people, the floor."""
+        return self.best[self.best["oracle"] == self.judge].iloc[0]
+
+    @property
     def judges(self) -> list[str]:
         """The oracles that may be believed; all of them where none may; none before anything is judged."""
         oracles = list(dict.fromkeys(item.oracle for item in self.checks))

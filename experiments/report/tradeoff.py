@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,9 +15,11 @@ from experiments.report.plotting import (
     GREY,
     Style,
     chance_line,
+    drawing,
     floor_line,
     in_percent,
     label_points,
+    legend,
     reach,
     styles,
     with_bars,
@@ -24,6 +27,7 @@ from experiments.report.plotting import (
 
 ROOM = 1.12
 """How much higher than the highest bound the axis reaches."""
+UTILITY = "mean AUC of the attributes (utility)"
 
 
 def draw_tradeoff(
@@ -39,9 +43,17 @@ def draw_tradeoff(
     style = styles(points["defence"] if order is None else order)
     _lines(axes, points, value, style)
     _references(axes, reference, points[f"{value}_hi"].max())
-    axes.set(xlabel="mean AUC of the attributes (utility)")
+    axes.set(xlabel=UTILITY)
     _mark_ideal(axes)
     _name_strengths(axes, points, value, style)
+
+
+def draw_worst_cases(path: Path, points: pd.DataFrame, reference: pd.Series, utility: str = UTILITY) -> None:
+    """Draw the worst case of every point over its `auc`, of what `utility` says; see `draw_tradeoff`."""
+    with drawing(path, (6.4, 4.8)) as axes:
+        draw_tradeoff(axes, points, "worst_eval_acc", reference)
+        axes.set(xlabel=utility, ylabel="identified by the strongest attack")
+        legend(axes, 2)
 
 
 def in_words(points: pd.DataFrame, value: str) -> str:

@@ -11,12 +11,12 @@ from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Card, Fact, Figures, Text
 from experiments.report.formats import name_of
-from experiments.report.plotting import Figure, drawing, legend
+from experiments.report.plotting import Figure
 from experiments.report.statistics.checks import Check, believed
 from experiments.report.statistics.floor import ABOVE, NOT_SHOWN, REACHED, leaves_room
 from experiments.report.statistics.paired_tests import NO_DIFFERENCE, Outcomes
 from experiments.report.statistics.ranking import alike, at_points, attacked
-from experiments.report.tradeoff import draw_tradeoff, in_words
+from experiments.report.tradeoff import draw_worst_cases, in_words
 
 TITLE = "Question and answer"
 PUBLISHED = True
@@ -242,10 +242,6 @@ def _with_figures(points: pd.DataFrame) -> list[str]:
 
 
 def _worst_cases(analysis: Analysis) -> Figure:
-    summary, best = analysis.summary, analysis.best
-    path = analysis.figures / "worst-case.svg"
-    with drawing(path, (6.4, 4.8)) as axes:
-        draw_tradeoff(axes, summary, "worst_eval_acc", best[best["oracle"] == analysis.judge].iloc[0])
-        axes.set(ylabel="identified by the strongest attack")
-        legend(axes, 2)
+    summary, path = analysis.summary, analysis.figures / "worst-case.svg"
+    draw_worst_cases(path, summary, analysis.reference)
     return Figure(path, CAPTION, f"Worst case against utility. {in_words(summary, 'worst_eval_acc')}")

@@ -9,10 +9,10 @@ import pandas as pd
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Figures, Table, Text
 from experiments.report.formats import decimal, filled, intervals, named, percent
-from experiments.report.plotting import Figure, drawing, legend
+from experiments.report.plotting import Figure
 from experiments.report.results import POINT
 from experiments.report.statistics.worst_case import BOUNDS
-from experiments.report.tradeoff import draw_tradeoff, in_words
+from experiments.report.tradeoff import draw_worst_cases, in_words
 
 TITLE = "Worth to tasks that nobody knew"
 PUBLISHED = True
@@ -43,14 +43,9 @@ def _probed(analysis: Analysis) -> pd.DataFrame:
 
 def _dial(points: pd.DataFrame, analysis: Analysis) -> Figure:
     """The worst case over the worth to unknown tasks, as the first figure has it over that to f's own."""
-    path, best = analysis.figures / "unknown-tasks.svg", analysis.best
+    path = analysis.figures / "unknown-tasks.svg"
     over = points.drop(columns=AUC).rename(columns=dict(zip(PROBE, AUC, strict=True)))
-    with drawing(path, (6.4, 4.8)) as axes:
-        draw_tradeoff(axes, over, "worst_eval_acc", best[best["oracle"] == analysis.judge].iloc[0])
-        axes.set(
-            xlabel="mean AUC of attributes that f never learned", ylabel="identified by the strongest attack"
-        )
-        legend(axes, 2)
+    draw_worst_cases(path, over, analysis.reference, "mean AUC of attributes that f never learned")
     caption = "The worst case of every defence against its worth to unknown tasks, with 95% intervals."
     return Figure(path, caption, f"{caption} {in_words(over, 'worst_eval_acc')}")
 
