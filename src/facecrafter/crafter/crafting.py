@@ -169,7 +169,10 @@ class FeatureCrafting:
         """What leaves the device (N, C, h, w): F, or what `release` makes of it."""
         if self.release is None:
             return state.features
-        return self.release(Crafted(state.raw, state.features, state.z, self.model, self.head, self.eraser))
+        # Drawn last, so that no other draw depends on the release.
+        strangers = self.model.latents(state.raw, state.rng)
+        crafted = Crafted(state.raw, state.features, state.z, self.model, self.head, self.eraser, strangers)
+        return self.release(crafted)
 
     def _wanted(self, images: Tensor) -> Tensor | None:
         """The faces that `towards` draws the images to."""

@@ -25,6 +25,7 @@ class Crafted:
         model: φ.
         head: f, the public head behind the split, where it is known.
         eraser: r, which takes out of a feature what tells people apart, where there is one.
+        strangers: z_r (N, d), of prior faces that have nothing to do with these, where there are such.
     """
 
     raw: Tensor
@@ -33,6 +34,7 @@ class Crafted:
     model: AttackerModel
     head: nn.Module | None = None
     eraser: Eraser | None = None
+    strangers: Tensor | None = None
 
 
 class Release(ABC):
@@ -112,13 +114,25 @@ class WithoutIdentity(Release):
         return _expressed(crafted.model, moved)
 
 
+class Stranger(Release):
+    """F' = φ(z_r), the feature of a prior face that was drawn without a look at this one.
+
+    By itself it is worth nothing; `DownToFloor` makes of it a release that holds one layer of the head alone.
+    """
+
+    def __call__(self, crafted: Crafted) -> Tensor:
+        if crafted.strangers is None:
+            raise ValueError("Stranger needs latents that were drawn without a look at the faces")
+        return _expressed(crafted.model, crafted.strangers)
+
+
 class DownToFloor(Release):
     """F' = S + δ, with the correction δ that brings h(F') to h(Enc(x)), for a layer h of the public head.
 
     δ is what Adam makes of ‖h(S + δ) − h(Enc(x))‖² from δ = 0, S = φ(z) or another release. Enc(x) enters δ
     through h alone, so whatever an attacker does, F' tells no more of the face than h(Enc(x)) and S. Where S
-    is φ(z) of a z that is drawn without a look at the face, that leaves what the cloud itself is given at h:
-    *the floor* of any release from which h is to be read. After crafting z is the crafted face's.
+    is drawn without a look at the face (`Stranger`), that leaves what the cloud itself is given at h: *the
+    floor* of any release from which h is to be read. After crafting z is the crafted face's.
 
     Args:
         layer: h, see `facecrafter.crafter.layers.public_layer`: the dial between a release that serves the
@@ -145,7 +159,7 @@ class DownToFloor(Release):
             raise ValueError("DownToFloor needs the public head f behind the split: pass it as `head`")
         layer = public_layer(crafted.head, self.layer).to(crafted.raw.device)
         with torch.no_grad():
-            wanted = layer(crafted.raw)
+            wanted = layer(self._answered(crafted))
             point = self.of(crafted) if self.of else _expressed(crafted.model, crafted.z)
         point.requires_grad_()
         optimizer = torch.optim.Adam([point], self.learning_rate)
@@ -158,6 +172,21 @@ class DownToFloor(Release):
             optimizer.step()
             schedule.step()
         return point.detach()
+
+    def _answered(self, crafted: Crafted) -> Tensor:
+        """The feature whose h is kept (N, C, h, w)."""
+        return crafted.raw
+
+
+class DownToCrafted(DownToFloor):
+    """F' = S + δ with h(F') = h(F): what crafting took out of the answers is not given back.
+
+    Of a `Stranger`, F' tells no more of the face than h(F) does, and crafting may go on until that tells
+    little enough: its β is the dial between the answers and the people whom they name.
+    """
+
+    def _answered(self, crafted: Crafted) -> Tensor:
+        return crafted.features
 
 
 def _expressed(model: AttackerModel, z: Tensor) -> Tensor:

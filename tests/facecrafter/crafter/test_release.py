@@ -9,7 +9,14 @@ from facecrafter.crafter.crafting import FeatureCrafting
 from facecrafter.crafter.critic import CriticTraining
 from facecrafter.crafter.erasure import Eraser
 from facecrafter.crafter.inversion import AttackerModel, InnerProblem
-from facecrafter.crafter.release import Crafted, DownToFloor, OnManifold, WithoutIdentity
+from facecrafter.crafter.release import (
+    Crafted,
+    DownToCrafted,
+    DownToFloor,
+    OnManifold,
+    Stranger,
+    WithoutIdentity,
+)
 from facecrafter.nets.generator import Generator1
 from facecrafter.nets.target import resnet18
 
@@ -190,3 +197,57 @@ def test_down_to_the_floor_may_be_of_another_release(model: AttackerModel, head:
     assert (head[0](released) - head[0](raw)).norm() < 1e-2 * (head[0](start) - head[0](raw)).norm()
     unread = [x - torch.nn.functional.interpolate(head[0](x), scale_factor=4) for x in (released, start)]
     torch.testing.assert_close(*unread, atol=1e-6, rtol=1e-6)
+
+
+def test_what_crafting_took_out_of_the_answers_is_not_given_back(
+    model: AttackerModel, head: torch.nn.Module
+) -> None:
+    raw, crafted = model(latents(1)).features, model(latents(2)).features
+    strangers = latents(3)
+    given = Crafted(raw, crafted, latents(2), model, head, strangers=strangers)
+    start, released = Stranger()(given), DownToCrafted(of=Stranger())(given)
+    assert (head(released) - head(crafted)).norm() < 1e-2 * (head(start) - head(crafted)).norm()
+    assert (head(released) - head(raw)).norm() > 0.5 * (head(crafted) - head(raw)).norm()
+
+
+def test_a_stranger_with_the_crafted_answers_tells_nothing_else_of_the_face(
+    model: AttackerModel, head: torch.nn.Module
+) -> None:
+    """Faces of whose crafted features the cloud reads the same have the same release, whatever else they
+    differ in: the raw feature, the best response, and what of F the cloud does not read."""
+    features = model(latents(1)).features
+    unread = torch.randn(features.shape, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    unread = unread - torch.nn.functional.interpolate(head[0](unread), scale_factor=4)
+    release = DownToCrafted(of=Stranger())
+    one = release(Crafted(features, features, latents(1), model, head, strangers=latents(3)))
+    raw = model(latents(5)).features
+    other = release(Crafted(raw, features + unread, latents(5), model, head, strangers=latents(3)))
+    torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+
+
+def test_a_stranger_has_to_be_drawn(model: AttackerModel) -> None:
+    features = model(latents(1)).features
+    with pytest.raises(ValueError, match="drawn"):
+        Stranger()(Crafted(features, features, latents(1), model))
+
+
+def test_crafting_draws_its_strangers_without_a_look_at_the_faces(head: torch.nn.Module) -> None:
+    """Other pictures under the same seed meet the same strangers, and the next query meets others."""
+    torch.manual_seed(0)
+    model = AttackerModel(resnet18(3).encoder.eval(), Generator1(8, 32, width=4).eval())
+    crafting = FeatureCrafting(
+        model,
+        32,
+        inner=InnerProblem(first=6, starts=1, refresh=0),
+        critic=CriticTraining(steps=1, batch=2, width=4),
+        release=Stranger(),
+    )
+
+    def released(seed: int, query: int) -> torch.Tensor:
+        images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+        state = crafting.start(images, torch.Generator().manual_seed(query))
+        crafting.step(state)
+        return crafting.released(state)
+
+    assert torch.equal(released(0, 1), released(2, 1))
+    assert not torch.allclose(released(0, 1), released(0, 2))
