@@ -78,7 +78,7 @@ NOT_ATTACKED = {
 }
 """The row of a defence that nobody attacks, because no feature leaves the device."""
 
-VERSION = 5
+VERSION = 6
 """Raised when what this command computes changes: a study then computes it again."""
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from datamodules.datasets import FaceDataset
 from datamodules.faces import FaceDataModule
@@ -17,7 +17,9 @@ from experiments.evaluation.batches import in_batches, of_photographs
 from experiments.evaluation.columns import Column, interval_columns
 from experiments.evaluation.faces import Faces, check_rows
 from facecrafter.batches import BATCH
-from facecrafter.metrics import Interval, LinearProbe, clustered_aucs
+from facecrafter.crafter.layers import public_layer
+from facecrafter.metrics import Interval, LinearProbe, attribute_aucs, clustered_aucs
+from facecrafter.nets.through_head import FEATURE, HIDDEN, LOGITS, layer_ends
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defences.base import Defence
@@ -34,14 +36,16 @@ COLUMNS = (
     Column(
         "probe_auc",
         "AUC of unknown tasks",
-        "Mean AUC over attributes that f never saw, 0.5 (chance) to 1, read from the protected features by a "
-        "linear probe trained on raw features of public people: what they are good for beyond the task that "
-        "was known when they were made; higher is more useful.",
+        "Mean AUC over attributes that f never saw, 0.5 (chance) to 1, read from the protected features, or "
+        "from what f makes of them, by a linear probe trained on raw features of public people: what they "
+        "are good for beyond the task that was known when they were made; higher is more useful.",
         interval=True,
     ),
 )
 PROBED = 2000
 """Public images that a probe learns from, at most: it solves a system of as many equations."""
+READ = (FEATURE, HIDDEN, LOGITS)
+"""Where a new task may read: the feature itself, and layers of f."""
 
 
 @dataclass
@@ -105,20 +109,47 @@ def on_raw_features(head: HeadTraining, defence: Defence, held_out: FaceDataset,
 def unknown_tasks(
     defence: Defence, store: TensorStore, data: FaceDataModule, faces: Faces, unseen: Sequence[str], seed: int
 ) -> Interval:
-    """The mean AUC over the attributes `unseen` of a probe on the features that left the device.
+    """The mean AUC over the attributes `unseen` of probes of the features that left the device.
 
-    It learns from raw features of public people: whoever comes with a new task has features of people who
-    agreed, and those of everybody else as they were released.
+    They learn from raw features of public people: whoever comes with a new task has features of people who
+    agreed, and those of everybody else as they were released. A new task's head may stand on any of `READ`:
+    a release that keeps what f holds in a layer is read there best, noise at the split. For each attribute
+    that is chosen by the AUCs of all others.
     """
     labelled = data.labelled(list(unseen))
     public = labelled.faces("public")
     # Sorted: pictures are read in the order in which they lie on the disk.
     chosen = torch.from_numpy(np.random.default_rng(seed).permutation(len(public))[:PROBED]).sort().values
     raw = torch.cat([in_batches(defence.encoder, public.images(part)) for part in chosen.split(BATCH)])
-    probe = LinearProbe(raw, public.attributes[chosen])
-    released = store.load("row", "features")["features"]
+    released = store.load("row", "features")["features"].float()
     truth = Faces.of(labelled).attributes
-    return clustered_aucs(probe(released.float()).float(), truth, faces.identities, seed)[0]
+    scores = [
+        LinearProbe(in_batches(layer, raw), public.attributes[chosen])(in_batches(layer, released)).float()
+        for layer in _read(defence.head)
+    ]
+    return clustered_aucs(chosen_by_the_others(scores, truth), truth, faces.identities, seed)[0]
+
+
+def _read(head: nn.Module) -> Iterator[nn.Module]:
+    """What makes of features what lies in each of `READ` that f has."""
+    yield nn.Identity()
+    ends = layer_ends(head)
+    yield from (public_layer(head, name) for name in READ if ends.get(name))
+
+
+def chosen_by_the_others(scores: Sequence[Tensor], truth: Tensor) -> Tensor:
+    """Scores (N, A), of each attribute those of the probes that read all other attributes best.
+
+    Args:
+        scores: (N, A) each, of probes of one layer.
+        truth: (N, A) in {0, 1}.
+    """
+    aucs = torch.stack([attribute_aucs(found, truth) for found in scores])
+    known = aucs.isfinite()
+    summed = aucs.where(known, 0.0)
+    others = summed.sum(dim=1, keepdim=True) - summed
+    best = others.argmax(dim=0)
+    return torch.stack(list(scores))[best, :, torch.arange(truth.shape[1])].T
 
 
 def read_utility(

@@ -24,9 +24,11 @@ from experiments.evaluation import utility
 from experiments.evaluation.faces import Faces
 from experiments.evaluation.judge import Judge, first_of_each
 from experiments.evaluation.rows import COUNTS, LABELS
+from experiments.evaluation.utility import chosen_by_the_others
 from facecrafter.metrics import (
     ImageMetric,
     LinearProbe,
+    attribute_aucs,
     clustered_aucs,
     mean_auc,
     person_scores,
@@ -263,21 +265,44 @@ def test_utility_is_the_heads_auc_on_the_stored_features(
     assert (row["n_images"], row["n_identities"]) == (len(faces), 5)
 
 
-def test_a_task_that_nobody_knew_is_read_by_a_probe_of_raw_public_features(
+def test_a_task_that_nobody_knew_is_read_by_probes_of_raw_public_features(
     command: Callable[..., list[dict[str, Any]]], data: SyntheticFaces, defence: Artifact
 ) -> None:
-    """Trained on released features, or on private people, it would say what nobody can have."""
+    """Trained on released features, or on private people, they would say what nobody can have."""
     unseen = data.attribute_names[2:4]
     row = command(unseen=unseen)[0]
     public, faces = data.faces("public"), data.faces("private_test")
     with torch.no_grad():
         learnt = defence.encoder(public.images(range(len(public))))
         released = defence.encoder(faces.images(range(len(faces))))
-    scores = LinearProbe(learnt, public.attributes[:, 2:4])(released)
-    expected = mean_auc(scores.float(), faces.attributes[:, 2:4]).value
+        scores = [
+            LinearProbe(h(learnt), public.attributes[:, 2:4])(h(released)).float()
+            for h in (torch.nn.Identity(), defence.head[:-1], defence.head)
+        ]
+    wanted = faces.attributes[:, 2:4]
+    one, other = (
+        max(scores, key=lambda found: attribute_aucs(found, wanted)[judge])[:, told]
+        for told, judge in ((0, 1), (1, 0))
+    )
+    expected = mean_auc(torch.stack([one, other], dim=1), wanted).value
     assert row["probe_auc"] == pytest.approx(expected, abs=1e-6)
     assert row["probe_auc_lo"] <= row["probe_auc"] <= row["probe_auc_hi"]
     assert command()[0]["probe_auc"] is None, "nobody asked"
+
+
+def test_the_layer_of_a_new_task_is_not_chosen_by_what_is_measured() -> None:
+    """Two probes that read nothing: chosen by its own AUC, a task would look as if it were read."""
+    rng = torch.Generator().manual_seed(0)
+    truth = torch.randint(0, 2, (30, 40), generator=rng)
+    scores = [torch.randn(30, 40, generator=rng) for _ in range(8)]
+    own = torch.stack([attribute_aucs(found, truth) for found in scores]).max(dim=0).values.mean()
+    chosen = mean_auc(chosen_by_the_others(scores, truth), truth).value
+    assert own > 0.6
+    assert abs(chosen - 0.5) < 0.03
+    good = truth + 0.1 * torch.randn(30, 40, generator=rng)
+    assert torch.equal(chosen_by_the_others([*scores, good], truth), good), "where one reads all tasks best"
+    alone = chosen_by_the_others([found[:, :1] for found in scores], truth[:, :1])
+    assert torch.equal(alone, scores[0][:, :1]), "one task alone is read from the feature"
 
 
 def test_an_unseen_attribute_that_the_data_lacks_is_named(

@@ -37,15 +37,16 @@ class LinearProbe:
         if not self._scale > 0:
             raise ValueError("a probe cannot learn from features that are all the same")
         x = x / self._scale
-        # In as many unknowns as there are images: a feature has many times more elements.
-        values, basis = torch.linalg.eigh(x @ x.T)
-        seen = basis.T @ (y - self._level)
+        values, basis = _left_singular(x)
+        y = y - self._level
+        seen = basis.T @ y
+        unseen = y - basis @ seen
         solutions, errors = [], []
         for ridge in RIDGES:
-            # Of a singular product, rounding makes eigenvalues a little negative.
-            inverse = 1 / (values.clamp_min(0) + ridge)
-            alpha = basis @ (inverse[:, None] * seen)
-            diagonal = (basis.square() * inverse).sum(dim=1) - 1 / (len(x) * ridge)
+            inverse = 1 / (values + ridge)
+            alpha = basis @ (inverse[:, None] * seen) + unseen / ridge
+            # Of K + λI the inverse is 1/λ outside the basis.
+            diagonal = (basis.square() * (inverse - 1 / ridge)).sum(dim=1) + (1 - 1 / len(x)) / ridge
             solutions.append(alpha)
             errors.append((alpha / diagonal[:, None]).square().sum(dim=0))
         best = torch.stack(errors).argmin(dim=0)
@@ -56,3 +57,15 @@ class LinearProbe:
         """Features (M, ...) -> scores (M, A), in the labels' units."""
         x = (features.flatten(1).double() - self._centre) / self._scale
         return x @ self._weights + self._level
+
+
+def _left_singular(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The squares of the singular values (r,) and the left singular vectors (N, r) of x (N, n).
+
+    Solved in as many unknowns as there are images or numbers, whichever are fewer.
+    """
+    is_tall = x.shape[1] < len(x)
+    values, vectors = torch.linalg.eigh(x.T @ x if is_tall else x @ x.T)
+    real = values > values[-1] * torch.finfo(x.dtype).eps * max(x.shape)
+    values, vectors = values[real], vectors[:, real]
+    return values, x @ vectors / values.sqrt() if is_tall else vectors
