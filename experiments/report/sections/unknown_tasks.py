@@ -18,8 +18,9 @@ TITLE = "Worth to tasks that nobody knew"
 PUBLISHED = True
 TASKS = (
     "Attributes that f never learned (`unseen` of the study's `measure`), as a linear probe reads them from "
-    "the features; it learned from raw features of public people. A release that keeps f's answers alone is "
-    "worth as much as any to the task that f was trained for, and less here."
+    "the features or from what f makes of them (`hidden`, its answers), whichever serves the other "
+    "attributes best; it learned from raw features of public people. A release that keeps f's answers alone "
+    "is worth as much as any to the task that f was trained for, and less here."
 )
 PROBE, AUC = ([f"{name}{bound}" for bound in BOUNDS] for name in ("probe_auc", "auc"))
 
