@@ -35,6 +35,9 @@ ATTACKS = {
     "matching": "comparison with features of photographs",
     "a1_matching": "comparison with features of photographs, learned from queries (A1)",
     "a3_matching": "comparison with features of photographs, of the average of several queries (A3)",
+    "matching_answers": "comparison with answers to photographs",
+    "a1_matching_answers": "comparison with answers to photographs, learned from queries (A1)",
+    "a3_matching_answers": "comparison with answers to photographs, of the average of several queries (A3)",
     "exposure_images": "search, some private photographs leaked",
     "exposure_features": "reading identities, some private features leaked",
 }

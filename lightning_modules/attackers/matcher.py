@@ -32,15 +32,15 @@ class Matcher(ClosedForm, SeededBatches, FillingReader):
         encoder: artifact folder of the target network or defence whose features are matched.
         image_size: side of the images.
         layers: of f, behind the split, that are compared beside the feature.
-        directions: principal directions of the feature and of each layer that are compared, at most so many.
-            These were chosen on public people of CelebA at 32 pixels.
+        directions: principal directions of the feature and of each layer that are compared, at most so many;
+            0 leaves it out. These were chosen on public people of CelebA at 32 pixels.
         start: artifact folder of a Matcher of raw features, of the same layers and directions, to go on from.
         queries: of how many queries the features that are matched will be the mean (A3).
         pictures: at most so many are learnt from, of people drawn by the run's seed.
 
     Raises:
-        ValueError: a number is below 1 or missing, f has no such layer, or `start` compares something else or
-            features of another encoder.
+        ValueError: a number is too small or missing, f has no such layer, or `start` compares something else
+            or features of another encoder.
     """
 
     VERSION = 1
@@ -61,9 +61,10 @@ class Matcher(ClosedForm, SeededBatches, FillingReader):
         pictures: int = 16384,
     ) -> None:
         super().__init__(encoder)
-        if min(*directions, queries, pictures) < 1:
+        if min(directions, default=0) < 0 or min(sum(directions), queries, pictures) < 1:
             raise ValueError(
-                f"directions={list(directions)}, queries={queries} and pictures={pictures} must be at least 1"
+                f"directions={list(directions)} must not be negative nor all 0, and queries={queries} and "
+                f"pictures={pictures} at least 1"
             )
         shape = self.shape_read(image_size)
         self.fill = Fill(shape)
@@ -151,6 +152,8 @@ class Matcher(ClosedForm, SeededBatches, FillingReader):
         basis = self.get_buffer(f"basis_{number}")
         centre = x.mean(dim=0)
         kept = min(basis.shape[1], len(x))
+        if not kept:
+            return
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._run_seed)
             _, _, directions = torch.svd_lowrank(x - centre, q=kept, niter=4)

@@ -290,6 +290,34 @@ def test_a_task_that_nobody_knew_is_read_by_probes_of_raw_public_features(
     assert command()[0]["probe_auc"] is None, "nobody asked"
 
 
+class SecondChannel(nn.Module):
+    def forward(self, features: Tensor) -> Tensor:
+        return features[:, 1:]
+
+
+def test_a_release_that_keeps_what_f_reads_is_read_there(
+    data: SyntheticFaces, defence: Artifact, tmp_path: Path
+) -> None:
+    """With a probe of the feature alone it would look worthless: the rest of it is a stranger's."""
+    pixels, attributes = (SIZE // 4) ** 2, len(data.attribute_names)
+    defence.head = nn.Sequential(SecondChannel(), nn.Flatten(), nn.Linear(pixels, attributes))
+    faces, public = data.faces("private_test"), data.faces("public")
+    with torch.no_grad():
+        learnt = defence.encoder(public.images(range(len(public))))
+        released = defence.encoder(faces.images(range(len(faces))))
+    released[:, 0] = 9 * torch.randn(released[:, 0].shape, generator=torch.Generator().manual_seed(0))
+    meta = {"kind": "features", "dtype": "float32", "encoder": encoder_hash(defence.encoder), "batches": 1}
+    store = TensorStore.create(tmp_path / "stranger", {"shape": list(released.shape[1:]), **meta})
+    store.write(0, row=faces.rows, features=released)
+    worth = utility.unknown_tasks(defence, store, data, Faces.of(data), data.attribute_names, seed=0)
+    of_feature, of_hidden = (
+        mean_auc(LinearProbe(h(learnt), public.attributes)(h(released)).float(), faces.attributes).value
+        for h in (nn.Identity(), SecondChannel())
+    )
+    assert of_feature < 0.6 < of_hidden
+    assert worth.value > of_hidden - 0.05
+
+
 def test_the_layer_of_a_new_task_is_not_chosen_by_what_is_measured() -> None:
     """Two probes that read nothing: chosen by its own AUC, a task would look as if it were read."""
     rng = torch.Generator().manual_seed(0)

@@ -36,6 +36,10 @@ from facecrafter.crafter.release import Crafted, Release
 from facecrafter.crafter.towards import KeyedFaces
 from facecrafter.crafter.update import AdamSteps, Stepper, Update
 from facecrafter.crafter.utility import CostOfFeatures, FeatureDistance, Utility
+from facecrafter.randomness import seeded
+
+STRANGERS = 1
+"""What their latents are seeded with, beside a batch's own seed."""
 
 
 @dataclass
@@ -169,8 +173,8 @@ class FeatureCrafting:
         """What leaves the device (N, C, h, w): F, or what `release` makes of it."""
         if self.release is None:
             return state.features
-        # Drawn last, so that no other draw depends on the release.
-        strangers = self.model.latents(state.raw, state.rng)
+        # Not from `rng`: where crafting ends early, how much was drawn from it depends on the faces.
+        strangers = self.model.latents(state.raw, seeded(state.rng.initial_seed(), STRANGERS))
         crafted = Crafted(state.raw, state.features, state.z, self.model, self.head, self.eraser, strangers)
         return self.release(crafted)
 

@@ -231,7 +231,7 @@ def test_a_stranger_has_to_be_drawn(model: AttackerModel) -> None:
         Stranger()(Crafted(features, features, latents(1), model))
 
 
-def test_crafting_draws_its_strangers_without_a_look_at_the_faces(head: torch.nn.Module) -> None:
+def test_crafting_draws_its_strangers_without_a_look_at_the_faces() -> None:
     """Other pictures under the same seed meet the same strangers, and the next query meets others."""
     torch.manual_seed(0)
     model = AttackerModel(resnet18(3).encoder.eval(), Generator1(8, 32, width=4).eval())
@@ -243,11 +243,13 @@ def test_crafting_draws_its_strangers_without_a_look_at_the_faces(head: torch.nn
         release=Stranger(),
     )
 
-    def released(seed: int, query: int) -> torch.Tensor:
+    def released(seed: int, query: int, steps: int = 1) -> torch.Tensor:
         images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
         state = crafting.start(images, torch.Generator().manual_seed(query))
-        crafting.step(state)
+        for _ in range(steps):
+            crafting.step(state)
         return crafting.released(state)
 
     assert torch.equal(released(0, 1), released(2, 1))
+    assert torch.equal(released(0, 1), released(0, 1, steps=2)), "where faces end crafting early"
     assert not torch.allclose(released(0, 1), released(0, 2))

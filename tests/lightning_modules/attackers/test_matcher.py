@@ -105,6 +105,38 @@ def test_people_nobody_saw_are_named_by_undefended_features(target: str, layers:
     assert named(fitted(matcher, Public()), target, encoder) > 0.8
 
 
+class OneMap(Split):
+    """Stands for a target network whose f is one linear map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Flatten(), nn.Linear(32, 12))
+
+
+class Masked(nn.Module):
+    """A defence of a kind: a stranger's feature, corrected until f reads of it what it read of this one."""
+
+    def __init__(self, f: nn.Linear) -> None:
+        super().__init__()
+        self.kept = torch.linalg.pinv(f.weight.detach()) @ f.weight.detach()
+
+    def forward(self, features: Tensor) -> Tensor:
+        stranger = 9 * torch.randn(features.shape, generator=torch.Generator().manual_seed(len(features)))
+        return stranger + ((features - stranger).flatten(1) @ self.kept).view_as(features)
+
+
+def test_answers_are_compared_alone_where_the_feature_is_left_out(tmp_path: Path) -> None:
+    """Beside a stranger's feature they are lost: what keeps them would look safer than it is."""
+    torch.manual_seed(0)
+    target = artifact(tmp_path / "target", OneMap())
+    network = load_artifact(target, OneMap)
+    defence = nn.Sequential(network.encoder, Masked(network.head[-1]))
+    matchers = [Matcher(target, SIZE, ("logits",), directions) for directions in ((8, 8), (0, 8))]
+    beside, alone = (named(fitted(matcher, Public()), target, defence) for matcher in matchers)
+    assert len(matchers[1].scale) == 8
+    assert alone > beside + 0.3
+
+
 def test_names_that_mean_nothing_teach_nothing(target: str) -> None:
     encoder = load_artifact(target, Split).encoder
     right, wrong = (
@@ -172,7 +204,9 @@ def test_private_people_teach_no_matcher(target: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"queries": 0}, "must be at least 1"),
+        ({"queries": 0}, "queries=0 and .* at least 1"),
+        ({"directions": (0, 0)}, "nor all 0"),
+        ({"directions": (8, -1)}, "must not be negative"),
         ({"directions": (8,)}, "must have a number for each of feature, hidden"),
         ({"layers": ("nowhere",)}, "nowhere"),
     ],
