@@ -9,6 +9,7 @@ import torch
 from fake_faces import save_face
 from torch import Tensor, nn
 
+from facecrafter.crafter.release import DownToCrafted, Stranger
 from facecrafter.photographs import find, protect, read
 
 
@@ -36,6 +37,20 @@ def test_one_image_is_crafted_alone_and_the_same_each_time() -> None:
     assert torch.equal(first, second)
     assert not torch.equal(first, raw)
     assert torch.isfinite(first).all()
+
+
+def test_with_the_head_the_answers_alone_may_leave_the_device() -> None:
+    """As in docs/protect.md: the cloud reads what it reads of the crafted one, all else is a stranger's."""
+    encoder, generator = (network.eval().requires_grad_(False) for network in networks())
+    head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 16 * 16, 2)).requires_grad_(False)
+    images = torch.rand(1, 3, 32, 32)
+    release = DownToCrafted(steps=100, of=Stranger())
+    crafted, released, stranger = (
+        protect(images, encoder, generator, iterations=3, beta=2, head=head, release=what)
+        for what in (None, release, Stranger())
+    )
+    assert (head(released) - head(crafted)).norm() < 0.05 * (head(stranger) - head(crafted)).norm()
+    assert (released - stranger).norm() < 0.5 * (crafted - stranger).norm()
 
 
 def test_pictures_are_found_below_a_folder_once_and_litter_is_none(tmp_path: Path) -> None:
