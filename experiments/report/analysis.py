@@ -69,7 +69,8 @@ class Analysis:
     @cached_property
     def summary(self) -> pd.DataFrame:
         """The worst case of every defence and strength."""
-        return summarise(self.best, self.gains, self.results.acquainted)
+        repeating = [name for name, draws in self.results.drawing.items() if not draws]
+        return summarise(self.best, self.gains, self.results.acquainted, repeating)
 
     @cached_property
     def protection(self) -> pd.DataFrame:

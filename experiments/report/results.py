@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from experiments.classes import draws_anew
 from experiments.evaluation.columns import Column
 from experiments.evaluation.likeness import Likeness
 from experiments.evaluation.rows import COUNTS, describe_columns
@@ -64,6 +66,14 @@ class Results:
             return []
         roles = {name: fit["data"].get("fit_role") for name, fit in self.config["defences"].items()}
         return [name for name, role in roles.items() if role and "private_train" in role]
+
+    @cached_property
+    def drawing(self) -> dict[str, bool]:
+        """Whether each defence draws anew for every query of a picture, where its class says which; of one
+        that does not averaging finds nothing more."""
+        models = {name: fit.get("model") for name, fit in self.config["defences"].items()}
+        said = {name: _draws(model) for name, model in models.items() if model}
+        return {name: draws for name, draws in said.items() if draws is not None}
 
     def folder(self, name: str) -> Path:
         """A stage's artifact folder.
@@ -201,3 +211,11 @@ def trial(labels: dict[str, Any]) -> str:
 def stage_of(line: pd.Series | dict[str, str]) -> str:
     """The stage that made a defence at one strength: 'crafter.beta=1'."""
     return ".".join(filter(None, (line[name] for name in POINT)))
+
+
+def _draws(model: dict[str, Any]) -> bool | None:
+    """One that cannot be imported any more says nothing; it was run, and the report is of its results."""
+    try:
+        return draws_anew(model)
+    except Exception:  # whatever somebody's module raises
+        return None

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from test_report_worst_case import outcomes, row
 
+from experiments.report.results import Results
 from experiments.report.sections.flags import doubts
 
 
@@ -21,9 +22,9 @@ def flags(
 ) -> list[str]:
     model = {"class_path": class_path, "init_args": init_args}
     config = {"defences": {"crafter": {"model": model}}, "identifications": {"linkage": {}}}
-    stages = [{"name": "crafter.beta=1"}] if folder else []
-    results = SimpleNamespace(config=config, stages=stages, folder=lambda name: folder)
+    stages = [{"name": "crafter.beta=1", "folder": "."}] if folder else []
     best = pd.DataFrame(rows)
+    results = Results(folder or Path(), config, stages, best, pd.DataFrame(), [])
     return list(doubts(SimpleNamespace(best=best, outcomes=outcomes(rows), results=results, checks=[])))
 
 

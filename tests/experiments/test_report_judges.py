@@ -64,7 +64,9 @@ def test_a_judge_who_cannot_tell_decides_nothing_where_another_can(tmp_path: Pat
     found = study({"weak": (32, 8), "good": (16, 15)})
     rows = found.best.assign(restart="best", curve_only=False, n_identities=400, access="black")
     rows = rows.assign(clean_acc=rows["oracle"].map(clean))
-    results = Results(tmp_path, {"scenario": "development"}, [], rows, found.results.per_image, [])
+    results = Results(
+        tmp_path, {"scenario": "development", "defences": {}}, [], rows, found.results.per_image, []
+    )
     analysis = Analysis(results, tmp_path)
     assert {item.oracle for item in analysis.checks if not item.passed} == {"weak"}
     assert set(analysis.summary["worst_oracle"]) == {"good"}

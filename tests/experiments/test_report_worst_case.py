@@ -77,6 +77,20 @@ def test_a_point_that_escaped_the_worst_attack_of_others_says_so() -> None:
     assert table["not_faced"].tolist() == ["", "progressive", ""]
 
 
+@pytest.mark.strict
+def test_nobody_has_to_average_answers_that_are_all_alike() -> None:
+    """Such a defence would be left out of every verdict, for want of an attack that finds nothing more."""
+    rows = [
+        row("white_box", 4),
+        row("a3_white_box", 20, adaptive="A3"),
+        row("white_box", 10, defence="decoy", strength=""),
+    ]
+    table = pd.DataFrame(rows)
+    for repeating, missing in (([], "a3_white_box"), (["decoy"], "")):
+        found = summarise(table, adaptive_gains(table, outcomes(rows)), (), repeating)
+        assert found.set_index("defence").loc["decoy", "not_faced"] == missing
+
+
 def test_without_an_adaptive_attack_nothing_is_said_of_false_security() -> None:
     assert summary([row("white_box", 4)])["false_security"] is None
 

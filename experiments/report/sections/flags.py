@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from callbacks.settling import SETTLED
-from experiments.classes import draws_anew
 from experiments.evaluation.combining import FUSION
 from experiments.report import names
 from experiments.report.analysis import Analysis
@@ -34,7 +33,7 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
 def doubts(analysis: Analysis) -> Iterator[str]:
     found, config = candidates(analysis.best), analysis.results.config
     yield from _masked(found, analysis.outcomes, config.get("identifications") or ())
-    yield from _one_query(found, config)
+    yield from _one_query(found, analysis.results)
     yield from _epochs(attacks(analysis.best), analysis.outcomes)
     yield from _unsettled(found, analysis.results)
     for item in analysis.checks:
@@ -65,24 +64,15 @@ def _masked(found: pd.DataFrame, outcomes: Outcomes, linked: Iterable[str]) -> I
             yield f"Gradients masked? Under {name_of(black)}, {shown}."
 
 
-def _one_query(found: pd.DataFrame, config: dict) -> Iterator[str]:
+def _one_query(found: pd.DataFrame, results: Results) -> Iterator[str]:
     """Defences that draw at random, and points of theirs that nobody averaged over queries."""
     for point, group in found.groupby(POINT, sort=False):
-        model = config["defences"].get(point[0], {}).get("model")
-        if not model or not _draws_anew(model) or (group["adaptive"] == "A3").any():
+        if not results.drawing.get(point[0]) or (group["adaptive"] == "A3").any():
             continue
         yield (
             f"{name_of(group.iloc[0])} draws at random and was judged on one query: what averages out over "
             "several was not looked for."
         )
-
-
-def _draws_anew(model: dict) -> bool:
-    """One that cannot be imported any more says nothing; it was run, and the report is of its results."""
-    try:
-        return draws_anew(model)
-    except Exception:  # whatever somebody's module raises
-        return False
 
 
 def _unsettled(found: pd.DataFrame, results: Results) -> Iterator[str]:

@@ -21,7 +21,12 @@ SUMMARY = [*POINT, "auc", *WORST, *JUDGED, *LEAKED]
 """The columns of summary.csv."""
 
 
-def summarise(best: pd.DataFrame, gains: pd.DataFrame, acquainted: Container[str] = ()) -> pd.DataFrame:
+def summarise(
+    best: pd.DataFrame,
+    gains: pd.DataFrame,
+    acquainted: Container[str] = (),
+    repeating: Container[str] = (),
+) -> pd.DataFrame:
     """The worst case of every defence and strength: the attack and the judge that identify most.
 
     All attacks of the threat model count (`candidates`), and of an attack over epochs the best epoch. Where
@@ -37,24 +42,27 @@ def summarise(best: pd.DataFrame, gains: pd.DataFrame, acquainted: Container[str
         gains: see `adaptive_gains`.
         acquainted: defences whose f learned from the people on whom its utility is measured; a column says
             so of each point.
+        repeating: defences that answer every query of a picture alike, whom averaging spares nothing.
     """
     groups = [group for _, group in best.groupby(POINT, sort=False)]
     table = pd.DataFrame([_summary(group, gains) for group in groups])
     worst = candidates(best)[["attack", "adaptive"]].drop_duplicates()
     worst = worst[worst["attack"].isin(table["worst_attack"])]
-    table = table.assign(not_faced=[_not_faced(group, worst) for group in groups])
+    table = table.assign(not_faced=[_not_faced(group, worst, repeating) for group in groups])
     known = [name in acquainted for name in table["defence"]]
     return table.assign(against_floor=against_floor(table), acquainted=known)
 
 
-def _not_faced(group: pd.DataFrame, worst: pd.DataFrame) -> str:
+def _not_faced(group: pd.DataFrame, worst: pd.DataFrame, repeating: Container[str]) -> str:
     """The attacks that are somebody's worst case and that a point did not face; to no defence nobody
-    adapts."""
+    adapts, and of answers that are all alike the mean is each."""
     found = candidates(group)
     if found.empty:
         return ""
     if (group["defence"] == "none").all():
         worst = worst[worst["adaptive"] == "none"]
+    if group.iloc[0]["defence"] in repeating:
+        worst = worst[worst["adaptive"] != "A3"]
     return ", ".join(sorted(set(worst["attack"]) - set(found["attack"])))
 
 
