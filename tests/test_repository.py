@@ -34,6 +34,6 @@ def test_what_is_published_is_small() -> None:
 def test_a_published_page_is_short_and_has_its_figures(page: Path) -> None:
     text = page.read_text()
     figures = re.findall(r"\]\(([^)]*\.png)\)", text)
-    assert text.count("\n") <= 150
+    assert text.count("\n") <= 170, "tables of a dozen points, and little else"
     assert 0 < len(figures) <= 4
     assert {RESULTS / name for name in figures} == set(page.with_suffix("").iterdir())
