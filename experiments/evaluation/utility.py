@@ -19,7 +19,7 @@ from experiments.evaluation.faces import Faces, check_rows
 from facecrafter.batches import BATCH
 from facecrafter.crafter.layers import public_layer
 from facecrafter.metrics import Interval, LinearProbe, attribute_aucs, clustered_aucs
-from facecrafter.nets.through_head import FEATURE, HIDDEN, LOGITS, layer_ends
+from facecrafter.nets.through_head import HIDDEN, LOGITS, layer_ends
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defences.base import Defence
@@ -44,8 +44,8 @@ COLUMNS = (
 )
 PROBED = 2000
 """Public images that a probe learns from, at most: it solves a system of as many equations."""
-READ = (FEATURE, HIDDEN, LOGITS)
-"""Where a new task may read: the feature itself, and layers of f."""
+READ = (HIDDEN, LOGITS)
+"""Layers of f that a new task may read in place of the feature."""
 
 
 @dataclass
@@ -112,9 +112,9 @@ def unknown_tasks(
     """The mean AUC over the attributes `unseen` of probes of the features that left the device.
 
     They learn from raw features of public people: whoever comes with a new task has features of people who
-    agreed, and those of everybody else as they were released. A new task's head may stand on any of `READ`:
-    a release that keeps what f holds in a layer is read there best, noise at the split. For each attribute
-    that is chosen by the AUCs of all others.
+    agreed, and those of everybody else as they were released. A new task's head may stand on the feature or
+    on one of `READ`: a release that keeps what f holds in a layer is read there best, noise at the split. For
+    each attribute that is chosen by the AUCs of all others.
     """
     labelled = data.labelled(list(unseen))
     public = labelled.faces("public")
@@ -131,7 +131,7 @@ def unknown_tasks(
 
 
 def _read(head: nn.Module) -> Iterator[nn.Module]:
-    """What makes of features what lies in each of `READ` that f has."""
+    """What makes of features themselves, and what lies in each of `READ` that f has behind them."""
     yield nn.Identity()
     ends = layer_ends(head)
     yield from (public_layer(head, name) for name in READ if ends.get(name))
@@ -148,10 +148,8 @@ def chosen_by_the_others(scores: Sequence[Tensor], truth: Tensor) -> Tensor:
         truth: (N, A) in {0, 1}.
     """
     aucs = torch.stack([attribute_aucs(found, truth) for found in scores])
-    known = aucs.isfinite()
-    summed = aucs.where(known, 0.0)
-    others = summed.sum(dim=1, keepdim=True) - summed
-    best = others.argmax(dim=0)
+    counted = aucs.nan_to_num(0.0)  # of one class alone there is none
+    best = (counted.sum(dim=1, keepdim=True) - counted).argmax(dim=0)
     return torch.stack(list(scores))[best, :, torch.arange(truth.shape[1])].T
 
 
