@@ -17,9 +17,8 @@ from experiments.evaluation.batches import in_batches, of_photographs
 from experiments.evaluation.columns import Column, interval_columns
 from experiments.evaluation.faces import Faces, check_rows
 from facecrafter.batches import BATCH
-from facecrafter.crafter.layers import public_layer
 from facecrafter.metrics import Interval, LinearProbe, attribute_aucs, clustered_aucs
-from facecrafter.nets.through_head import HIDDEN, LOGITS, layer_ends
+from facecrafter.nets.through_head import HIDDEN, LOGITS, ThroughHead, layer_ends
 from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defences.base import Defence
@@ -124,17 +123,20 @@ def unknown_tasks(
     released = store.load("row", "features")["features"].float()
     truth = Faces.of(labelled).attributes
     scores = [
-        LinearProbe(in_batches(layer, raw), public.attributes[chosen])(in_batches(layer, released)).float()
-        for layer in _read(defence.head)
+        LinearProbe(known, public.attributes[chosen])(sent).float()
+        for known, sent in zip(_read(defence.head, raw), _read(defence.head, released), strict=True)
     ]
     return clustered_aucs(chosen_by_the_others(scores, truth), truth, faces.identities, seed)[0]
 
 
-def _read(head: nn.Module) -> Iterator[nn.Module]:
-    """What makes of features themselves, and what lies in each of `READ` that f has behind them."""
-    yield nn.Identity()
+def _read(head: nn.Module, features: Tensor) -> Iterator[Tensor]:
+    """Features themselves, and what f makes of them in each of `READ` that it has behind them."""
+    yield features
     ends = layer_ends(head)
-    yield from (public_layer(head, name) for name in READ if ends.get(name))
+    behind = ThroughHead(head, {name: 1.0 for name in READ if ends.get(name)})
+    for part in behind.parts:
+        features = in_batches(part, features)
+        yield features
 
 
 def chosen_by_the_others(scores: Sequence[Tensor], truth: Tensor) -> Tensor:

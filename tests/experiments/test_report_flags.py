@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,3 +94,32 @@ def test_a_game_that_was_over_before_it_had_settled(changes: list[str], flag: st
     (tmp_path / "logs" / "settling.csv").write_text("\n".join(["epoch,val/task,change", *lines]))
     found = flags([attack("white_box", 2)], folder=tmp_path)
     assert [flag in one for one in found] == ([True] if flag else [])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "identified", "flagged"),
+    [
+        ("late", {"plain": 0.1, "early": 0.2, "late": 0.7}, True),
+        ("early", {"plain": 0.1, "early": 0.7, "late": 0.2}, False),  # later ones were tried
+        ("late", {"plain": 0.1, "early": 0.68, "late": 0.7}, False),  # as good before
+        ("late", {"plain": 0.1, "early": 0.1, "late": 0.2}, False),  # 6 and 12 of 60: no difference shown
+    ],
+)
+def test_an_epoch_chosen_on_public_people_was_the_last_of_those_tried(
+    chosen: str, identified: dict[str, float], flagged: bool, tmp_path: Path
+) -> None:
+    """The standard suite chooses epochs by a search; unconverged attacks would go unnoticed there."""
+    found = {name: {"identified": share} for name, share in identified.items()}
+    choice = {"chosen": chosen, "images": 60, "candidates": found}
+    (tmp_path / "choice.json").write_text(json.dumps(choice))
+    rows = [attack("a1", 2)]
+    epochs = {"plain": {}, "early": {"epoch": 10}, "late": {"epoch": 40}}
+    config = {"defences": {}, "attacks": {"a1": {"search": {"candidates": epochs}}}}
+    stages = [{"name": "crafter.beta=1.a1.search", "folder": "."}]
+    results = Results(tmp_path, config, stages, pd.DataFrame(rows), pd.DataFrame(), [])
+    analysis = SimpleNamespace(best=pd.DataFrame(rows), outcomes=outcomes(rows), results=results, checks=[])
+    flag = (
+        "Under Crafter β = 1, a1 has not converged: 70.0% of public people after epoch 40, the last that was "
+        "tried, 20.0% before it."
+    )
+    assert list(doubts(analysis)) == ([flag] if flagged else [])

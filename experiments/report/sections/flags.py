@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 
 import pandas as pd
+import torch
+from scipy.stats import fisher_exact
 
 from callbacks.settling import SETTLED
 from experiments.evaluation.combining import FUSION
@@ -14,13 +17,15 @@ from experiments.report.document import Block, Items, Text
 from experiments.report.formats import name_of, percent
 from experiments.report.reading import read_table
 from experiments.report.results import POINT, Results, stage_of
-from experiments.report.statistics.paired_tests import Outcomes, together
+from experiments.report.statistics.paired_tests import SIGNIFICANCE, Outcomes, together
 from experiments.report.statistics.worst_case import attacks, candidates, key
+from facecrafter.metrics.significance import holm
 
 TITLE = "Flags"
 FLAGS = (
     "What may make a defence look better than it is. Each is found by a rule; differences are tested on the "
-    "same images, corrected (Holm) for all tests of their kind."
+    "same images, those of a search by how many of its public people were identified, corrected (Holm) for "
+    "all tests of their kind."
 )
 
 
@@ -35,6 +40,7 @@ def doubts(analysis: Analysis) -> Iterator[str]:
     yield from _masked(found, analysis.outcomes, config.get("identifications") or ())
     yield from _one_query(found, analysis.results)
     yield from _epochs(attacks(analysis.best), analysis.outcomes)
+    yield from _searches(found, analysis.results)
     yield from _unsettled(found, analysis.results)
     for item in analysis.checks:
         if not item.passed:
@@ -116,3 +122,40 @@ def _epochs(found: pd.DataFrame, outcomes: Outcomes) -> Iterator[str]:
                 f"after epoch {int(last['epoch'])}, {percent(other['eval_acc'])} after epoch "
                 f"{int(other['epoch'])}, judged by {names.judge(last['oracle'])}."
             )
+
+
+def _searches(found: pd.DataFrame, results: Results) -> Iterator[str]:
+    """Attacks whose epoch was chosen on public people, and who would have been given a later one: the last
+    was chosen, and found more than all before it."""
+    flags, p = [], []
+    for point, group in found.groupby([*POINT, "attack"], sort=False):
+        if (last := _last_was_chosen(dict(zip([*POINT, "attack"], point, strict=True)), results)) is None:
+            continue
+        epoch, identified, before, images = last
+        counts = [[round(images * share), images - round(images * share)] for share in (identified, before)]
+        p.append(fisher_exact(counts, alternative="greater").pvalue)
+        flags.append(
+            f"Under {name_of(group.iloc[0])}, {names.attack(point[-1])} has not converged: "
+            f"{percent(identified)} of public people after epoch {epoch}, the last that was tried, "
+            f"{percent(before)} before it."
+        )
+    adjusted = holm(torch.tensor(p, dtype=torch.float64))
+    yield from (flag for flag, value in zip(flags, adjusted, strict=True) if value < SIGNIFICANCE)
+
+
+def _last_was_chosen(labels: dict[str, str], results: Results) -> tuple[int, float, float, int] | None:
+    """The last epoch that a search tried, if it chose that one; what was identified there, and at most at the
+    epochs before it that trained at all; and of how many images."""
+    name = f"{stage_of(labels)}.{labels['attack']}.search"
+    attack = results.config.get("attacks", {}).get(labels["attack"]) or {}
+    tried = (attack.get("search") or {}).get("candidates", {})
+    epochs = {candidate: one["epoch"] for candidate, one in tried.items() if one.get("epoch")}
+    if len(set(epochs.values())) < 2 or name not in {stage["name"] for stage in results.stages}:
+        return None
+    choice = json.loads((results.folder(name) / "choice.json").read_text())
+    last = max(epochs.values())
+    if epochs.get(choice["chosen"]) != last:
+        return None
+    identified = {candidate: found["identified"] for candidate, found in choice["candidates"].items()}
+    before = max(identified[candidate] for candidate, epoch in epochs.items() if epoch < last)
+    return last, identified[choice["chosen"]], before, choice["images"]
