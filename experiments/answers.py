@@ -45,7 +45,7 @@ from facecrafter.store import TensorStore, check_encoder, encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defences.base import Defence
 
-VERSION = 3
+VERSION = 4
 """Raised when what this command computes changes: a study then computes it again."""
 
 

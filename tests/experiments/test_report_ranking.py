@@ -287,10 +287,12 @@ def test_who_is_protected_to_the_floor() -> None:
         point("none", "", 0.82, 36, floor=0.3, floor_raw=0.3),
         point("a", "", 0.80, 10, floor=0.30),
         point("b", "", 0.80, 11, floor=0.30),
+        point("far", "", 0.80, 15, floor=0.30),
         point("c", "", 0.80, 4, floor=0.30, not_faced="progressive"),
         point("d", "", 0.80, 4, floor=math.nan),
     ]
-    assert against_floor(pd.DataFrame(lines)) == ["", "protected to the floor", "above the floor", "", ""]
+    told = ["protected to the floor", "near the floor", "above the floor"]
+    assert against_floor(pd.DataFrame(lines)) == ["", *told, "", ""]
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ FLOOR = (
     "Whoever asks f learns its answers, and answers tell people apart: compared with known photographs of "
     "everybody, by what was learned on public people, they name the right person as often as said here. No "
     "defence that keeps the answers can leave less. 'Protected to the floor': the upper bound of the worst "
-    f"case is at most {100 * WITHIN:g} percentage points above it. 'Not shown': undefended, the strongest "
-    "attack finds less above the floor than its interval can tell."
+    f"case is at most {100 * WITHIN:g} percentage points above it. 'Near the floor': the worst case is, its "
+    "upper bound is not. 'Not shown': undefended, the strongest attack finds less above the floor than its "
+    "interval can tell."
 )
 LINKS = (
     "Linkability (ISO/IEC 24745): whether two features tell that they are of one person, by their cosine "

@@ -13,7 +13,7 @@ from experiments.report.document import Block, Card, Fact, Figures, Text
 from experiments.report.formats import name_of
 from experiments.report.plotting import Figure
 from experiments.report.statistics.checks import Check, believed
-from experiments.report.statistics.floor import ABOVE, NOT_SHOWN, REACHED, leaves_room
+from experiments.report.statistics.floor import ABOVE, NEAR, NOT_SHOWN, REACHED, leaves_room
 from experiments.report.statistics.paired_tests import NO_DIFFERENCE, Outcomes
 from experiments.report.statistics.ranking import alike, at_points, attacked
 from experiments.report.tradeoff import draw_worst_cases, in_words
@@ -31,7 +31,7 @@ SCENARIOS = {
 CAPTION = "The worst case of every defence, with 95% intervals. The ideal corner is bottom right."
 AFFORDABLE = 0.05
 """The loss of mean AUC up to which the answer prefers a stronger protection to a cheaper one."""
-PLACES = (REACHED, ABOVE)
+PLACES = (REACHED, NEAR, ABOVE)
 NAMED = 3
 """How many points a fact names before it counts the others."""
 

@@ -12,7 +12,8 @@ from experiments.report.statistics.paired_tests import NO_DIFFERENCE
 
 WITHIN = 0.05
 """How near the floor the upper bound of the worst case is that counts as having reached it."""
-REACHED, ABOVE, NOT_SHOWN = "protected to the floor", "above the floor", "not shown"
+REACHED, NEAR, ABOVE = "protected to the floor", "near the floor", "above the floor"
+NOT_SHOWN = "not shown"
 FIGURES = [name for column in (*answers.COLUMNS, *unlinkability.COLUMNS) for name in column.names()]
 
 
@@ -40,7 +41,8 @@ def shown_with(room: Iterable[bool], verdicts: Iterable[str]) -> list[str]:
 
 
 def against_floor(summary: pd.DataFrame) -> list[str]:
-    """Whether each point's worst case, upper bound and all, is within `WITHIN` of its floor.
+    """Whether each point's worst case, upper bound and all, is within `WITHIN` of its floor; `NEAR` it where
+    the worst case is, and its upper bound is not.
 
     Empty where one of the two was not measured, or the point escaped another one's worst attack; `not shown`
     throughout where the undefended worst case leaves no room.
@@ -53,9 +55,11 @@ def against_floor(summary: pd.DataFrame) -> list[str]:
 
 
 def _against(line: pd.Series, told: bool) -> str:
-    figures = line["worst_eval_acc_hi"], line.get("floor", math.nan)
-    if line["defence"] == "none" or line["not_faced"] or any(pd.isna(figure) for figure in figures):
+    worst, high, floor = line["worst_eval_acc"], line["worst_eval_acc_hi"], line.get("floor", math.nan)
+    if line["defence"] == "none" or line["not_faced"] or pd.isna(high) or pd.isna(floor):
         return ""
     if not told:
         return NOT_SHOWN
-    return REACHED if figures[0] <= figures[1] + WITHIN else ABOVE
+    if high <= floor + WITHIN:
+        return REACHED
+    return NEAR if worst <= floor + WITHIN else ABOVE

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from facecrafter.metrics import SamePerson, identified
+from facecrafter.metrics import SamePerson, Whitening, identified
 
 PEOPLE, PICTURES, A = 400, 5, 4
 BETWEEN = torch.diag(torch.tensor([4.0, 1.0, 0.25, 0.0], dtype=torch.float64))
@@ -107,3 +107,27 @@ def test_what_cannot_be_learned_or_compared_is_refused(model: SamePerson) -> Non
         SamePerson.learn(numbers / 0, torch.tensor([0, 0, 1]))
     with pytest.raises(ValueError, match="identity 1 has no known photograph"):
         model.scores(numbers, numbers, torch.tensor([0, 2, 2]))
+
+
+def test_white_numbers_name_people_whatever_units_and_mixture_they_came_in() -> None:
+    """The covariance that is learned is drawn to a multiple of one: without this, the floor of a network
+    depends on the units of its answers, and is too low."""
+
+    def found(mixture: Tensor) -> Tensor:
+        (public, people), (known, whose), (probes, _) = (drawn(n, 2, seed=n) for n in (60, 41, 40))
+        white = Whitening.learn(public @ mixture)
+        comparison = SamePerson.learn(white(public @ mixture), people)
+        return comparison.scores(white(probes @ mixture), white(known @ mixture), whose)
+
+    as_they_are = found(torch.eye(A).double())
+    units = torch.diag(torch.tensor([1e-3, 1.0, 1.0, 1e3], dtype=torch.float64))
+    assert torch.allclose(found(units @ MIX), as_they_are, atol=1e-6)
+
+
+def test_white_numbers_vary_by_one_and_what_never_varied_is_left_out() -> None:
+    numbers, _ = drawn(50, 2, seed=4)
+    twice = torch.cat([numbers, numbers[:, :1] + numbers[:, 1:2], torch.full((100, 1), 3.0)], dim=1)
+    white = Whitening.learn(twice)(twice)
+    assert torch.allclose(white.T @ white / 100, torch.eye(A).double(), atol=1e-9)
+    with pytest.raises(ValueError, match="not finite"):
+        Whitening.learn(twice.log())
