@@ -18,7 +18,7 @@ from torch import Tensor
 from datamodules.datasets import FaceDataset
 from experiments.evaluation.batches import of_photographs
 from experiments.evaluation.columns import Column, interval_columns
-from facecrafter.metrics import Interval, SamePerson, Whitening, clustered_share, identified
+from facecrafter.metrics import Interval, SamePerson, clustered_share, identified
 
 FLOORS = ("floor", "floor_raw", "floor_attributes")
 NAMED = "name the right person, compared with known photographs of all by what was learned on public people"
@@ -82,10 +82,9 @@ def named(asked: Asked) -> Tensor:
     """
     if not asked.probes.numbers.shape[1]:
         raise ValueError("there are no attributes")
-    white = Whitening.learn(asked.strangers.numbers)
-    comparison = SamePerson.learn(white(asked.strangers.numbers), asked.strangers.identities)
-    probes, known = white(asked.probes.numbers), white(asked.known.numbers)
-    return identified(comparison.scores(probes, known, asked.known.identities), asked.probes.identities)
+    comparison = SamePerson.learn_white(asked.strangers.numbers, asked.strangers.identities)
+    known, probes = asked.known, asked.probes
+    return identified(comparison.scores(probes.numbers, known.numbers, known.identities), probes.identities)
 
 
 def floors(asked: Mapping[str, Asked], seed: int) -> tuple[dict[str, Any], dict[str, Tensor]]:

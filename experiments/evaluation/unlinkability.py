@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from experiments.evaluation.answers import NOTHING, Pictures
 from experiments.evaluation.columns import Column, interval_columns
 from experiments.evaluation.judge import first_of_each
-from facecrafter.metrics import Interval, Linkability, SamePerson, Whitening, linkability
+from facecrafter.metrics import Interval, Linkability, SamePerson, linkability
 
 COLUMNS = (
     Column(
@@ -91,12 +91,11 @@ def links(
         return _cosines(first.features - mean, (second or first).features - mean)
 
     def answers() -> Tensor:
-        white = Whitening.learn(strangers.numbers)
-        comparison = SamePerson.learn(white(strangers.numbers), strangers.identities)
+        comparison = SamePerson.learn_white(strangers.numbers, strangers.identities)
         if second is None:
-            return comparison.likeness(white(first.answers)).clamp(-CERTAIN, CERTAIN)
+            return comparison.likeness(first.answers).clamp(-CERTAIN, CERTAIN)
         n = len(first.answers)
-        likeness = comparison.likeness(white(torch.cat([first.answers, second.answers])))[:n, n:]
+        likeness = comparison.likeness(torch.cat([first.answers, second.answers]))[:n, n:]
         return likeness.clamp(-CERTAIN, CERTAIN)
 
     columns: dict[str, float] = {}

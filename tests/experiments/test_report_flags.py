@@ -99,10 +99,16 @@ def test_a_game_that_was_over_before_it_had_settled(changes: list[str], flag: st
 @pytest.mark.parametrize(
     ("chosen", "identified", "flagged"),
     [
-        ("late", {"plain": 0.1, "early": 0.2, "late": 0.7}, True),
-        ("early", {"plain": 0.1, "early": 0.7, "late": 0.2}, False),  # later ones were tried
-        ("late", {"plain": 0.1, "early": 0.68, "late": 0.7}, False),  # as good before
-        ("late", {"plain": 0.1, "early": 0.1, "late": 0.2}, False),  # 6 and 12 of 60: no difference shown
+        ("late", {"basic": 0.1, "early": 0.2, "late": 0.7}, True),
+        ("early", {"basic": 0.1, "early": 0.7, "late": 0.2}, False),  # later ones were tried
+        ("late", {"basic": 0.1, "early": 0.68, "late": 0.7}, False),  # as good before
+        ("late", {"basic": 0.68, "early": 0.1, "late": 0.7}, False),  # and before it adapted
+        ("late", {"basic": 0.1, "early": 0.1, "late": 0.2}, False),  # 6 and 12 of 60: no difference shown
+        (
+            "other",
+            {"basic": 0.1, "early": 0.2, "late": 0.6, "other": 0.7},
+            False,
+        ),  # what was not tried earlier
     ],
 )
 def test_an_epoch_chosen_on_public_people_was_the_last_of_those_tried(
@@ -113,13 +119,14 @@ def test_an_epoch_chosen_on_public_people_was_the_last_of_those_tried(
     choice = {"chosen": chosen, "images": 60, "candidates": found}
     (tmp_path / "choice.json").write_text(json.dumps(choice))
     rows = [attack("a1", 2)]
-    epochs = {"plain": {}, "early": {"epoch": 10}, "late": {"epoch": 40}}
-    config = {"defences": {}, "attacks": {"a1": {"search": {"candidates": epochs}}}}
+    tried: dict[str, Any] = {"basic": {"epoch": 0}, "early": {"epoch": 10}, "late": {"epoch": 40}}
+    tried["other"] = {"epoch": 40, "init_args": {"tv": 1.0}}
+    config = {"defences": {}, "attacks": {"a1": {"search": {"candidates": tried}}}}
     stages = [{"name": "crafter.beta=1.a1.search", "folder": "."}]
     results = Results(tmp_path, config, stages, pd.DataFrame(rows), pd.DataFrame(), [])
     analysis = SimpleNamespace(best=pd.DataFrame(rows), outcomes=outcomes(rows), results=results, checks=[])
     flag = (
-        "Under Crafter β = 1, a1 has not converged: 70.0% of public people after epoch 40, the last that was "
-        "tried, 20.0% before it."
+        "Under Crafter β = 1, a1 has not converged: 70.0% of public people's pictures after epoch 40, the "
+        "last that was tried, 20.0% before it."
     )
     assert list(doubts(analysis)) == ([flag] if flagged else [])

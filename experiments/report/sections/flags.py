@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -24,8 +25,8 @@ from facecrafter.metrics.significance import holm
 TITLE = "Flags"
 FLAGS = (
     "What may make a defence look better than it is. Each is found by a rule; differences are tested on the "
-    "same images, those of a search by how many of its public people were identified, corrected (Holm) for "
-    "all tests of their kind."
+    "same images (what a search found on public people as if all its pictures were independent), corrected "
+    "(Holm) for all tests of their kind."
 )
 
 
@@ -124,38 +125,52 @@ def _epochs(found: pd.DataFrame, outcomes: Outcomes) -> Iterator[str]:
             )
 
 
+class _Last(NamedTuple):
+    """What a search of a few images found at the last epoch that it tried, and at most before; whether it
+    chose the last one."""
+
+    epoch: int
+    identified: float
+    before: float
+    images: int
+    chosen: bool
+
+
 def _searches(found: pd.DataFrame, results: Results) -> Iterator[str]:
     """Attacks whose epoch was chosen on public people, and who would have been given a later one: the last
     was chosen, and found more than all before it."""
     flags, p = [], []
-    for point, group in found.groupby([*POINT, "attack"], sort=False):
-        if (last := _last_was_chosen(dict(zip([*POINT, "attack"], point, strict=True)), results)) is None:
+    for _, group in found.groupby([*POINT, "attack"], sort=False):
+        if (last := _last_epoch(group.iloc[0], results)) is None:
             continue
-        epoch, identified, before, images = last
-        counts = [[round(images * share), images - round(images * share)] for share in (identified, before)]
-        p.append(fisher_exact(counts, alternative="greater").pvalue)
+        hits = [round(last.images * share) for share in (last.identified, last.before)]
+        test = fisher_exact([[one, last.images - one] for one in hits], alternative="greater")
+        p.append(test.pvalue if last.chosen else 1.0)
         flags.append(
-            f"Under {name_of(group.iloc[0])}, {names.attack(point[-1])} has not converged: "
-            f"{percent(identified)} of public people after epoch {epoch}, the last that was tried, "
-            f"{percent(before)} before it."
+            f"Under {name_of(group.iloc[0])}, {names.attack(group.iloc[0]['attack'])} has not converged: "
+            f"{percent(last.identified)} of public people's pictures after epoch {last.epoch}, the last that "
+            f"was tried, {percent(last.before)} before it."
         )
     adjusted = holm(torch.tensor(p, dtype=torch.float64))
     yield from (flag for flag, value in zip(flags, adjusted, strict=True) if value < SIGNIFICANCE)
 
 
-def _last_was_chosen(labels: dict[str, str], results: Results) -> tuple[int, float, float, int] | None:
-    """The last epoch that a search tried, if it chose that one; what was identified there, and at most at the
-    epochs before it that trained at all; and of how many images."""
-    name = f"{stage_of(labels)}.{labels['attack']}.search"
-    attack = results.config.get("attacks", {}).get(labels["attack"]) or {}
-    tried = (attack.get("search") or {}).get("candidates", {})
-    epochs = {candidate: one["epoch"] for candidate, one in tried.items() if one.get("epoch")}
-    if len(set(epochs.values())) < 2 or name not in {stage["name"] for stage in results.stages}:
+def _last_epoch(row: pd.Series, results: Results) -> _Last | None:
+    """Of candidates that are alike but for the epoch that they name; None where no two that trained are."""
+    name = f"{stage_of(row)}.{row['attack']}.search"
+    if name not in {stage["name"] for stage in results.stages}:
         return None
+    tried = results.config["attacks"][row["attack"]]["search"]["candidates"]
     choice = json.loads((results.folder(name) / "choice.json").read_text())
-    last = max(epochs.values())
-    if epochs.get(choice["chosen"]) != last:
+    others = _but_for_the_epoch(tried[choice["chosen"]])
+    alike = {key: one.get("epoch") for key, one in tried.items() if _but_for_the_epoch(one) == others}
+    if None in alike.values() or len({epoch for epoch in alike.values() if epoch}) < 2:
         return None
-    identified = {candidate: found["identified"] for candidate, found in choice["candidates"].items()}
-    before = max(identified[candidate] for candidate, epoch in epochs.items() if epoch < last)
-    return last, identified[choice["chosen"]], before, choice["images"]
+    last = max(alike, key=lambda key: alike[key])
+    identified = {key: choice["candidates"][key]["identified"] for key in alike}
+    before = max(share for key, share in identified.items() if key != last)
+    return _Last(alike[last], identified[last], before, choice["images"], choice["chosen"] == last)
+
+
+def _but_for_the_epoch(candidate: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in candidate.items() if name != "epoch"}

@@ -11,7 +11,7 @@ from experiments.evaluation import answers, unlinkability
 from experiments.report.statistics.paired_tests import NO_DIFFERENCE
 
 WITHIN = 0.05
-"""How near the floor the upper bound of the worst case is that counts as having reached it."""
+"""How near the floor a worst case is that counts as near, and with its upper bound as having reached it."""
 REACHED, NEAR, ABOVE = "protected to the floor", "near the floor", "above the floor"
 NOT_SHOWN = "not shown"
 FIGURES = [name for column in (*answers.COLUMNS, *unlinkability.COLUMNS) for name in column.names()]

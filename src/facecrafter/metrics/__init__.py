@@ -22,7 +22,7 @@ from facecrafter.metrics.lpips import Lpips
 from facecrafter.metrics.pii import Epsilon, EpsilonPoint, epsilon, epsilon_curve, epsilon_null
 from facecrafter.metrics.probe import LinearProbe
 from facecrafter.metrics.proportions import Interval, wilson
-from facecrafter.metrics.same_person import SamePerson, Whitening
+from facecrafter.metrics.same_person import SamePerson
 from facecrafter.metrics.seeds import Spread, over_seeds
 from facecrafter.metrics.unlinkability import Linkability, linkability
 from facecrafter.metrics.utility import MeanAUC, attribute_aucs, mean_auc
@@ -44,7 +44,6 @@ __all__ = [
     "SamePerson",
     "Spread",
     "Ssim",
-    "Whitening",
     "attribute_aucs",
     "chance_test",
     "clustered_aucs",

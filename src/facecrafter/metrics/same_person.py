@@ -19,39 +19,9 @@ SHRINKAGE = 0.02
 direction in which these happen not to vary would decide everything."""
 VARIES = 1e-6
 """Part of the largest standard deviation; a direction that varies by less says nothing: it is rounding."""
-
-
-@dataclass(frozen=True)
-class Whitening:
-    """Principal directions of some numbers, in units in which those vary by one along each.
-
-    What `SamePerson` takes for the least variance within people depends on units, and on which numbers go
-    together. Of a network's answers as they are it names fewer people.
-
-    Attributes:
-        mean: (A,).
-        axes: (A, K), numbers minus the mean times it are the new ones.
-    """
-
-    mean: Tensor
-    axes: Tensor
-
-    @classmethod
-    def learn(cls, numbers: Tensor) -> Whitening:
-        """From numbers (N, A); directions in which they do not vary are left out.
-
-        Raises:
-            ValueError: a number is not finite.
-        """
-        _check_finite(numbers)
-        mean = numbers.double().mean(dim=0)
-        _, scale, directions = torch.linalg.svd(numbers.double() - mean, full_matrices=False)
-        varies = scale > VARIES * scale[:1]  # the largest first
-        return cls(mean, directions[varies].T / scale[varies] * len(numbers) ** 0.5)
-
-    def __call__(self, numbers: Tensor) -> Tensor:
-        """(N, A) -> (N, K) float64."""
-        return (numbers.double() - self.mean) @ self.axes
+FEW = 4
+"""Pictures of strangers for each number, below which these are not whitened: noise would be as large as they
+are, along every direction."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +30,8 @@ class SamePerson:
 
     Attributes:
         mean: (A,) over people.
-        axes: (A, A), numbers minus the mean times it are coordinates.
-        spread: (A,) at least 0, the variance between people along each coordinate.
+        axes: (A, K), numbers minus the mean times it are coordinates; K is A, or less where some never vary.
+        spread: (K,) at least 0, the variance between people along each coordinate.
     """
 
     mean: Tensor
@@ -100,8 +70,29 @@ class SamePerson:
         spread, rotation = torch.linalg.eigh(whiten.T @ between @ whiten)
         return cls(mean, whiten @ rotation, spread.clamp(min=0))
 
+    @classmethod
+    def learn_white(cls, numbers: Tensor, identities: Tensor) -> SamePerson:
+        """`learn` along the principal directions of the numbers, each in units in which they vary by one.
+
+        The least that a direction varies by within people depends on units, and on which numbers go together:
+        of a network's answers as they are it names fewer people. Arguments and errors are those of `learn`.
+        """
+        _check_finite(numbers)
+        if len(numbers) < FEW * numbers.shape[1]:
+            return cls.learn(numbers, identities)
+        white = _whitening(numbers)
+        found = cls.learn(numbers.double() @ white, identities)
+        _, person, counts = torch.unique(identities, return_inverse=True, return_counts=True)
+        mean = person_means(numbers.double(), person, len(counts)).mean(dim=0)
+        return cls(mean, white @ found.axes, found.spread)
+
     def coordinates(self, numbers: Tensor) -> Tensor:
-        """(N, A) -> (N, A) float64."""
+        """(N, A) -> (N, K) float64.
+
+        Raises:
+            ValueError: a number is not finite.
+        """
+        _check_finite(numbers)
         return (numbers.double() - self.mean) @ self.axes
 
     def scores(self, numbers: Tensor, known: Tensor, identities: Tensor) -> Tensor:
@@ -151,6 +142,15 @@ def person_means(values: Tensor, person: Tensor, people: int) -> Tensor:
 def _check_finite(numbers: Tensor) -> None:
     if not numbers.isfinite().all():
         raise ValueError("a number is not finite: what made it is broken")
+
+
+def _whitening(numbers: Tensor) -> Tensor:
+    """(A, K), the principal directions along which numbers (N, A) vary, over how much they do."""
+    centred = numbers.double() - numbers.double().mean(dim=0)
+    _, scale, directions = torch.linalg.svd(centred, full_matrices=False)
+    varies = scale > VARIES * scale[:1]  # the largest first
+    axes: Tensor = directions[varies].T / scale[varies] * len(numbers) ** 0.5
+    return axes
 
 
 def _shrunk(covariance: Tensor) -> Tensor:

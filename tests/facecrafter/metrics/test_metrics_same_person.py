@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from facecrafter.metrics import SamePerson, Whitening, identified
+from facecrafter.metrics import SamePerson, identified
 
 PEOPLE, PICTURES, A = 400, 5, 4
 BETWEEN = torch.diag(torch.tensor([4.0, 1.0, 0.25, 0.0], dtype=torch.float64))
@@ -115,19 +115,35 @@ def test_white_numbers_name_people_whatever_units_and_mixture_they_came_in() -> 
 
     def found(mixture: Tensor) -> Tensor:
         (public, people), (known, whose), (probes, _) = (drawn(n, 2, seed=n) for n in (60, 41, 40))
-        white = Whitening.learn(public @ mixture)
-        comparison = SamePerson.learn(white(public @ mixture), people)
-        return comparison.scores(white(probes @ mixture), white(known @ mixture), whose)
+        comparison = SamePerson.learn_white(public @ mixture, people)
+        return comparison.scores(probes @ mixture, known @ mixture, whose)
 
     as_they_are = found(torch.eye(A).double())
     units = torch.diag(torch.tensor([1e-3, 1.0, 1.0, 1e3], dtype=torch.float64))
     assert torch.allclose(found(units @ MIX), as_they_are, atol=1e-6)
 
 
-def test_white_numbers_vary_by_one_and_what_never_varied_is_left_out() -> None:
-    numbers, _ = drawn(50, 2, seed=4)
-    twice = torch.cat([numbers, numbers[:, :1] + numbers[:, 1:2], torch.full((100, 1), 3.0)], dim=1)
-    white = Whitening.learn(twice)(twice)
-    assert torch.allclose(white.T @ white / 100, torch.eye(A).double(), atol=1e-9)
-    with pytest.raises(ValueError, match="not finite"):
-        Whitening.learn(twice.log())
+def test_numbers_that_follow_from_others_or_never_vary_tell_nothing_more() -> None:
+    numbers, identities = drawn(50, 2, seed=4)
+    (known, whose), (probes, _) = (drawn(n, 2, seed=n) for n in (41, 40))
+
+    def more(some: Tensor) -> Tensor:
+        return torch.cat([some, some[:, :1] + some[:, 1:2], torch.full((len(some), 1), 3.0)], dim=1)
+
+    expected = SamePerson.learn_white(numbers, identities).scores(probes, known, whose)
+    found = SamePerson.learn_white(more(numbers), identities)
+    assert found.axes.shape == (A + 2, A)
+    assert torch.allclose(found.scores(more(probes), more(known), whose), expected, atol=1e-6)
+
+
+def test_a_number_that_is_not_finite_is_refused_and_tells_nobody_apart(model: SamePerson) -> None:
+    """It would count as a person who is not recognised: perfect protection."""
+    numbers, identities = drawn(20, 2, seed=5)
+    numbers[3, 1] = torch.nan
+    for use in (
+        lambda: SamePerson.learn_white(numbers, identities),
+        lambda: model.likeness(numbers),
+        lambda: model.scores(numbers, numbers[:2], identities[:2]),
+    ):
+        with pytest.raises(ValueError, match="not finite"):
+            use()
