@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -59,8 +60,7 @@ def complete(
     Raises:
         ValueError: an argument is unknown, missing or of the wrong type.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    names = parser.add_class_arguments(found, "x", skip=set(given), fail_untyped=False)
+    parser, names = parser_of(found, frozenset(given))
     if not names:
         if init_args:
             raise ValueError(f"{where}: {found.__name__} takes no arguments, but got {sorted(init_args)}")
@@ -75,6 +75,17 @@ def complete(
     return Namespace(parsed).x.as_dict()
 
 
+@functools.cache
+def parser_of(found: type, given: frozenset[str] = frozenset()) -> tuple[ArgumentParser, list[str]]:
+    """A parser of a class's arguments under "x", and their names; those `given` are left out.
+
+    Kept, since it takes longer to make than to use, and a plan asks for the same few hundreds of times.
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    names = parser.add_class_arguments(found, "x", skip=set(given), fail_untyped=False)
+    return parser, [name.removeprefix("x.") for name in names]
+
+
 def with_near_names(message: str) -> str:
     """What jsonargparse says, where a class has no such argument with the near one, and all that it has."""
 
@@ -85,8 +96,7 @@ def with_near_names(message: str) -> str:
 
 
 def _nearest(name: str, found: type, given: Iterable[str] = ()) -> str:
-    known = ArgumentParser().add_class_arguments(found, "x", skip=set(given), fail_untyped=False)
-    return nearest(name, [argument.removeprefix("x.") for argument in known], found)
+    return nearest(name, parser_of(found, frozenset(given))[1], found)
 
 
 def nearest(name: str, known: Sequence[str], found: type) -> str:

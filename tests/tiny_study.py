@@ -1,4 +1,4 @@
-"""The smallest study there is: four private people of 32 pixels, one epoch for everything."""
+"""The smallest study there is: four private people of 32 pixels, narrow networks, one epoch for each."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def tiny_study() -> dict[str, Any]:
         "data": DATA,
         "trainer": TRAINER,
         "fits": {
-            "target": {"model": model("TargetNetwork", n_outputs=17)},
+            "target": {"model": model("TargetNetwork", n_outputs=17, arch="resnet18_quarter")},
             "decoder": {"model": model("Decoder", encoder="${target}", image_size=32, width=8, blocks=1)},
             "classifier": {
-                "model": model("IdentityClassifier", n_identities=4),
+                "model": model("IdentityClassifier", n_identities=4, trunk="resnet18_quarter"),
                 "data": {"fit_role": "private_train"},
             },
         },
@@ -49,7 +49,7 @@ def tiny_study() -> dict[str, Any]:
                 "model": model("gaussian_noise.GaussianNoise", target="${target}"),
                 "strengths": {"sigma": [1.0]},
             },
-            "mask": {"model": model("trained_mask.TrainedMask", target="${target}")},
+            "mask": {"model": model("trained_mask.TrainedMask", target="${target}", channels=16)},
             "blur": {
                 "model": model("blurred_encoder.BlurredEncoder", target="${target}"),
                 "replaces": "target",

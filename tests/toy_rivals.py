@@ -208,7 +208,8 @@ def target_and_prior(folder: Path) -> dict[str, str]:
     """Artifact folders of an untrained target network and a small prior, by argument of a defence."""
     torch.manual_seed(0)
     small = {"latent_dim": 8, "image_size": 32, "width": 4, "critic_width": 4}
-    modules = {"target": (TargetNetwork, {"n_outputs": 3}), "prior": (Prior, small)}
+    narrow = {"n_outputs": 3, "arch": "resnet18_quarter"}
+    modules = {"target": (TargetNetwork, narrow), "prior": (Prior, small)}
     return {
         name: artifact(folder / name, kind(**arguments), **arguments)
         for name, (kind, arguments) in modules.items()

@@ -16,7 +16,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning import LightningDataModule, LightningModule
 
-from experiments.classes import import_class
+from experiments.classes import import_class, parser_of
 
 PEOPLE = {"private_train": "n_private_identities", "public": "n_public_identities"}
 """Whom a module learns that is fitted with a role."""
@@ -40,8 +40,7 @@ def derived(
     Raises:
         ValueError: a number that was given by hand is not the data's.
     """
-    parser = ArgumentParser()
-    names = {name.removeprefix("x.") for name in parser.add_class_arguments(found, "x", fail_untyped=False)}
+    _, names = parser_of(found)
     meanings = {"image_size": "image_size", "n_outputs": "n_attributes"}
     if (role := getattr(data, "fit_role", None)) in list(PEOPLE):
         meanings["n_identities"] = PEOPLE[role]

@@ -44,7 +44,9 @@ def adaptive_study() -> dict[str, Any]:
             "data": {"class_path": "datamodules.ProtectedPairs", "init_args": pairs},
         },
         "hidden_decoder": {
-            "model": model("Decoder", encoder="${target}", image_size=32, layers={"hidden": 1.0}),
+            "model": model(
+                "Decoder", encoder="${target}", image_size=32, width=8, blocks=1, layers={"hidden": 1.0}
+            ),
         },
         "identifier": {
             "model": model("FeatureIdentifier", encoder="${target}", n_identities=4),

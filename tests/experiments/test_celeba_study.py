@@ -35,11 +35,11 @@ def celeba_study(root: Path, weights: Path) -> dict[str, Any]:
         "data": {"class_path": "datamodules.CelebA", "init_args": {"root": str(root), **sizes}},
         "trainer": TRAINER,
         "fits": {
-            "target": {"model": model("TargetNetwork", n_outputs=40)},
+            "target": {"model": model("TargetNetwork", n_outputs=40, arch="resnet18_quarter")},
             "prior": {"model": model("Prior", **prior)},
             "decoder": {"model": model("Decoder", encoder="${target}", image_size=32, width=8, blocks=1)},
             "classifier": {
-                "model": model("IdentityClassifier", n_identities=PEOPLE),
+                "model": model("IdentityClassifier", n_identities=PEOPLE, trunk="resnet18_quarter"),
                 "data": {"fit_role": "private_train"},
             },
         },

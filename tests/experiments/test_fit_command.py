@@ -29,7 +29,8 @@ def crafter(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The `model` section of a Crafter, its target network and prior trained for an epoch."""
     folder = tmp_path_factory.mktemp("artifacts")
     prior = model("Prior", image_size=32, latent_dim=8, width=4, critic_width=4)
-    for name, module in {"target": model("TargetNetwork", n_outputs=17), "prior": prior}.items():
+    target = model("TargetNetwork", n_outputs=17, arch="resnet18_quarter")
+    for name, module in {"target": target, "prior": prior}.items():
         config = fit_config(folder / f"{name}.yaml", module)
         fit.main(["--config", str(config), "--output", str(folder / name)])
     small = {"iterations": 2, "inner": {"first": 2, "starts": 1}, "critic": {"steps": 1, "width": 4}}
@@ -67,7 +68,7 @@ def test_every_image_is_crafted_once_whatever_the_number_of_processes(
 
 
 def test_a_killed_training_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
-    network, output = model("TargetNetwork", n_outputs=17), tmp_path / "out"
+    network, output = model("TargetNetwork", n_outputs=17, arch="resnet18_quarter"), tmp_path / "out"
     killer = [{"class_path": "killer.Killer"}]
     killed = fit_config(tmp_path / "killed.yaml", network, max_epochs=2, callbacks=killer)
     with pytest.raises(SystemExit, match="killed"):

@@ -283,7 +283,7 @@ def test_a_full_disk_fails_one_stage_and_stops_no_other(
         whole(self, stage, *seconds)
 
     monkeypatch.setattr(Artifacts, step, full)
-    run = runner(tmp_path, "compute", "left", "right")
+    run = runner(tmp_path, "look", "left", "right")
     assert not run.run(["left", "right"])
     assert not run.artifacts.is_done("left")
     assert run.artifacts.is_done("right")

@@ -9,12 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import Command
 from test_combine import Pixels
 from tiny_study import DATA, TRAINER, model, tiny_study, write
 
 from datamodules import SyntheticFaces
 from experiments.evaluation.public_judge import PublicJudge
+from experiments.study import carry_out
 from experiments.study.config import load
 from experiments.study.layers import STANDARD, read
 from experiments.study.plan import Plan
@@ -52,7 +52,7 @@ def test_too_few_public_people_are_refused(faces: SyntheticFaces) -> None:
 
 
 @pytest.mark.slow
-def test_an_attack_has_the_settings_that_find_most_public_people(command: Command, tmp_path: Path) -> None:
+def test_an_attack_has_the_settings_that_find_most_public_people(tmp_path: Path) -> None:
     study = tiny_study()
     study["data"] = {**DATA, "init_args": FACES}
     study["defences"] = {"none": study["defences"]["none"]}
@@ -65,8 +65,7 @@ def test_an_attack_has_the_settings_that_find_most_public_people(command: Comman
         }
     }
     output = tmp_path / "study"
-    done = command("study", "--config", write(study, tmp_path / "tiny.yaml"), "--output", output)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert carry_out.run(write(study, tmp_path / "tiny.yaml"), output) == 0
     folders = {
         line["name"]: output / line["folder"] for line in json.loads((output / "plan.json").read_text())
     }

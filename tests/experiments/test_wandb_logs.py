@@ -108,7 +108,7 @@ def test_protecting_logs_iterations_without_saying_whose(recorded: Run, tmp_path
     small = {"iterations": 2, "inner": {"first": 2, "starts": 1}, "critic": {"steps": 1, "width": 4}}
     artifacts = {
         "prior": fitted(tmp_path / "prior", PRIOR),
-        "target": fitted(tmp_path / "target", model("TargetNetwork", n_outputs=17)),
+        "target": fitted(tmp_path / "target", model("TargetNetwork", n_outputs=17, arch="resnet18_quarter")),
     }
     recorded.logged.clear()
     fitted(tmp_path, model("Crafter", **{name: str(path) for name, path in artifacts.items()}, **small))
@@ -122,7 +122,8 @@ def test_protecting_logs_iterations_without_saying_whose(recorded: Run, tmp_path
 
 def test_what_is_kept_offline_stays_in_the_folder_of_the_run(command: Command, tmp_path: Path) -> None:
     """Its numbers, what it was trained with, and the losses of epochs that are shorter than 50 batches."""
-    content = {"trainer": {**TRAINER}, "model": model("TargetNetwork", n_outputs=17), "data": DATA}
+    network = model("TargetNetwork", n_outputs=17, arch="resnet18_quarter")
+    content = {"trainer": {**TRAINER}, "model": network, "data": DATA}
     del content["trainer"]["logger"]
     line, output, home = write(content, tmp_path / "c.yaml"), tmp_path / "run", tmp_path / "home"
     home.mkdir()
