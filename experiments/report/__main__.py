@@ -38,7 +38,7 @@ def main(args: Sequence[str] | None = None) -> None:
         nargs="+",
         default=[],
         metavar="DIR",
-        help="studies that differ in their seed alone",
+        help="studies that differ in their seed, or their data's, alone",
     )
     parser.add_argument(
         "--also",

@@ -29,13 +29,13 @@ class Analysis:
     Attributes:
         figures: the folder that receives the drawings.
         faces: whether private faces and their reconstructions may be shown.
-        other_seeds: results.csv of studies that differ from this one in their seed alone.
+        other_seeds: studies that differ from this one in their seeds alone.
     """
 
     results: Results
     figures: Path
     faces: bool = False
-    other_seeds: tuple[pd.DataFrame, ...] = ()
+    other_seeds: tuple[Results, ...] = ()
 
     @cached_property
     def every(self) -> pd.DataFrame:

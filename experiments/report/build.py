@@ -28,7 +28,7 @@ def build(
         output: the study's folder.
         show_faces: draw contact sheets of the private faces and their reconstructions.
         publish: also write a short Markdown page without any face here, its figures in a folder beside it.
-        other_seeds: folders of studies that differ in their seed alone.
+        other_seeds: folders of studies that differ in their seeds alone.
         also: formats beside CSV, PNG and SVG.
 
     Raises:
@@ -38,7 +38,7 @@ def build(
     if publish and publish.suffix != ".md":
         raise ValueError(f"--publish writes Markdown: name a file that ends in .md, not {publish}")
     refuse_what_cannot_be_written(also)
-    results, repetitions = gather(output), tuple(gather(folder).rows for folder in other_seeds)
+    results, repetitions = gather(output), tuple(gather(folder) for folder in other_seeds)
     path, title = output / "report.html", f"Study {results.config['name']}"
     with for_owner_alone(), drawn_as_pdf_too("pdf" in also):
         figures = emptied(output / "figures", "*.png", "*.svg", "*.pdf")

@@ -60,6 +60,12 @@ class Results:
         return self.config["data"]["class_path"] in LICENSED
 
     @property
+    def data_seed(self) -> int | None:
+        """The seed by which the study's data draws people, where it has one."""
+        seed: int | None = self.config["data"].get("init_args", {}).get("seed")
+        return seed
+
+    @property
     def acquainted(self) -> list[str]:
         """Defences whose f learned from the private people on whom its utility is measured."""
         if self.config["scenario"] != "deployment":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -191,12 +192,12 @@ def test_publishing_needs_a_markdown_file(study: Path, tmp_path: Path) -> None:
 
 def test_other_seeds_give_a_spread(study: Path, tmp_path: Path) -> None:
     found = gather(study)
-    other = found.rows.assign(seed=1, eval_acc=found.rows["eval_acc"] / 2)
+    other = replace(found, rows=found.rows.assign(seed=1, eval_acc=found.rows["eval_acc"] / 2))
     _, table = seeds.blocks(Analysis(found, tmp_path, other_seeds=(other,)))
     assert (table.raw["seeds"] == 2).all()
     assert table.raw["eval_acc"].tolist() == pytest.approx((0.75 * found.rows["eval_acc"]).tolist())
     with pytest.raises(ValueError, match="two rows of seed 0"):
-        list(seeds.blocks(Analysis(found, tmp_path, other_seeds=(found.rows,))))
+        list(seeds.blocks(Analysis(found, tmp_path, other_seeds=(found,))))
 
 
 @pytest.fixture(scope="module")

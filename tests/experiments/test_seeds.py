@@ -15,7 +15,7 @@ from experiments.report.sections.seeds import combine
 def row(seed: int, defence: str, eval_acc: float | None, **other: Any) -> dict[str, Any]:
     setting = {"dataset": "synthetic", "scenario": "deployment", "network": "resnet18", "strength": ""}
     setting |= {"attack": "white_box", "epoch": None, "countermeasure": "none", "oracle": "classifier"}
-    return setting | {"defence": defence, "seed": seed, "eval_acc": eval_acc, **other}
+    return setting | {"defence": defence, "seed": seed, "data_seed": 0, "eval_acc": eval_acc, **other}
 
 
 def test_each_setting_gets_its_spread_over_seeds() -> None:
@@ -35,7 +35,12 @@ def test_a_figure_that_was_not_measured_stays_empty() -> None:
     assert table[["eval_acc", "eval_acc_lo"]].isna().all(axis=None)
 
 
+def test_other_people_of_the_same_seed_are_a_repetition() -> None:
+    table = combine(pd.DataFrame([row(0, "none", 0.5), row(0, "none", 0.7, data_seed=1)]), ["eval_acc"])
+    assert table.loc[0, ["seeds", "eval_acc"]].tolist() == [2, pytest.approx(0.6)]
+
+
 def test_one_seed_twice_is_no_repetition() -> None:
     """The same run counted twice would halve the spread."""
-    with pytest.raises(ValueError, match="two rows of seed 4 for synthetic deployment resnet18 none"):
+    with pytest.raises(ValueError, match=r"two rows of seed 4, data\.seed 0 for synthetic"):
         combine(pd.DataFrame([row(4, "none", 0.5), row(4, "none", 0.5)]), ["eval_acc"])

@@ -1,4 +1,4 @@
-"""The spread over studies that differ in their seed alone."""
+"""The spread over studies that differ in their seeds alone."""
 
 from __future__ import annotations
 
@@ -15,20 +15,23 @@ from facecrafter.metrics import over_seeds
 TITLE = "Over seeds"
 SEEDS = (
     "The same study with other seeds: mean over seeds, with the interval of that mean. It says how a "
-    "figure varies from run to run, for the people that were measured; the other intervals say how it "
-    "varies with the people."
+    "figure varies from run to run, for the people that were measured, or where the data's seed differs with "
+    "whom it drew, too; the other intervals say how it varies with the people."
 )
 SETTING = [
     *("dataset", "scenario", "network", "defence", "strength"),
     *("attack", "epoch", "countermeasure", "oracle"),
 ]
 """What the rows of one setting have in common."""
+SEED = ["seed", "data_seed"]
+"""What repetitions differ in: the study's seed, or the one by which its data draws people."""
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
     if analysis.other_seeds:
-        studies = [analysis.results.rows, *analysis.other_seeds]
-        rows = pd.concat(studies, ignore_index=True).fillna({"strength": "", "countermeasure": "none"})
+        studies = (analysis.results, *analysis.other_seeds)
+        rows = pd.concat([one.rows.assign(data_seed=one.data_seed) for one in studies], ignore_index=True)
+        rows = rows.fillna({"strength": "", "countermeasure": "none"})
         best = (rows["restart"].astype(str) == "best") & ~rows["curve_only"]
         table = combine(rows[best], ["eval_acc", "auc"])
         yield Text(SEEDS)
@@ -39,7 +42,7 @@ def combine(rows: pd.DataFrame, figures: list[str]) -> pd.DataFrame:
     """Mean, standard deviation and interval over seeds of each figure, for every setting.
 
     Args:
-        rows: the `best` rows of the studies' results.csv, one below the other.
+        rows: the `best` rows of the studies' results.csv, one below the other, and their `data_seed`.
         figures: columns to combine, such as `auc` and `eval_acc`.
 
     Returns:
@@ -51,9 +54,12 @@ def combine(rows: pd.DataFrame, figures: list[str]) -> pd.DataFrame:
     """
     lines = []
     for setting, group in rows.groupby(SETTING, sort=False, dropna=False):
-        if group["seed"].duplicated().any():
+        if (twice := group[SEED].duplicated()).any():
             name = " ".join(str(value) for value in setting)
-            raise ValueError(f"two rows of seed {group['seed'].mode()[0]} for {name}; give each seed once")
+            seed = group[twice].iloc[0]
+            raise ValueError(
+                f"two rows of seed {seed['seed']}, data.seed {seed['data_seed']} for {name}; give each once"
+            )
         line = dict(zip(SETTING, setting, strict=True)) | {"seeds": len(group)}
         for figure in figures:
             mean, std, lo, hi = over_seeds(torch.tensor(group[figure].to_numpy(dtype=float)))
