@@ -35,6 +35,7 @@ ATTACKS = {
     "matching": "comparison with features of photographs",
     "a1_matching": "comparison with features of photographs, learned from queries (A1)",
     "a3_matching": "comparison with features of photographs, of the average of several queries (A3)",
+    "matching_feature": "comparison with features of photographs, at the split alone",
     "matching_answers": "comparison with answers to photographs",
     "a1_matching_answers": "comparison with answers to photographs, learned from queries (A1)",
     "a3_matching_answers": "comparison with answers to photographs, of the average of several queries (A3)",
