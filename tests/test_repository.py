@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 PAGES = sorted(path for path in RESULTS.glob("*.md") if path.name != "README.md")
-LARGEST, PUBLISHED = 300_000, 1_100_000  # bytes
+LARGEST, PUBLISHED = 300_000, 1_000_000  # bytes
 LISTS_EVERY_FILE = "requirements.lock"
 
 

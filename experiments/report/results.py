@@ -16,9 +16,10 @@ from experiments.classes import draws_anew
 from experiments.evaluation.columns import Column
 from experiments.evaluation.likeness import Likeness
 from experiments.evaluation.rows import COUNTS, describe_columns
-from experiments.report.reading import columns, listed, plan, read_table, study_config
+from experiments.report.reading import REMEDY, columns, listed, plan, read_table, study_config
 from experiments.study.marker import verified
 from facecrafter.attacks.reconstruction import Reconstruction
+from facecrafter.documents import read_json
 from facecrafter.store import TensorStore
 
 ANSWERS = "answers"
@@ -81,6 +82,11 @@ class Results:
         said = {name: _draws(model) for name, model in models.items() if model}
         return {name: draws for name, draws in said.items() if draws is not None}
 
+    @cached_property
+    def done(self) -> set[str]:
+        """The names of the stages that are done."""
+        return {stage["name"] for stage in self.stages}
+
     def folder(self, name: str) -> Path:
         """A stage's artifact folder.
 
@@ -89,6 +95,11 @@ class Results:
         """
         folders = {stage["name"]: stage["folder"] for stage in self.stages}
         return self.output / folders[name]
+
+    def chosen(self, name: str) -> dict[str, Any]:
+        """What the search `name` left: the setting it chose, what each found, and on how many images."""
+        found: dict[str, Any] = read_json(self.folder(name) / "choice.json", REMEDY)
+        return found
 
     def best(self) -> pd.DataFrame:
         """The rows in which each attack chose among its restarts by its own loss, and their `trial`; of an

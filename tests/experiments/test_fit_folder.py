@@ -230,7 +230,7 @@ def test_every_flipped_bit_is_named(target: Path, tmp_path: Path, name: str) -> 
     if name == "last.ckpt":
         (tmp_path / "weights.safetensors").unlink()
     whole, draws = (tmp_path / name).read_bytes(), random.Random(0)
-    for _ in range(20):
+    for _ in range(60):
         bit = draws.randrange(8 * len(whole))
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -84,10 +83,9 @@ def _one_query(found: pd.DataFrame, results: Results) -> Iterator[str]:
 
 def _unsettled(found: pd.DataFrame, results: Results) -> Iterator[str]:
     """Defences whose training is a game that was over before it had settled, after the logs they left."""
-    done = {stage["name"] for stage in results.stages}
     for point, group in found.groupby(POINT, sort=False):
         stage = stage_of(dict(zip(POINT, point, strict=True)))
-        log = results.folder(stage) / "logs" / "settling.csv" if stage in done else None
+        log = results.folder(stage) / "logs" / "settling.csv" if stage in results.done else None
         if log is None or not log.is_file():
             continue
         changes = read_table(log, ("change",))["change"]
@@ -158,10 +156,10 @@ def _searches(found: pd.DataFrame, results: Results) -> Iterator[str]:
 def _last_epoch(row: pd.Series, results: Results) -> _Last | None:
     """Of candidates that are alike but for the epoch that they name; None where no two that trained are."""
     name = f"{stage_of(row)}.{row['attack']}.search"
-    if name not in {stage["name"] for stage in results.stages}:
+    if name not in results.done:
         return None
     tried = results.config["attacks"][row["attack"]]["search"]["candidates"]
-    choice = json.loads((results.folder(name) / "choice.json").read_text())
+    choice = results.chosen(name)
     others = _but_for_the_epoch(tried[choice["chosen"]])
     alike = {key: one.get("epoch") for key, one in tried.items() if _but_for_the_epoch(one) == others}
     if None in alike.values() or len({epoch for epoch in alike.values() if epoch}) < 2:

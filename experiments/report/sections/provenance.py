@@ -40,7 +40,7 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
 def _data_facts(results: Results) -> dict[str, Any]:
     """What was protected: how many pictures, and the hash of splits.csv, which holds the hash of each."""
     facts: dict[str, Any] = {}
-    if DATA_STAGE not in {stage["name"] for stage in results.stages}:
+    if DATA_STAGE not in results.done:
         return facts
     path = results.folder(DATA_STAGE) / SPLITS
     if path.is_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pandas as pd
@@ -30,7 +29,7 @@ def _lines(analysis: Analysis) -> Iterator[dict[str, object]]:
     results = analysis.results
     for stage in results.stages:
         if stage["command"] == "search":
-            choice = json.loads((results.folder(stage["name"]) / "choice.json").read_text())
+            choice = results.chosen(stage["name"])
             for name, found in choice["candidates"].items():
                 chosen = "chosen" if name == choice["chosen"] else ""
                 shown = {"attack": stage["name"].removesuffix(".search"), "setting": name, "": chosen}
