@@ -90,14 +90,21 @@ class Lines:
         print(progress.line(), flush=True)
 
 
-class Silent(Lines):
-    """Nothing."""
+class Counted(Lines):
+    """Every minute how many are done, and nothing of what happens.
+
+    Args:
+        what: stands before the numbers.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
 
     def say(self, text: str) -> None:
         pass
 
     def show(self, progress: Progress) -> None:
-        pass
+        print(f"{self.what}: {progress.done} of {progress.total}", flush=True)
 
 
 class Status(Lines):

@@ -105,10 +105,32 @@ def test_a_defence_is_tried_at_one_of_its_strengths() -> None:
     plan = Plan(load(ROOT / "experiments" / "configs" / "painted.yaml"))
     same = representatives(plan, plan.stages)
     assert same["crafter.beta=8"] == same["crafter.beta=0.1"] == "crafter.beta=0.1"
-    assert same["crafter.beta=8.white_box.measure"] == "crafter.beta=0.1.white_box.measure"
+    assert same["crafter.beta=8.white_box.measure"] == same["crafter.beta=0.1.white_box.measure"]
     some = ancestors(plan.stages, ["crafter.beta=8"])
     assert representatives(plan, some)["crafter.beta=8"] == "crafter.beta=8", "what was asked for"
-    assert same["none.white_box"] == "none.white_box", "another encoder for all that is known"
+
+
+def test_what_reads_features_is_tried_once_for_all_defences_with_the_targets_encoder(defences: None) -> None:
+    """Tried anew for each, the comparison of all rivals would spend ten minutes before its first stage; tried
+    once for a defence with an encoder of its own, or of somebody else's, mistakes would be found after hours."""
+    study = tiny_study()
+    study["defences"] = {
+        "none": study["defences"]["none"],
+        "noise": {"model": model("GaussianNoise", target="${target}", sigma=1.0)},
+        "fitted": {"model": model("GaussianNoise", target="${target}", sigma=2.0), "replaces": "target"},
+        "foreign": {"model": model("broken.Halved", target="${target}"), "strengths": {"seed": [0, 1]}},
+    }
+    study["attacks"]["slow"] = {**study["attacks"]["black_box"], "class_path": "broken.Loud"}
+    plan = Plan(parse_config(study, "tiny"))
+    same = representatives(plan, plan.stages)
+    for stage in ("black_box", "black_box.measure", "answers"):
+        assert same[f"noise.{stage}"] == f"none.{stage}"
+        assert same[f"fitted.{stage}"] == f"fitted.{stage}"
+        assert same[f"foreign.seed=0.{stage}"] == f"foreign.seed=0.{stage}"
+        assert same[f"foreign.seed=1.{stage}"] == f"foreign.seed=0.{stage}", "of a defence's strengths one"
+    assert same["noise"] == "noise", "every defence protects a few pictures itself"
+    assert same["none.slow"] == "none.slow", "every attack is tried"
+    assert same["none.slow.measure"] == "none.black_box.measure", "images are measured alike"
 
 
 def test_trials_cut_loops_and_leave_the_study_alone() -> None:

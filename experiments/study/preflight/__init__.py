@@ -25,7 +25,7 @@ from experiments.study.preflight.checks import mistakes
 from experiments.study.preflight.estimates import Estimates
 from experiments.study.preflight.trials import Trial, pictures, representatives, trial
 from experiments.study.runner import Runner
-from experiments.study.views import Silent
+from experiments.study.views import Counted
 from facecrafter.documents import read_json
 from facecrafter.files import make_folder, write_whole
 
@@ -82,7 +82,7 @@ def _carry_out(
     stages = {name: trial.stage for name, trial in trials.items()}
     names = {name: hashlib.sha256(name.encode()).hexdigest() for name in stages}
     artifacts = Artifacts(folder, names)
-    runner = Runner(stages, artifacts, jobs, partial(make, "local", jobs, jobs_per_gpu), Silent())
+    runner = Runner(stages, artifacts, jobs, partial(make, "local", jobs, jobs_per_gpu), Counted("preflight"))
     runner.run(stages)
     problems = {
         name: f"{why}; {cause(artifacts.log(name))}" if why != "exit code 1" else cause(artifacts.log(name))

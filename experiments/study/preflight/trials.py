@@ -15,6 +15,7 @@ from typing import Any
 from pytorch_lightning import LightningDataModule
 
 from experiments.classes import import_class
+from experiments.study.config import DefenceFit
 from experiments.study.keys import Stage, substitute
 from experiments.study.plan import Plan
 
@@ -73,35 +74,69 @@ def pictures(stages: Mapping[str, Stage]) -> int:
 def representatives(plan: Plan, names: Collection[str]) -> dict[str, str]:
     """For each of the stages the first of them that runs the same code: of a defence's strengths, one.
 
+    What reads the features of a defence of `lightning_modules` that has the target's encoder and head runs
+    the code that it runs without a defence, and what measures reconstructions that of any attack: that both
+    have the shape and the range that they should is seen where they are made (`checks.mistakes`).
+
     Args:
         names: of stages, with all that they build on.
     """
     first: dict[str, str] = {}
-    signatures: dict[str, str] = {}
+    runs: dict[str, str] = {}  # what a stage runs
+    seen: dict[str, str] = {}  # what those see of it that read what it leaves
     found = {}
     for name in (name for name in plan.stages if name in names):
         stage = plan.stages[name]
-        config = dict(_without_strength(plan, stage))
-        config.pop("labels", None)
-        text = json.dumps(substitute(_epochs(config, 0), signatures.__getitem__), sort_keys=True, default=str)
-        signatures[name] = hashlib.sha256(f"{stage.command} {text}".encode()).hexdigest()
-        found[name] = first.setdefault(signatures[name], name)
+        config = {**_without_strength(plan, stage), "labels": None}
+        if stage.command in ("measure", "combine"):
+            config = _of_any_attack(config)
+        # A defence that is asked again does what it does, not what its readers see of it.
+        read = runs if stage.command == "protect" else seen
+        runs[name] = seen[name] = _signature(stage, config, read)
+        if stage.command == "protect":
+            seen[name] = _signature(stage, config, seen)
+        elif _has_the_targets_encoder(plan, stage):
+            seen[name] = f"features of {substitute(config['model']['init_args']['target'], seen.__getitem__)}"
+        found[name] = first.setdefault(runs[name], name)
     return found
+
+
+def _signature(stage: Stage, config: Mapping[str, Any], known: Mapping[str, str]) -> str:
+    text = json.dumps(substitute(_epochs(config, 0), known.__getitem__), sort_keys=True, default=str)
+    return hashlib.sha256(f"{stage.command} {text}".encode()).hexdigest()
+
+
+def _of_any_attack(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a measurement without whose images it measures, or what is put together."""
+    attacks = {name: "of any attack" for name in ("reconstructions", "measured") if config.get(name)}
+    return {**config, **attacks, "answers": None}
+
+
+def _fitted_defence(plan: Plan, stage: Stage) -> DefenceFit | None:
+    """The defence of which a stage is one strength."""
+    defence = plan.config.defences.get(stage.name.split(".")[0])
+    if defence is None or stage.command != "fit" or "model" not in stage.config:
+        return None
+    return defence if stage.config["model"]["class_path"] == defence.model["class_path"] else None
+
+
+def _has_the_targets_encoder(plan: Plan, stage: Stage) -> bool:
+    defence = _fitted_defence(plan, stage)
+    if defence is None or defence.replaces or "target" not in stage.config["model"]["init_args"]:
+        return False
+    return import_class(defence.model["class_path"], "class_path").__module__.startswith("lightning_modules.")
 
 
 def _without_strength(plan: Plan, stage: Stage) -> Mapping[str, Any]:
     """The configuration of a defence without the numbers by which its points differ."""
-    defence = plan.config.defences.get(stage.name.split(".")[0])
-    if defence is None or stage.command != "fit" or "model" not in stage.config:
-        return stage.config
-    model = stage.config["model"]
-    if model["class_path"] != defence.model["class_path"]:
+    if (defence := _fitted_defence(plan, stage)) is None:
         return stage.config
     numbers = {
         name
         for name, values in defence.strengths.items()
         if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     }
+    model = stage.config["model"]
     init_args = {name: value for name, value in model["init_args"].items() if name not in numbers}
     return {**stage.config, "model": {**model, "init_args": init_args}}
 
