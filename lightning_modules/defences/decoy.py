@@ -32,12 +32,12 @@ class Decoy(Defence):
             `facecrafter.crafter.layers.public_layer`.
         secret: z_r comes from it and the image, see `facecrafter.crafter.towards.keyed_latents`; None draws
             another stranger for every query, which tells nothing more either: h is the same in all of them.
-        steps: of Adam on δ.
+        steps: of Adam on δ, where h makes many numbers.
         learning_rate: of Adam, in units of a feature's element.
         seed, query: see Defence.
     """
 
-    VERSION = 2
+    VERSION = 3
 
     randomised = True
 

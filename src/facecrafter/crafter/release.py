@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from facecrafter.crafter.erasure import Eraser
 from facecrafter.crafter.inversion import AttackerModel, Response, invert
 from facecrafter.crafter.layers import public_layer
+from facecrafter.crafter.restoring import restored
 from facecrafter.nets.through_head import LOGITS
 
 
@@ -129,15 +130,16 @@ class Stranger(Release):
 class DownToFloor(Release):
     """F' = S + δ, with the correction δ that brings h(F') to h(Enc(x)), for a layer h of the public head.
 
-    δ is what Adam makes of ‖h(S + δ) − h(Enc(x))‖² from δ = 0, S = φ(z) or another release. Enc(x) enters δ
-    through h alone, so whatever an attacker does, F' tells no more of the face than h(Enc(x)) and S. Where S
+    δ is what Gauss-Newton's steps, or Adam's where h makes more than a few numbers, make of
+    ‖h(S + δ) − h(Enc(x))‖² from δ = 0 (`facecrafter.crafter.restoring`), S = φ(z) or another release.
+    Enc(x) enters δ through h alone, so whatever an attacker does, F' tells no more of the face than h(Enc(x)) and S. Where S
     is drawn without a look at the face (`Stranger`), that leaves what the cloud itself is given at h: *the
     floor* of any release from which h is to be read. After crafting z is the crafted face's.
 
     Args:
         layer: h, see `facecrafter.crafter.layers.public_layer`: the dial between a release that serves the
             one task of the head (`logits`) and one that serves any task (`0`, the next block).
-        steps: of Adam on δ.
+        steps: of Adam on δ, where h makes many numbers.
         learning_rate: of Adam, in units of a feature's element.
         of: the release S; None means φ(z).
 
@@ -145,7 +147,7 @@ class DownToFloor(Release):
         ValueError: there is no step, or the learning rate is not positive.
     """
 
-    VERSION = 2
+    VERSION = 3
 
     def __init__(
         self, layer: str = LOGITS, steps: int = 200, learning_rate: float = 0.05, of: Release | None = None
@@ -160,18 +162,8 @@ class DownToFloor(Release):
         layer = public_layer(crafted.head, self.layer).to(crafted.raw.device)
         with torch.no_grad():
             wanted = layer(self._answered(crafted))
-            point = self.of(crafted) if self.of else _expressed(crafted.model, crafted.z)
-        point.requires_grad_()
-        optimizer = torch.optim.Adam([point], self.learning_rate)
-        # Down to nothing at the end: steps of one length would leave h about as far off as one of them.
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
-        for _ in range(self.steps):
-            with torch.enable_grad():
-                distance = (layer(point) - wanted).square().flatten(1).mean(dim=1)
-                (point.grad,) = torch.autograd.grad(distance.sum(), point)
-            optimizer.step()
-            schedule.step()
-        return point.detach()
+            start = self.of(crafted) if self.of else _expressed(crafted.model, crafted.z)
+        return restored(layer, wanted, start, self.steps, self.learning_rate)
 
     def _answered(self, crafted: Crafted) -> Tensor:
         """The feature whose h is kept (N, C, h, w)."""
