@@ -110,7 +110,7 @@ def test_a_defence_is_tried_at_one_of_its_strengths() -> None:
     assert representatives(plan, some)["crafter.beta=8"] == "crafter.beta=8", "what was asked for"
 
 
-def test_what_reads_features_is_tried_once_for_all_with_the_targets_encoder(defences: None) -> None:
+def test_what_reads_features_is_tried_once_for_every_encoder(defences: None) -> None:
     """Tried anew for each, the comparison of all rivals would spend ten minutes before its first stage; tried
     once for a defence with an encoder of its own, or of somebody else's, mistakes would be found after hours."""
     study = tiny_study()

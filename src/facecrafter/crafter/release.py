@@ -132,9 +132,10 @@ class DownToFloor(Release):
 
     δ is what Gauss-Newton's steps, or Adam's where h makes more than a few numbers, make of
     ‖h(S + δ) − h(Enc(x))‖² from δ = 0 (`facecrafter.crafter.restoring`), S = φ(z) or another release.
-    Enc(x) enters δ through h alone, so whatever an attacker does, F' tells no more of the face than h(Enc(x)) and S. Where S
-    is drawn without a look at the face (`Stranger`), that leaves what the cloud itself is given at h: *the
-    floor* of any release from which h is to be read. After crafting z is the crafted face's.
+    Enc(x) enters δ through h alone, so whatever an attacker does, F' tells no more of the face than
+    h(Enc(x)) and S. Where S is drawn without a look at the face (`Stranger`), that leaves what the cloud
+    itself is given at h: *the floor* of any release from which h is to be read. After crafting z is the
+    crafted face's.
 
     Args:
         layer: h, see `facecrafter.crafter.layers.public_layer`: the dial between a release that serves the
