@@ -183,9 +183,15 @@ class Plan:
             query, *again = self._queries(point, [search.query, *search.again])
             search = Search(query, candidates, again)
         attack = replace(attack, networks=self._for(point, attack.networks, pairs=pairs), search=search)
-        # The last oracle is the one that knows strangers best: a pretrained one, where its weights are there.
-        judge = {"data": self.data.config({}), "oracle": list(self.measures.oracles.values())[-1]}
+        judge = {"data": self.data.config({}), "oracle": self._judge_of_strangers()}
         return Planned(name, attack, queries, judge, pairs)
+
+    def _judge_of_strangers(self) -> Any:
+        """Who judges public people: the first pretrained oracle; where there is none, the first that the
+        study trains, which has learnt private ones."""
+        oracles = list(self.measures.oracles.values())
+        pretrained = [oracle for oracle in oracles if "class_path" in oracle]
+        return (pretrained or oracles)[0]
 
     def _together(self, point: Point) -> None:
         """What all attacks on a point find together. Leaked images or features are another attacker's."""

@@ -37,7 +37,7 @@ class Decoy(Defence):
         seed, query: see Defence.
     """
 
-    VERSION = 3
+    VERSION = 4
 
     randomised = True
 

@@ -7,7 +7,10 @@ import torch
 
 
 def seed_of(*parts: int) -> int:
-    """A seed of 63 bits for these numbers, none negative; neighbouring numbers give unrelated seeds."""
+    """A seed of 63 bits for these numbers, none negative; neighbouring numbers give unrelated seeds.
+
+    PyTorch's generator of the CPU keeps 32 of them: enough for draws not to repeat, no secret.
+    """
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

@@ -111,8 +111,8 @@ def test_a_defence_is_tried_at_one_of_its_strengths() -> None:
 
 
 def test_what_reads_features_is_tried_once_for_every_encoder(defences: None) -> None:
-    """Tried anew for each, the comparison of all rivals would spend ten minutes before its first stage; tried
-    once for a defence with an encoder of its own, or of somebody else's, mistakes would be found after hours."""
+    """Tried for each defence, the comparison of all rivals spends ten minutes before its first stage; tried
+    once for one with an encoder of its own, or of somebody else's, mistakes are found after hours."""
     study = tiny_study()
     study["defences"] = {
         "none": study["defences"]["none"],

@@ -101,6 +101,22 @@ def test_the_standard_suite_expands_on_any_defence(tmp_path: Path) -> None:
     assert adaptive == {"none", "A1", "A3"}
 
 
+@pytest.mark.parametrize("order", [["classifier", "strangers"], ["strangers", "classifier"]])
+def test_a_pretrained_judge_chooses_settings_wherever_it_stands(
+    order: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the order in which a study's files are put together would decide what the attacks find."""
+    study = tiny_study() | {"attacks": "standard"}
+    study["fits"]["prior"] = {"model": model("Prior", latent_dim=8, width=4, critic_width=4)}
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "external_defences")
+    oracles = {"strangers": model("guess.Pixels"), **study["oracles"]}
+    study["oracles"] = {name: oracles[name] for name in order}
+    plan = Plan(load(write(study, tmp_path / "standard.yaml")))
+    judges = [stage.config["oracle"] for stage in plan.stages.values() if stage.command == "search"]
+    assert judges
+    assert all(judge["class_path"] == "guess.Pixels" for judge in judges)
+
+
 @pytest.mark.parametrize("name", ["demo", "demo-rivals", "crafter-parts", "demo-attacks"])
 def test_the_standard_suite_takes_the_place_of_what_a_study_has_chosen(name: str, tmp_path: Path) -> None:
     """Of its own attacks a study spares some defence one, or fixes the epochs that the suite looks for."""

@@ -1,8 +1,9 @@
-"""How strong each attack is where nothing is defended, and whether it is weaker than the white-box one."""
+"""How strong each attack is where nothing is defended, and whether it is weaker than the rung below it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 
 import pandas as pd
 
@@ -16,11 +17,23 @@ from experiments.report.statistics.worst_case import EVAL_ACC, key
 
 TITLE = "How strong are the attacks?"
 LADDER = (
-    "An attack that finds little where nothing is defended shows little where something is. Attacks shown "
-    "to be weaker than white_box on the same undefended images are marked as not comparable: a low figure "
-    "of theirs is no credit to a defence."
+    "An attack that finds little where nothing is defended shows little where something is. Each is held "
+    "against the rung below it, on the same undefended images: what learns from answers, averages or has "
+    "another generator against the attack that does not, what goes on from another attack's image against "
+    "that one, the others against the plain white-box search. Those shown to be weaker are marked as not "
+    "comparable: a low figure of theirs is no credit to a defence."
 )
 VERDICTS = {"lower": "weaker: not comparable", "higher": "stronger"}
+LOWEST = "white_box"
+BELOW = {
+    "progressive": "white_box",
+    "white_box_amortized": "white_box",
+    "hybrid": "black_box",
+    "black_box_adversarial": "black_box",
+}
+"""The attack that another one begins with or replaces a part of, by the names of the scenarios."""
+ADAPTIVE = re.compile(r"a[123]_")
+"""What the scenarios put before the name of an attack that adapts."""
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
@@ -35,25 +48,29 @@ def doubts(analysis: Analysis) -> Iterator[str]:
     weaker = table[table["verdict"] == "lower"].to_dict("records") if len(table) else []
     if weaker:
         found = dict.fromkeys(
-            f"{attack_of(line)} ({percent(line['eval_acc'])}, {names.judge(line['oracle'])})"
+            f"{attack_of(line)} ({percent(line['eval_acc'])}, {names.judge(line['oracle'])}) than "
+            f"{names.attack(line['below'])}"
             for line in weaker
         )
-        yield (
-            f"Weaker than {names.attack('white_box')} where nothing is defended, so not "
-            f"comparable: {', '.join(found)}."
-        )
+        yield f"Weaker where nothing is defended, so not comparable: {', '.join(found)}."
 
 
 def _ladder(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
     """Every attack on no defence.
 
-    `verdict` compares with `white_box` under the same oracle, all as one family of tests (Holm); empty where
-    there is none.
+    `verdict` compares with the attack `below` under the same oracle, all as one family of tests (Holm); empty
+    where there is none.
     """
     rows = best[(best["defence"] == "none") & best["eval_acc"].notna() & (best["countermeasure"] == "none")]
     shown = rows[["attack", "epoch", "access", "adaptive", "oracle", *EVAL_ACC]]
-    shown = shown.assign(times_chance=[times_chance(row) for _, row in rows.iterrows()])
-    pairs = {index: (key(row), key(row)._replace(trial="white_box")) for index, row in rows.iterrows()}
+    known = set(rows["attack"])
+    shown = shown.assign(
+        times_chance=[times_chance(row) for _, row in rows.iterrows()],
+        below=[_below(attack, known) for attack in rows["attack"]],
+    )
+    pairs = {
+        index: (key(row), key(row)._replace(trial=shown["below"][index])) for index, row in rows.iterrows()
+    }
     pairs = {
         index: pair
         for index, pair in pairs.items()
@@ -61,6 +78,13 @@ def _ladder(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
     }
     tests = together([outcomes.difference(*pair) for pair in pairs.values()])
     return shown.join(tests.set_index(pd.Index(pairs))[["change", "lo", "hi", "p_holm", "verdict"]])
+
+
+def _below(attack: str, known: Collection[str]) -> str:
+    """The rung below an attack, of those that are `known` to the study."""
+    unadapted = ADAPTIVE.sub("", attack)
+    below = unadapted if unadapted != attack else BELOW.get(attack, LOWEST)
+    return below if below in known else LOWEST
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
@@ -73,7 +97,8 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
                 "judge": judges(table["oracle"]),
                 "identified, undefended": intervals(table, "eval_acc", percent),
                 "times chance (lower bound)": table["times_chance"].map("{:.1f}".format),
-                "against white_box": table["verdict"].replace(VERDICTS),
+                "rung below": table["below"].where(table["verdict"].notna(), "").map(names.attack),
+                "against it": table["verdict"].replace(VERDICTS),
             }
         )
     )

@@ -11,18 +11,31 @@ from experiments.report.document import Block, Folded, Table, Text
 from experiments.report.formats import percent
 
 TITLE = "What was tried before"
+PUBLISHED = True
 SEARCH = (
-    "The settings of these attacks were chosen for each defence among a few, by how many public people they "
-    "identify from what that defence makes of them; no private person was looked at."
+    "The settings of {attacks} attacks were chosen for each defence: {searches} searches among {settings} "
+    "settings each, by how many of {images} pictures of public people they identify from what that defence "
+    "makes of them; no private picture was looked at."
 )
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
     table = pd.DataFrame(list(_lines(analysis)))
     if len(table):
-        yield Text(SEARCH)
+        yield Text(_told(table))
         shown = table.assign(identified=table["identified"].map(percent))
         yield Folded("The settings tried, and what each found", [Table(shown, "searches", table)])
+
+
+def _told(table: pd.DataFrame) -> str:
+    each = table.groupby("attack", sort=False)
+    settings = sorted(set(each.size()))
+    return SEARCH.format(
+        attacks=table["attack"].str.rsplit(".", n=1).str[-1].nunique(),
+        searches=len(each),
+        settings=settings[0] if len(settings) == 1 else f"{settings[0]} to {settings[-1]}",
+        images=table["public images"].max(),
+    )
 
 
 def _lines(analysis: Analysis) -> Iterator[dict[str, object]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from experiments.evaluation.combining import FUSION, UNION
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Table, Text
 from experiments.report.formats import (
@@ -18,6 +19,7 @@ from experiments.report.formats import (
     percent,
     points_of_change,
 )
+from experiments.report.results import POINT
 
 TITLE = "The worst case of every defence"
 PUBLISHED = True
@@ -40,6 +42,15 @@ ACQUAINTED = (
     "trained Enc and f on private-train images, of the very people on whom the mean AUC is measured: theirs "
     "may be above the undefended one, and does not compare with that of defences that never saw these people."
 )
+TOGETHER = {
+    FUSION: "fusion of all images",
+    UNION: "union of all attacks",
+}
+TOGETHER_MEANS = (
+    "Fusion: the judge sees the mean embedding of all reconstructions of an image, which an attacker can "
+    "compute. Union: an image counts that any of the attacks, in any restart, has shown to the judge. Nobody "
+    "knows which of them is right, so it bounds these attacks together and is no worst case."
+)
 FALSE_SECURITY = (
     "False security: an attacker who adapts to the defence finds more than the strongest basic attack "
     "does, beyond the interval, tested on the same images and corrected for the number of adaptive "
@@ -49,8 +60,11 @@ FALSE_SECURITY = (
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
     summary = analysis.summary
-    yield Table(_readable(summary, analysis.protection), "summary", summary)
+    together = _together(analysis.best)
+    yield Table(_readable(summary, analysis.protection, together), "summary", summary)
     yield Text(WORST)
+    if len(together):
+        yield Text(TOGETHER_MEANS)
     if (summary["not_faced"] != "").any():
         yield Text(NOT_FACED)
     if acquainted := analysis.results.acquainted:
@@ -59,8 +73,20 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
         yield Text(FALSE_SECURITY)
 
 
-def _readable(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFrame:
-    """The summary, and each worst case against the undefended one."""
+def _together(best: pd.DataFrame) -> pd.DataFrame:
+    """Of each point what all attacks find together, by the judge who sees most of it: a column each of those
+    that were asked for."""
+    rows = best[best["attack"].isin(TOGETHER) & best["eval_acc"].notna()]
+    if rows.empty:
+        return pd.DataFrame()
+    most = rows.loc[rows.groupby([*POINT, "attack"], sort=False)["eval_acc"].idxmax()]
+    shown = most[[*POINT, "attack"]].assign(found=intervals(most, "eval_acc", percent))
+    wide = shown.pivot(index=POINT, columns="attack", values="found").reset_index()
+    return named(wide).join(wide.drop(columns=POINT).rename(columns=TOGETHER))
+
+
+def _readable(summary: pd.DataFrame, protection: pd.DataFrame, together: pd.DataFrame) -> pd.DataFrame:
+    """The summary, each worst case against the undefended one, and what attacks find together."""
     table = named(summary).assign(
         **{
             "mean AUC": intervals(summary, "auc", decimal),
@@ -75,6 +101,8 @@ def _readable(summary: pd.DataFrame, protection: pd.DataFrame) -> pd.DataFrame:
             **{"change against undefended": points_of_change(protection), "leak": protection["verdict"]}
         )
         table = table.merge(verdicts, on="defence", how="left")
+    if len(together):
+        table = table.merge(together, on="defence", how="left")
     if "floor" in summary:
         table["f's answers alone"] = intervals(summary, "floor", percent)
         table["against them"] = summary["against_floor"]

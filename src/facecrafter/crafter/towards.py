@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,8 +25,9 @@ def keyed_latents(secret: str, images: Tensor, latent_dim: int) -> Tensor:
 
 def _drawn(secret: str, content: bytes, latent_dim: int) -> Tensor:
     digest = hmac.new(secret.encode(), content, hashlib.sha256).digest()
-    rng = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-    return torch.randn(latent_dim, generator=rng, dtype=torch.float64)
+    # Of a seed PyTorch's generator keeps 32 bits, whose latents can all be tried; Philox has a key of 128.
+    rng = np.random.Generator(np.random.Philox(key=np.frombuffer(digest[:16], "<u8")))
+    return torch.from_numpy(rng.standard_normal(latent_dim))
 
 
 class KeyedFaces:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hmac
+import itertools
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -225,6 +227,19 @@ def test_a_stranger_belongs_to_an_image_and_a_secret_alone() -> None:
         assert nn.functional.cosine_similarity(unrelated, drawn[0], dim=0).abs() < 0.2
     assert abs(drawn.mean()) < 0.1
     assert abs(drawn.std() - 1) < 0.1
+
+
+def test_a_stranger_depends_on_more_of_the_digest_than_could_be_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With 32 bits of it, whoever knows the prior finds the stranger, and tests secrets, in hours."""
+    drawn = []
+    for place in (0, 5, 9, 15):
+        digest = bytearray(32)
+        digest[place] = 1
+        monkeypatch.setattr(hmac.HMAC, "digest", lambda _, made=bytes(digest): made)
+        drawn.append(keyed_latents("a", torch.zeros(1, 3, 8, 8), 50)[0])
+    assert all(not torch.equal(one, other) for one, other in itertools.combinations(drawn, 2))
 
 
 def test_layers_of_the_head_go_by_the_names_that_attackers_use(tiny: Tiny) -> None:
