@@ -196,8 +196,8 @@ def test_budgets_below_one_are_refused(folders: dict[str, str], numbers: dict[st
 class Undefended(Pairs):
     """Images that the prior does not know, with the features that nobody protected; a third is held out."""
 
-    def __init__(self, encoder: nn.Module, prior: nn.Module) -> None:
-        super().__init__(encoder, prior, count=24)
+    def __init__(self, encoder: nn.Module, prior: nn.Module, count: int = 24) -> None:
+        super().__init__(encoder, prior, count)
         with torch.no_grad():
             self.features = encoder(self.images)
 
@@ -220,6 +220,25 @@ def test_tuning_on_undefended_features_never_makes_the_attack_worse(folders: dic
     Trainer(max_epochs=8, accelerator="cpu", **QUIET).fit(tuned, datamodule=pairs)
     assert tuned.learning_rate in tuned_prior.RATES
     assert error(tuned, held_out) <= error(TunedPrior(**folders), held_out)
+
+
+def test_tuning_finds_more_of_images_by_which_no_rate_was_chosen(folders: dict[str, str]) -> None:
+    """Long after the trials, and of pictures that neither tuned nor chose: the rate that was taken goes on to
+    help, and it is not the one that leaves everything as it was."""
+    encoder, prior = (
+        load_artifact(folders["encoder"], Encoding).encoder,
+        load_artifact(folders["prior"], Faces).network,
+    )
+    pairs = Undefended(encoder, prior, count=40)
+    strangers = copy(pairs)
+    strangers.images, strangers.features = pairs.images[24:], pairs.features[24:]
+    pairs.images, pairs.features = pairs.images[:24], pairs.features[:24]
+    tuned = TunedPrior(**folders, precision="32", iterations=30, refinements=3)
+    torch.manual_seed(5)
+    Trainer(max_epochs=30, accelerator="cpu", **QUIET).fit(tuned, datamodule=pairs)
+    assert tuned.learning_rate > 0
+    assert tuned.trainer.global_step > 3 * tuned_prior.TRIAL
+    assert error(tuned, strangers) < 0.9 * error(TunedPrior(**folders), strangers)
 
 
 def test_pairs_that_teach_nothing_leave_the_prior_as_it_is(folders: dict[str, str]) -> None:
