@@ -15,6 +15,8 @@ from fake_faces import fake_celeba, fake_folder, fake_lfw
 from experiments import fit
 from experiments.study import carry_out
 from experiments.study.__main__ import parse
+from experiments.study.config import StudyConfig
+from experiments.study.keys import references
 from experiments.study.layers import overlay, read
 from facecrafter.store import TensorStore
 
@@ -130,10 +132,30 @@ def test_every_study_is_planned(
     assert carry_out.run(**vars(parse(line))) == 0
     assert re.search(r"^(\d+) of \1 to do", capsys.readouterr().out, re.MULTILINE)
 
+    assert_a_network_that_goes_on_is_judged_before_it_does(plans[0].config)
+    assert_f_learns_as_long_with_and_without_users(plans[0].config)
     labels = plans[0].labels.values()
     assert {row["defence"] for row in labels} == set(config["defences"])
     expected = {*config["attacks"], *config.get("identifications", {}), *config.get("together", [])}
     assert {row["attack"] for row in labels} - {"none"} == expected
+
+
+def assert_a_network_that_goes_on_is_judged_before_it_does(config: StudyConfig) -> None:
+    """An attacker may leave it: without epoch 0 a training that spoils a network looks like safety."""
+    for name, attack in config.attacks.items():
+        for fit_name in references(attack.networks) & config.fits.keys():
+            if {"start", "prior"} & config.fits[fit_name].model.get(
+                "init_args", {}
+            ).keys() and attack.adaptive == "A1":
+                searched = attack.search.candidates.values() if attack.search else []
+                assert 0 in [*(attack.epochs or []), *(one.epoch for one in searched)], name
+
+
+def assert_f_learns_as_long_with_and_without_users(config: StudyConfig) -> None:
+    """Else the longer training would pass for what users' features are worth."""
+    if {"head", "public_head"} <= config.fits.keys():
+        head, public = (config.fits[name].trainer["max_epochs"] for name in ("head", "public_head"))
+        assert head == public
 
 
 def test_every_example_is_tried() -> None:
