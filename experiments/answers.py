@@ -45,7 +45,7 @@ from facecrafter.store import TensorStore, check_encoder, encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defences.base import Defence
 
-VERSION = 4
+VERSION = 5
 """Raised when what this command computes changes: a study then computes it again."""
 
 
@@ -103,7 +103,7 @@ def run(
         for line in lines_per_image({"oracle": name, "restart": "best"}, faces, {"correct": found})
     ]
     row = dict(labels or {}) | counts | columns
-    write(output, [row], per_image, [*answers.COLUMNS, *unlinkability.COLUMNS])
+    write(output, [row], per_image, [*answers.COLUMNS, answers.BITS, *unlinkability.COLUMNS])
 
 
 def _asked(

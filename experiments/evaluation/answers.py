@@ -46,6 +46,13 @@ COLUMNS = (
         interval=True,
     ),
 )
+BITS = Column(
+    "answer_bits",
+    "bits in raw answers",
+    "Bits that f's answers to raw features say of who it is, by the normal model that was learned on public "
+    "people: an estimate, which may be too low where the model is wrong.",
+    ".1f",
+)
 STRANGERS = 4000
 """Public pictures that comparing is learned on, at most; whole people."""
 NOTHING = Interval(math.nan, math.nan, math.nan)
@@ -74,8 +81,8 @@ class Asked:
     probes: Pictures
 
 
-def named(asked: Asked) -> Tensor:
-    """Whether each probe's right person is named, (N,) bool.
+def compared(asked: Asked) -> tuple[SamePerson, Tensor]:
+    """What was learned on strangers, and whether each probe's right person is named by it, (N,) bool.
 
     Raises:
         ValueError: it cannot be told, and why.
@@ -84,19 +91,22 @@ def named(asked: Asked) -> Tensor:
         raise ValueError("there are no attributes")
     comparison = SamePerson.learn_white(asked.strangers.numbers, asked.strangers.identities)
     known, probes = asked.known, asked.probes
-    return identified(comparison.scores(probes.numbers, known.numbers, known.identities), probes.identities)
+    scores = comparison.scores(probes.numbers, known.numbers, known.identities)
+    return comparison, identified(scores, probes.identities)
 
 
 def floors(asked: Mapping[str, Asked], seed: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The columns of each floor, whether each picture's person was named, and `floor_note`: why a floor is
-    empty."""
-    columns: dict[str, Any] = {}
+    """The columns of each floor and `BITS`, whether each picture's person was named, and `floor_note`: why a
+    floor is empty."""
+    columns: dict[str, Any] = {BITS.name: math.nan}
     hits: dict[str, Tensor] = {}
     notes = []
     for name, pictures in asked.items():
         share = NOTHING
         try:
-            hits[name] = named(pictures)
+            comparison, hits[name] = compared(pictures)
+            if name == "floor_raw":
+                columns[BITS.name] = comparison.bits
             share = clustered_share(hits[name], pictures.probes.identities, seed)
         except ValueError as error:
             notes.append(f"{name}: {error}")

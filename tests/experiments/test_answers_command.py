@@ -106,6 +106,7 @@ def test_answers_that_stay_with_a_person_name_and_link_everybody(
     assert (row["floor"], row["floor_raw"]) == (1.0, 1.0)
     assert row["floor_lo"] == pytest.approx(0.722, abs=0.002), "Wilson's, of 10 people: none is missed"
     assert row["d_sys_answers"] > 0.95
+    assert row["answer_bits"] > 5, "three numbers, a hundred times as far apart as they vary"
     assert row["d_sys"] < 0.9, "a colour is not a person"
     assert row["d_sys_photograph"] is None, "ten pairs fill no two bins"
     assert (row["n_images"], row["n_identities"], row["floor_note"]) == (30, 10, None)
@@ -121,6 +122,7 @@ def test_a_picture_is_never_compared_with_itself(
     """Were it enrolled, answers that are unlike in every picture would name everybody."""
     row = measured(data, picture, tmp_path, monkeypatch)
     assert row["floor"] < 0.35
+    assert row["answer_bits"] < 2
     assert row["d_sys_photograph"] is None
 
 

@@ -12,16 +12,22 @@ from experiments.report.document import Block, Table, Text
 from experiments.report.formats import decimal, filled, intervals, name_of, named, percent
 from experiments.report.results import POINT
 from experiments.report.statistics.floor import FIGURES, WITHIN
+from facecrafter.metrics import fano
 
 TITLE = "What the answer itself gives away"
 PUBLISHED = True
 FLOOR = (
     "Whoever asks f learns its answers, and answers tell people apart: compared with known photographs of "
     "everybody, by what was learned on public people, they name the right person as often as said here. No "
-    "defence that keeps the answers can leave less. 'Protected to the floor': the upper bound of the worst "
-    f"case is at most {100 * WITHIN:g} percentage points above it. 'Near the floor': the worst case is, its "
-    "upper bound is not. 'Not shown': undefended, the strongest attack finds less above the floor than its "
-    "interval can tell."
+    "defence that keeps the answers can leave less to this comparison. 'Protected to the floor': the upper "
+    f"bound of the worst case is at most {100 * WITHIN:g} percentage points above it. 'Near the floor': the "
+    "worst case is, its upper bound is not. 'Not shown': undefended, the strongest attack finds less above "
+    "the floor than its interval can tell."
+)
+BITS = (
+    "By the same comparison f's answers to raw features say {bits} of who it is. Were its model exact, "
+    "nobody could name more than {here} of {people} people by them, nor {million} of a million, whatever the "
+    "comparison (Fano's inequality): an estimate, which may be too low where the model is wrong."
 )
 LINKS = (
     "Linkability (ISO/IEC 24745): whether two features tell that they are of one person, by their cosine "
@@ -31,16 +37,36 @@ LINKS = (
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
-    summary = analysis.summary.reindex(columns=[*POINT, *FIGURES, "floor_note", "against_floor"])
+    summary = analysis.summary.reindex(
+        columns=[*POINT, "n_identities", *FIGURES, "floor_note", "against_floor"]
+    )
     told = summary[summary[FIGURES].notna().any(axis=1) | summary["floor_note"].notna()]
     if told.empty:
         return
     yield Text(FLOOR)
+    yield from _bits(told)
     if told["d_sys"].notna().any() or told["d_sys_answers"].notna().any():
         yield Text(LINKS)
     yield Table(_readable(told), "floor", told)
     for note, lines in told.groupby("floor_note", sort=False):
         yield Text(f"Not told for {', '.join(name_of(line) for _, line in lines.iterrows())}: {note}.")
+
+
+def _bits(told: pd.DataFrame) -> Iterator[Text]:
+    """What the answers of the undefended f, or else of the first, say of who it is."""
+    known = told[told[answers.BITS.name].notna()]
+    if known.empty:
+        return
+    line = known.sort_values("defence", key=lambda names: names != "none", kind="stable").iloc[0]
+    bits, people = float(line[answers.BITS.name]), int(line["n_identities"])
+    yield Text(
+        BITS.format(
+            bits=f"{bits:.1f} bits",
+            people=people,
+            here=percent(fano(bits, people)),
+            million=percent(fano(bits, 1_000_000)),
+        )
+    )
 
 
 def _readable(told: pd.DataFrame) -> pd.DataFrame:

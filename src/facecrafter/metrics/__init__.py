@@ -22,7 +22,7 @@ from facecrafter.metrics.lpips import Lpips
 from facecrafter.metrics.pii import Epsilon, EpsilonPoint, epsilon, epsilon_curve, epsilon_null
 from facecrafter.metrics.probe import LinearProbe
 from facecrafter.metrics.proportions import Interval, wilson
-from facecrafter.metrics.same_person import SamePerson
+from facecrafter.metrics.same_person import SamePerson, fano
 from facecrafter.metrics.seeds import Spread, over_seeds
 from facecrafter.metrics.unlinkability import Linkability, linkability
 from facecrafter.metrics.utility import MeanAUC, attribute_aucs, mean_auc
@@ -54,6 +54,7 @@ __all__ = [
     "epsilon",
     "epsilon_curve",
     "epsilon_null",
+    "fano",
     "feature_similarity",
     "fnir_at_fpir",
     "frechet_distance",

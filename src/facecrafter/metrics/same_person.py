@@ -9,6 +9,7 @@ more people.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -86,6 +87,12 @@ class SamePerson:
         mean = person_means(numbers.double(), person, len(counts)).mean(dim=0)
         return cls(mean, white @ found.axes, found.spread)
 
+    @property
+    def bits(self) -> float:
+        """I(identity; numbers) where the model holds, ½ Σ log₂(1 + spread): what a picture's numbers say of
+        who it is."""
+        return float((1 + self.spread).log2().sum() / 2)
+
     def coordinates(self, numbers: Tensor) -> Tensor:
         """(N, A) -> (N, K) float64.
 
@@ -131,6 +138,12 @@ class SamePerson:
         together = (found * (self.spread / determinant)) @ found.T
         constant = (total.log() - determinant.log() / 2).sum()
         return own[:, None] + own + together + constant
+
+
+def fano(bits: float, people: int) -> float:
+    """The largest share of pictures whose person can be named, of so many who are equally likely, by whatever
+    tells no more than `bits` about who it is: (I + 1)/log₂ M, at most 1 (Fano's inequality)."""
+    return min(1.0, (bits + 1) / math.log2(people))
 
 
 def person_means(values: Tensor, person: Tensor, people: int) -> Tensor:

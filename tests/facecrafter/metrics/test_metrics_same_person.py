@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from facecrafter.metrics import SamePerson, identified
+from facecrafter.metrics import SamePerson, fano, identified
 
 PEOPLE, PICTURES, A = 400, 5, 4
 BETWEEN = torch.diag(torch.tensor([4.0, 1.0, 0.25, 0.0], dtype=torch.float64))
@@ -46,6 +48,30 @@ def test_what_stays_with_a_person_is_learned(model: SamePerson) -> None:
     between, within = covariances(model)
     assert (between - MIX.T @ BETWEEN @ MIX).abs().max() < 0.6
     assert (within - MIX.T @ MIX).abs().max() < 0.2
+
+
+def test_bits_are_those_of_two_gaussians() -> None:
+    """Closed form: ½ log₂ det(B + W)/det(W) of people who differ as B, under noise W; units do not matter."""
+    numbers, identities = drawn(4000, 5, seed=3)
+    expected = (torch.logdet(BETWEEN + torch.eye(A).double()) / 2).item() / math.log(2)
+    assert SamePerson.learn_white(numbers, identities).bits == pytest.approx(expected, rel=0.05)
+    mixed = SamePerson.learn_white(1000 * numbers @ MIX, identities).bits
+    assert mixed == pytest.approx(expected, rel=0.05)
+    chance = torch.randn(20_000, A, generator=torch.Generator().manual_seed(4)).double()
+    assert SamePerson.learn_white(chance, identities).bits < 0.05, "nothing stays with a person"
+
+
+@pytest.mark.parametrize(("bits", "people", "share"), [(3.0, 256, 0.5), (7.0, 256, 1.0), (9.0, 256, 1.0)])
+def test_fanos_inequality(bits: float, people: int, share: float) -> None:
+    assert fano(bits, people) == pytest.approx(share)
+
+
+def test_no_attacker_names_more_than_the_bits_allow() -> None:
+    """Not even one who knows both Gaussians, among people enough for Fano's inequality to say something."""
+    numbers, identities = drawn(4096, 2, seed=5)
+    model = SamePerson.learn(numbers, identities)
+    scores = model.scores(numbers[::2], numbers[1::2], torch.arange(4096))
+    assert identified(scores, torch.arange(4096)).float().mean() < fano(model.bits, 4096) < 0.5
 
 
 def test_scores_are_conditional_densities_however_many_photographs_are_known(model: SamePerson) -> None:
