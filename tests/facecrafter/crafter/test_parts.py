@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -214,6 +215,46 @@ def test_steps_in_the_span_are_ones_that_the_prior_can_follow(tiny: Tiny) -> Non
         projected = jacobian @ torch.linalg.solve(jacobian.T @ jacobian + ridge, jacobian.T @ unit)
         moved = (features - value)[image].flatten()
         torch.testing.assert_close(moved, -0.1 * len(unit) ** 0.5 * projected, rtol=1e-5, atol=1e-8)
+
+
+def test_steps_in_the_span_remember_directions_and_not_lengths(tiny: Tiny) -> None:
+    """A plain loop over three gradients of very different lengths, at the momentum that studies have."""
+    phi = nn.Sequential(tiny.generator, tiny.encoder)
+    value, derivative = Linearizer(phi)(tiny.z)
+    jacobians = [torch.func.jacrev(lambda z: phi(z[None])[0].flatten())(z) for z in tiny.z]
+    ridge = torch.eye(LATENTS, dtype=torch.float64)
+    features, rng = value.clone(), torch.Generator().manual_seed(1)
+    step = SpanSteps(momentum=0.9, damping=1.0, steps=LATENTS)(features, 0.1)
+    expected, memory = value.flatten(1).clone(), torch.zeros_like(value.flatten(1))
+    for length in (1.0, 1e3, 1e-3):
+        gradient = length * torch.randn(value.shape, dtype=torch.float64, generator=rng)
+        step(gradient, derivative)
+        for image, jacobian in enumerate(jacobians):
+            unit = gradient[image].flatten() / gradient[image].norm()
+            memory[image] = 0.9 * memory[image] + 0.1 * unit
+            seen = torch.linalg.solve(jacobian.T @ jacobian + ridge, jacobian.T @ memory[image])
+            expected[image] -= 0.1 * len(unit) ** 0.5 * jacobian @ seen
+    torch.testing.assert_close(features.flatten(1), expected, rtol=1e-5, atol=1e-8)
+
+
+def test_an_opened_search_follows_the_feature_to_where_its_gradient_holds(tiny: Tiny) -> None:
+    """The implicit gradient is that of a stationary (z, u); left where it was, it is another feature's."""
+    crafting, state = opened_state(tiny, attackers=[OpenedLayers(SIGMA, 1, EXACT)])
+    ((opponent, _),) = state.others
+    opponent.inner = replace(opponent.inner, damping=1e-9, steps=60)  # φ of these networks hardly moves
+    rng = torch.Generator().manual_seed(2)
+    state.features.add_(0.05 * torch.randn(state.features.shape, dtype=torch.float64, generator=rng))
+
+    def slope() -> Tensor:
+        z = opponent.z.clone().requires_grad_()
+        images = opponent.model.generator(z)
+        return torch.autograd.grad((state.features - tiny.encoder(images)).square().sum(), z)[0].norm()
+
+    before = slope()
+    for _ in range(20):
+        opponent.look(state.features)
+        opponent.follow(state.features)
+    assert slope() < 1e-3 * before
 
 
 def test_a_stranger_belongs_to_an_image_and_a_secret_alone() -> None:
