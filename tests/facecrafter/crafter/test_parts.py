@@ -239,7 +239,7 @@ def test_steps_in_the_span_remember_directions_and_not_lengths(tiny: Tiny) -> No
 
 def test_an_opened_search_follows_the_feature_to_where_its_gradient_holds(tiny: Tiny) -> None:
     """The implicit gradient is that of a stationary (z, u); left where it was, it is another feature's."""
-    crafting, state = opened_state(tiny, attackers=[OpenedLayers(SIGMA, 1, EXACT)])
+    _, state = opened_state(tiny, attackers=[OpenedLayers(SIGMA, 1, EXACT)])
     ((opponent, _),) = state.others
     opponent.inner = replace(opponent.inner, damping=1e-9, steps=60)  # φ of these networks hardly moves
     rng = torch.Generator().manual_seed(2)
