@@ -457,6 +457,24 @@ def test_the_end_of_the_server_is_not_the_end_of_the_study(tmp_path: Path) -> No
         wait_until(lambda: all_gone(tmp_path))
 
 
+def test_a_server_that_dies_while_it_is_asked_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between its first word and its last: the study would end with an EOFError and no stage's name."""
+    answers, misses = forkserver.read_signed, iter([EOFError("unexpected EOF"), ConnectionResetError()])
+
+    def read(place: int) -> int:
+        answer = answers(place)
+        if miss := next(misses, None):
+            raise miss
+        return answer
+
+    monkeypatch.setattr(forkserver, "read_signed", read)
+    monkeypatch.setattr(local, "AGAIN", 0)
+    job = Job("nothing", "no_such_command", (), tmp_path / "log", {})
+    assert LocalExecutor(1, {}).submit(job).result(60) == 1
+
+
 def test_a_command_that_cannot_be_imported_fails_its_stage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

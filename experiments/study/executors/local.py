@@ -27,6 +27,10 @@ from facecrafter.files import for_owner_alone
 
 GRACE = 10.0
 """Seconds in which a job may tidy up before it is killed."""
+TRIES = 3
+"""Of starting a job's process."""
+AGAIN = 0.5
+"""Seconds after which a server that has just died is known to be dead."""
 FORK_IS_SAFE = sys.platform != "darwin"
 """Where it is not, every job imports everything anew."""
 SERVER_DIED = 255
@@ -77,10 +81,7 @@ class LocalExecutor:
         held = self._free(job) or []
         shown = {"CUDA_VISIBLE_DEVICES": ",".join(held)} if held else {}
         environment = self.environment | shown | dict(job.environment)
-        process = self._context.Process(
-            target=become, args=(job.command, job.arguments, str(job.log), environment), name=job.name
-        )
-        process.start()
+        process = self._started(job, environment)
         with self._lock:
             self._running[job.name], self._held[job.name] = process, held
         found: Future[int] = Future()
@@ -101,6 +102,22 @@ class LocalExecutor:
             process.kill()
         for process in left:
             process.join()
+
+    def _started(self, job: Job, environment: Mapping[str, str]) -> BaseProcess:
+        """A process for `job`. A server that is killed in this very moment is missed by whoever asks it for
+        one; who asks again has another server."""
+        for _ in range(TRIES - 1):
+            with suppress(EOFError, ConnectionError):
+                return self._start(job, environment)
+            time.sleep(AGAIN)
+        return self._start(job, environment)
+
+    def _start(self, job: Job, environment: Mapping[str, str]) -> BaseProcess:
+        process = self._context.Process(
+            target=become, args=(job.command, job.arguments, str(job.log), environment), name=job.name
+        )
+        process.start()
+        return process
 
     def _start_server(self, commands: list[str]) -> None:
         """Start the server with this environment: OpenMP counts its threads when it is imported."""
