@@ -460,7 +460,7 @@ def test_the_end_of_the_server_is_not_the_end_of_the_study(tmp_path: Path) -> No
 def test_a_server_that_dies_while_it_is_asked_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed between its first word and its last: the study would end with an EOFError and no stage's name."""
+    """Killed between its first word and its last: the study would end, with an EOFError and no name."""
     answers, misses = forkserver.read_signed, iter([EOFError("unexpected EOF"), ConnectionResetError()])
 
     def read(place: int) -> int:
