@@ -25,10 +25,14 @@ FLOOR = (
     "the floor than its interval can tell."
 )
 BITS = (
-    "By the same comparison f's answers to raw features say {bits} of who it is. Were its model exact, "
-    "nobody could name more than {here} of {people} people by them, nor {million} of a million, whatever the "
-    "comparison (Fano's inequality): an estimate, which may be too low where the model is wrong."
+    "By the same comparison f's answers to raw features say {bits} of who it is, an estimate, which may be "
+    "too low where its model is wrong. "
 )
+FANO = (
+    "Were it exact, nobody could name more than {here} of {people} people by them, nor {million} of a "
+    "million, whatever the comparison (Fano's inequality)."
+)
+ENOUGH = "Were it exact, that would be enough to tell a million people apart."
 LINKS = (
     "Linkability (ISO/IEC 24745): whether two features tell that they are of one person, by their cosine "
     "and by f's answers to them. What is drawn by lot shows how much of it few pairs give where there is "
@@ -52,21 +56,17 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
         yield Text(f"Not told for {', '.join(name_of(line) for _, line in lines.iterrows())}: {note}.")
 
 
-def _bits(told: pd.DataFrame) -> Iterator[Text]:
+def _bits(summary: pd.DataFrame) -> Iterator[Text]:
     """What the answers of the undefended f, or else of the first, say of who it is."""
-    known = told[told[answers.BITS.name].notna()]
+    known = summary[summary[answers.BITS.name].notna()]
     if known.empty:
         return
     line = known.sort_values("defence", key=lambda names: names != "none", kind="stable").iloc[0]
     bits, people = float(line[answers.BITS.name]), int(line["n_identities"])
-    yield Text(
-        BITS.format(
-            bits=f"{bits:.1f} bits",
-            people=people,
-            here=percent(fano(bits, people)),
-            million=percent(fano(bits, 1_000_000)),
-        )
-    )
+    here, million = fano(bits, people), fano(bits, 1_000_000)
+    limit = FANO if million < 1 else ENOUGH
+    told = limit.format(here=percent(here), people=people, million=percent(million))
+    yield Text(BITS.format(bits=f"{bits:.1f} bits") + told)
 
 
 def _readable(told: pd.DataFrame) -> pd.DataFrame:
