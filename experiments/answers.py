@@ -103,7 +103,7 @@ def run(
         for line in lines_per_image({"oracle": name, "restart": "best"}, faces, {"correct": found})
     ]
     row = dict(labels or {}) | counts | columns
-    write(output, [row], per_image, [*answers.COLUMNS, answers.BITS, *unlinkability.COLUMNS])
+    write(output, [row], per_image, [*answers.COLUMNS, *unlinkability.COLUMNS])
 
 
 def _asked(

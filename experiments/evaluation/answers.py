@@ -22,7 +22,7 @@ from facecrafter.metrics import Interval, SamePerson, clustered_share, identifie
 
 FLOORS = ("floor", "floor_raw", "floor_attributes")
 NAMED = "name the right person, compared with known photographs of all by what was learned on public people"
-COLUMNS = (
+SHARES = (
     Column(
         "floor",
         "floor: answers",
@@ -53,6 +53,7 @@ BITS = Column(
     "people: an estimate, which may be too low where the model is wrong.",
     ".1f",
 )
+COLUMNS = (*SHARES, BITS)
 STRANGERS = 4000
 """Public pictures that comparing is learned on, at most; whole people."""
 NOTHING = Interval(math.nan, math.nan, math.nan)

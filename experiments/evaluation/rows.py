@@ -47,7 +47,7 @@ def describe_columns(likeness: Sequence[Column]) -> list[Column]:
         ValueError: a metric has the name of another column.
     """
     others = (*judge.COLUMNS, *utility.COLUMNS, *average_faces.COLUMNS)
-    beside = (*answers.COLUMNS, answers.BITS, *unlinkability.COLUMNS)  # which experiments.answers measures
+    beside = (*answers.COLUMNS, *unlinkability.COLUMNS)  # which experiments.answers measures
     taken = {
         *LABELS,
         *COUNTS,

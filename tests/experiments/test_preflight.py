@@ -105,7 +105,9 @@ def test_a_defence_is_tried_at_one_of_its_strengths() -> None:
     plan = Plan(load(ROOT / "experiments" / "configs" / "painted.yaml"))
     same = representatives(plan, plan.stages)
     assert same["crafter.beta=8"] == same["crafter.beta=0.1"] == "crafter.beta=0.1"
-    assert same["crafter.beta=8.white_box.measure"] == same["crafter.beta=0.1.white_box.measure"]
+    measured = [same[f"crafter.beta={beta}.white_box.measure"] for beta in (0.1, 8)]
+    assert measured == ["none.white_box.measure"] * 2
+    assert same["none.white_box"] == "none.white_box", "another encoder for all that is known"
     some = ancestors(plan.stages, ["crafter.beta=8"])
     assert representatives(plan, some)["crafter.beta=8"] == "crafter.beta=8", "what was asked for"
 

@@ -70,7 +70,7 @@ def _bits(summary: pd.DataFrame) -> Iterator[Text]:
 
 
 def _readable(told: pd.DataFrame) -> pd.DataFrame:
-    shares = {column.title: intervals(told, column.name, percent) for column in answers.COLUMNS}
+    shares = {column.title: intervals(told, column.name, percent) for column in answers.SHARES}
     links = {
         column.title: intervals(told, column.name, decimal)
         if column.interval

@@ -14,8 +14,7 @@ WITHIN = 0.05
 """How near the floor a worst case is that counts as near, and with its upper bound as having reached it."""
 REACHED, NEAR, ABOVE = "protected to the floor", "near the floor", "above the floor"
 NOT_SHOWN = "not shown"
-MEASURED = (*answers.COLUMNS, answers.BITS, *unlinkability.COLUMNS)
-FIGURES = [name for column in MEASURED for name in column.names()]
+FIGURES = [name for column in (*answers.COLUMNS, *unlinkability.COLUMNS) for name in column.names()]
 
 
 def least(line: pd.Series) -> float:

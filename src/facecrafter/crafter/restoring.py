@@ -35,17 +35,10 @@ def restored(layer: Layer, wanted: Tensor, start: Tensor, steps: int, learning_r
         start: S (N, C, h, w).
         steps, learning_rate: of Adam.
     """
-    few = wanted[0].numel() <= FEW
-    found = by_newton(layer, wanted, start) if few else by_adam(layer, wanted, start, steps, learning_rate)
-    with torch.no_grad():
-        way = (layer(start) - wanted).flatten(1).norm(dim=1)
-        left = (layer(found) - wanted).flatten(1).norm(dim=1)
-    if few and (lost := int((left > LEFT * way).sum())):
-        warnings.warn(
-            f"of {lost} of {len(start)} features the head does not read what it should: more than "
-            f"{LEFT:.0%} of the way is left",
-            stacklevel=2,
-        )
+    if wanted[0].numel() > FEW:
+        return by_adam(layer, wanted, start, steps, learning_rate)
+    found = by_newton(layer, wanted, start)
+    _warn_of_what_is_left(layer, wanted, start, found)
     return found
 
 
@@ -111,3 +104,14 @@ def _down(
             break
         share /= 2
     return found
+
+
+@torch.no_grad()
+def _warn_of_what_is_left(layer: Layer, wanted: Tensor, start: Tensor, found: Tensor) -> None:
+    way, left = ((layer(point) - wanted).flatten(1).norm(dim=1) for point in (start, found))
+    if lost := int((left > LEFT * way).sum()):
+        warnings.warn(
+            f"of {lost} of {len(start)} features the head does not read what it should: more than "
+            f"{LEFT:.0%} of the way is left",
+            stacklevel=3,
+        )
