@@ -23,6 +23,7 @@ from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defences.base import Defence
 from lightning_modules.networks.head import HeadTraining
+from lightning_modules.networks.kept import kept, key_of
 
 COLUMNS = (
     Column(
@@ -43,6 +44,8 @@ COLUMNS = (
 )
 PROBED = 2000
 """Public images that a probe learns from, at most: it solves a system of as many equations."""
+PROBES = 1
+"""Raised when what a probe learns changes: what was kept is then learnt again."""
 READ = (HIDDEN, LOGITS)
 """Layers of f that a new task may read in place of the feature."""
 
@@ -116,17 +119,37 @@ def unknown_tasks(
     each attribute that is chosen by the AUCs of all others.
     """
     labelled = data.labelled(list(unseen))
-    public = labelled.faces("public")
-    # Sorted: pictures are read in the order in which they lie on the disk.
-    chosen = torch.from_numpy(np.random.default_rng(seed).permutation(len(public))[:PROBED]).sort().values
-    raw = torch.cat([in_batches(defence.encoder, public.images(part)) for part in chosen.split(BATCH)])
+    probes = _learn_from(labelled.faces("public"), defence, seed, data.cache_dir)
     released = store.load("row", "features")["features"].float()
     truth = Faces.of(labelled).attributes
-    scores = [
-        LinearProbe(known, public.attributes[chosen])(sent).float()
-        for known, sent in zip(_read(defence.head, raw), _read(defence.head, released), strict=True)
-    ]
+    scores = [probe(sent).float() for probe, sent in zip(probes, _read(defence.head, released), strict=True)]
     return clustered_aucs(chosen_by_the_others(scores, truth), truth, faces.identities, seed)[0]
+
+
+def _learn_from(public: FaceDataset, defence: Defence, seed: int, folder: Path) -> list[LinearProbe]:
+    """A probe of each layer that `_read` reads: learnt once for all attacks on whoever has this f."""
+    # Sorted: pictures are read in the order in which they lie on the disk.
+    chosen = torch.from_numpy(np.random.default_rng(seed).permutation(len(public))[:PROBED]).sort().values
+
+    def images(positions: Tensor) -> Tensor:
+        return public.images(chosen[positions])
+
+    def raw(n: int) -> list[Tensor]:
+        return list(_read(defence.head, of_photographs(defence.encoder, images, n)))
+
+    def learn() -> dict[str, Tensor]:
+        probes = [LinearProbe.fit(known, public.attributes[chosen]) for known in raw(len(chosen))]
+        return {f"{at}.{name}": part for at, probe in enumerate(probes) for name, part in vars(probe).items()}
+
+    # A few features stand for all that weights cannot tell, such as other code or another machine.
+    first = {f"first.{at}": read for at, read in enumerate(raw(min(len(chosen), BATCH)))}
+    networks = nn.ModuleDict({"encoder": defence.encoder, "head": defence.head}).state_dict()
+    parts = first | networks | {"labels": public.attributes[chosen]}
+    found = kept(folder / f"probes-{PROBES}-{key_of(parts, images, len(chosen))}.safetensors", learn)
+    return [
+        LinearProbe(**{name: found[f"{at}.{name}"] for name in LinearProbe.__dataclass_fields__})
+        for at in range(len(first))
+    ]
 
 
 def _read(head: nn.Module, features: Tensor) -> Iterator[Tensor]:

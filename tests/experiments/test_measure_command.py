@@ -276,7 +276,7 @@ def test_a_task_that_nobody_knew_is_read_by_probes_of_raw_public_features(
         learnt = defence.encoder(public.images(range(len(public))))
         released = defence.encoder(faces.images(range(len(faces))))
         scores = [
-            LinearProbe(h(learnt), public.attributes[:, 2:4])(h(released)).float()
+            LinearProbe.fit(h(learnt), public.attributes[:, 2:4])(h(released)).float()
             for h in (torch.nn.Identity(), defence.head[:-1], defence.head)
         ]
     wanted = faces.attributes[:, 2:4]
@@ -288,6 +288,42 @@ def test_a_task_that_nobody_knew_is_read_by_probes_of_raw_public_features(
     assert row["probe_auc"] == pytest.approx(expected, abs=1e-6)
     assert row["probe_auc_lo"] <= row["probe_auc"] <= row["probe_auc_hi"]
     assert command()[0]["probe_auc"] is None, "nobody asked"
+
+
+def test_probes_are_learnt_once_for_all_attacks_on_one_f(
+    data: SyntheticFaces, defence: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every measurement of a study, hundreds, reads the public pictures again; kept too long, they
+    would tell of another f or of other labels."""
+    learnt: list[int] = []
+    fit = LinearProbe.fit
+
+    def counted(features: Tensor, labels: Tensor) -> LinearProbe:
+        learnt.append(len(features))
+        return fit(features, labels)
+
+    monkeypatch.setattr(LinearProbe, "fit", counted)
+    data.cache_dir = tmp_path / "cache"
+    names, public = data.attribute_names[2:4], data.faces("public")
+
+    def scores(attributes: list[str]) -> list[Tensor]:
+        known = data.labelled(attributes).faces("public")
+        features = defence.encoder(public.images(range(5))).detach()
+        read = utility._read(defence.head, features)
+        probes = utility._learn_from(known, defence, 0, data.cache_dir)
+        return [probe(layer) for probe, layer in zip(probes, read, strict=True)]
+
+    first = scores(names)
+    layers = len(learnt)
+    assert layers == len(first) > 1
+    assert all(torch.equal(one, other) for one, other in zip(first, scores(names), strict=True))
+    assert len(learnt) == layers, "kept"
+    scores(names[::-1])
+    assert len(learnt) == 2 * layers, "other labels"
+    with torch.no_grad():
+        next(defence.head.parameters()).mul_(1.01)
+    scores(names)
+    assert len(learnt) == 3 * layers, "another f"
 
 
 class SecondChannel(nn.Module):
@@ -311,7 +347,7 @@ def test_a_release_that_keeps_what_f_reads_is_read_there(
     store.write(0, row=faces.rows, features=released)
     worth = utility.unknown_tasks(defence, store, data, Faces.of(data), data.attribute_names, seed=0)
     of_feature, of_hidden = (
-        mean_auc(LinearProbe(h(learnt), public.attributes)(h(released)).float(), faces.attributes).value
+        mean_auc(LinearProbe.fit(h(learnt), public.attributes)(h(released)).float(), faces.attributes).value
         for h in (nn.Identity(), SecondChannel())
     )
     assert of_feature < 0.6 < of_hidden

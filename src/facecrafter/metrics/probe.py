@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -9,36 +11,50 @@ RIDGES = tuple(10.0**power for power in range(-5, 3))
 """Penalties that are tried, in units of the mean square of a feature about the mean."""
 
 
+@dataclass(frozen=True)
 class LinearProbe:
-    """Ridge regression of labels on features, its penalty chosen by leaving each image out in turn.
-
-    The errors of leaving one out are exact and need no second fit (Allen's PRESS): e_i = α_i / C_ii, with the
-    products K of the centred features, α = (K + λI)⁻¹ y, and C = (K + λI)⁻¹ − 11ᵀ/(Nλ): without an image the
-    others have another mean.
-
-    Args:
-        features: (N, ...), of a few thousand images at most: memory and time are those of an N x N matrix.
-        labels: (N, A), numbers or 0 and 1.
+    """Scores of A labels that are linear in a feature of n numbers.
 
     Attributes:
-        ridge: the penalty of each label (A,), of `RIDGES`.
-
-    Raises:
-        ValueError: there are fewer than three images, or all have the same feature.
+        weights: (n, A), of the feature about `centre`, over `scale`.
+        centre: (n,), the mean feature.
+        scale: (), the root of the mean square of a feature about the mean.
+        level: (A,), the mean labels.
+        ridge: (A,), the penalty of each label, of `RIDGES`.
     """
 
-    def __init__(self, features: Tensor, labels: Tensor) -> None:
+    weights: Tensor
+    centre: Tensor
+    scale: Tensor
+    level: Tensor
+    ridge: Tensor
+
+    @classmethod
+    def fit(cls, features: Tensor, labels: Tensor) -> LinearProbe:
+        """Ridge regression of labels on features, its penalty chosen by leaving each image out in turn.
+
+        The errors of leaving one out are exact and need no second fit (Allen's PRESS): e_i = α_i / C_ii, with
+        the products K of the centred features, α = (K + λI)⁻¹ y, and C = (K + λI)⁻¹ − 11ᵀ/(Nλ): without an
+        image the others have another mean.
+
+        Args:
+            features: (N, ...), of a few thousand images at most: memory and time go by an N x N matrix.
+            labels: (N, A), numbers or 0 and 1.
+
+        Raises:
+            ValueError: there are fewer than three images, or all have the same feature.
+        """
         if len(features) < 3:
             raise ValueError(f"a probe needs at least three images to learn from, not {len(features)}")
         x, y = features.flatten(1).double(), labels.double()
-        self._centre, self._level = x.mean(dim=0), y.mean(dim=0)
-        x = x - self._centre
-        self._scale = x.square().sum(dim=1).mean().sqrt()
-        if not self._scale > 0:
+        centre, level = x.mean(dim=0), y.mean(dim=0)
+        x = x - centre
+        scale = x.square().sum(dim=1).mean().sqrt()
+        if not scale > 0:
             raise ValueError("a probe cannot learn from features that are all the same")
-        x = x / self._scale
+        x = x / scale
         values, basis = _left_singular(x)
-        y = y - self._level
+        y = y - level
         seen = basis.T @ y
         unseen = y - basis @ seen
         solutions, errors = [], []
@@ -50,13 +66,13 @@ class LinearProbe:
             solutions.append(alpha)
             errors.append((alpha / diagonal[:, None]).square().sum(dim=0))
         best = torch.stack(errors).argmin(dim=0)
-        self.ridge = torch.tensor(RIDGES)[best.cpu()]
-        self._weights = x.T @ torch.stack(solutions)[best, :, torch.arange(len(best), device=best.device)].T
+        weights = x.T @ torch.stack(solutions)[best, :, torch.arange(len(best), device=best.device)].T
+        return cls(weights, centre, scale, level, torch.tensor(RIDGES)[best.cpu()])
 
     def __call__(self, features: Tensor) -> Tensor:
         """Features (M, ...) -> scores (M, A), in the labels' units."""
-        x = (features.flatten(1).double() - self._centre) / self._scale
-        return x @ self._weights + self._level
+        x = (features.flatten(1).double() - self.centre) / self.scale
+        return x @ self.weights + self.level
 
 
 def _left_singular(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,7 @@ def scale_of(features: Tensor) -> Tensor:
 
 def test_scores_are_those_of_ridge_regression() -> None:
     (features, labels), (asked, _) = some(20), some(5, seed=1)
-    probe, scale = LinearProbe(features, labels), scale_of(features)
+    probe, scale = LinearProbe.fit(features, labels), scale_of(features)
     for column, ridge in enumerate(probe.ridge.tolist()):
         weights, centre = plain(features, labels[:, column : column + 1], ridge, scale)
         expected = (asked.flatten(1) - centre) / scale @ weights + labels[:, column].mean()
@@ -56,10 +56,10 @@ def test_the_penalty_is_the_best_when_each_image_is_left_out_in_turn(n: int, wid
             errors[place] += (labels[out] - found).square()
     best = torch.tensor(RIDGES)[errors.argmin(dim=0)]
     assert (best > min(RIDGES)).any()
-    assert torch.equal(LinearProbe(features, labels).ridge, best)
+    assert torch.equal(LinearProbe.fit(features, labels).ridge, best)
 
 
 @pytest.mark.parametrize("features", [torch.ones(2, 3), torch.ones(5, 3)])
 def test_what_cannot_be_learnt_from_is_refused(features: Tensor) -> None:
     with pytest.raises(ValueError, match="a probe"):
-        LinearProbe(features, torch.zeros(len(features), 1))
+        LinearProbe.fit(features, torch.zeros(len(features), 1))
