@@ -17,7 +17,7 @@ from experiments.evaluation.columns import Column
 from experiments.evaluation.likeness import Likeness
 from experiments.evaluation.rows import COUNTS, describe_columns
 from experiments.report.reading import REMEDY, columns, listed, plan, read_table, study_config
-from experiments.study.marker import verified
+from experiments.study.marker import read_marker, verified
 from facecrafter.attacks.reconstruction import Reconstruction
 from facecrafter.documents import read_json
 from facecrafter.store import TensorStore
@@ -95,6 +95,15 @@ class Results:
         """
         folders = {stage["name"]: stage["folder"] for stage in self.stages}
         return self.output / folders[name]
+
+    def seconds_an_image(self) -> pd.DataFrame:
+        """Of each point whose stage is done, what that took, over the images that it protected."""
+        points = self.rows.drop_duplicates(POINT)[[*POINT, "n_images"]].to_dict("records")
+        done = [point for point in points if stage_of(point) in self.done]
+        took = [read_marker(self.folder(stage_of(point))).get("seconds") for point in done]
+        table = pd.DataFrame(done, columns=[*POINT, "n_images"])
+        table["seconds"] = pd.Series(took, dtype=float) / table.pop("n_images").astype(float)
+        return table
 
     def chosen(self, name: str) -> dict[str, Any]:
         """What the search `name` left: the setting it chose, what each found, and on how many images."""

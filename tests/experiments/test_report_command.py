@@ -408,3 +408,12 @@ def test_a_figure_that_a_measurement_declares_has_a_column(tmp_path: Path) -> No
     assert "<th>Sharp &lt;x&gt;</th>" in html
     assert "<td>0.12</td>" in html
     assert "Sharp &lt;x&gt;: how sharp" in html
+
+
+def test_what_a_defence_costs_stands_beside_what_it_leaves(rich: Path) -> None:
+    """Seconds of the point's own stage over its images; another stage's, or no division, would be no cost."""
+    results = gather(rich)
+    costs = results.seconds_an_image().set_index(["defence", "strength"])["seconds"]
+    images = results.rows["n_images"].iloc[0]
+    assert costs["crafter", "beta=1"] == pytest.approx(12.5 / images)
+    assert f"<td>{12.5 / images:.2g}</td>" in (rich / "report.html").read_text()

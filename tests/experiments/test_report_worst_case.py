@@ -279,12 +279,12 @@ def test_what_all_attacks_find_together_stands_beside_the_worst_of_them() -> Non
         row("white_box", 10, strength="beta=2"),
         row("union", 12, strength="beta=2"),
     ]
-    table = pd.DataFrame(rows)
+    table, nothing = pd.DataFrame(rows), pd.DataFrame({"defence": [], "strength": [], "seconds": []})
     analysis = SimpleNamespace(
         best=table,
         summary=summarise(table, adaptive_gains(table, outcomes(rows))),
         protection=pd.DataFrame(),
-        results=SimpleNamespace(acquainted=[]),
+        results=SimpleNamespace(acquainted=[], seconds_an_image=lambda: nothing),
     )
     shown, *texts = blocks(analysis)
     assert isinstance(shown, Table)

@@ -34,6 +34,10 @@ WORST = (
     "strongest of the attacks that both faced finds, in percentage points, on the same images; of the point "
     "that leaks less by these, what the strongest of all finds that it faced."
 )
+SECONDS = (
+    "Seconds an image: what the defence's stage took, its start and any training among it, over the images "
+    "that it protected; stages of a study may run side by side."
+)
 NOT_FACED = (
     "Points that were not attacked by what is the worst case of others (hollow in the figure) are not "
     "ranked by their worst case, and the answer leaves them out."
@@ -61,8 +65,11 @@ FALSE_SECURITY = (
 def blocks(analysis: Analysis) -> Iterator[Block]:
     summary = analysis.summary
     together = _together(analysis.best)
-    yield Table(_readable(summary, analysis.protection, together), "summary", summary)
+    costs = analysis.results.seconds_an_image()
+    yield Table(_readable(summary, analysis.protection, together, costs), "summary", summary)
     yield Text(WORST)
+    if costs["seconds"].notna().any():
+        yield Text(SECONDS)
     if len(together):
         yield Text(TOGETHER_MEANS)
     if (summary["not_faced"] != "").any():
@@ -85,7 +92,9 @@ def _together(best: pd.DataFrame) -> pd.DataFrame:
     return named(wide).join(wide.drop(columns=POINT).rename(columns=TOGETHER))
 
 
-def _readable(summary: pd.DataFrame, protection: pd.DataFrame, together: pd.DataFrame) -> pd.DataFrame:
+def _readable(
+    summary: pd.DataFrame, protection: pd.DataFrame, together: pd.DataFrame, costs: pd.DataFrame
+) -> pd.DataFrame:
     """The summary, each worst case against the undefended one, and what attacks find together."""
     table = named(summary).assign(
         **{
@@ -106,6 +115,10 @@ def _readable(summary: pd.DataFrame, protection: pd.DataFrame, together: pd.Data
     if "floor" in summary:
         table["f's answers alone"] = intervals(summary, "floor", percent)
         table["against them"] = summary["against_floor"]
+    table["seconds an image"] = [
+        "" if pd.isna(seconds) else f"{seconds:.2g}"
+        for seconds in summary[POINT].merge(costs, on=POINT, how="left")["seconds"]
+    ]
     if (summary["not_faced"] != "").any():
         table["not attacked by"] = summary["not_faced"]
     table["false security"] = summary["false_security"].replace({True: "yes", False: "no"})
