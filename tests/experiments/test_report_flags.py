@@ -126,7 +126,40 @@ def test_an_epoch_chosen_on_public_people_was_the_last_of_those_tried(
     results = Results(tmp_path, config, stages, pd.DataFrame(rows), pd.DataFrame(), [])
     analysis = SimpleNamespace(best=pd.DataFrame(rows), outcomes=outcomes(rows), results=results, checks=[])
     flag = (
-        "Under Crafter β = 1, a1 has not converged: 70.0% of public people's pictures after epoch 40, the "
-        "last that was tried, 20.0% before it."
+        "Under Crafter β = 1, a1 has not converged: 70.0% of public people's pictures with epoch = 40, the "
+        "most that was tried, 20.0% with less."
     )
     assert list(doubts(analysis)) == ([flag] if flagged else [])
+
+
+@pytest.mark.parametrize(
+    ("candidates", "flagged"),
+    [
+        ({"short": {"iterations": 15}, "long": {"iterations": 40}}, True),
+        ({"short": {"iterations": 15}, "long": {}}, True),  # 40 by its class
+        ({"short": {"iterations": 15}, "long": {"iterations": 40, "tv": 1.0}}, False),  # not alike
+        ({"short": {"iterations": 40}, "long": {"iterations": 15}}, False),  # less was chosen
+    ],
+)
+def test_iterations_chosen_on_public_people_were_the_most_of_those_tried(
+    candidates: dict[str, dict[str, float]], flagged: bool, tmp_path: Path
+) -> None:
+    """A search that still finds more with more iterations would stand as the strongest there is."""
+    found = {"short": {"identified": 0.2}, "long": {"identified": 0.7}}
+    choice = {"chosen": "long", "images": 60, "candidates": found}
+    (tmp_path / "choice.json").write_text(json.dumps(choice))
+    rows = [attack("search", 2)]
+    tried = {
+        name: {"init_args": init_args, "networks": {}, "epoch": None}
+        for name, init_args in candidates.items()
+    }
+    searched = {
+        "class_path": "facecrafter.attacks.WhiteBox",
+        "networks": {"prior": "${prior}"},
+        "search": {"candidates": tried},
+    }
+    config = {"defences": {}, "attacks": {"search": searched}}
+    stages = [{"name": "crafter.beta=1.search.search", "folder": "."}]
+    results = Results(tmp_path, config, stages, pd.DataFrame(rows), pd.DataFrame(), [])
+    analysis = SimpleNamespace(best=pd.DataFrame(rows), outcomes=outcomes(rows), results=results, checks=[])
+    assert ["iterations = 40" in text for text in doubts(analysis)] == ([True] if flagged else [])

@@ -10,6 +10,7 @@ import torch
 from scipy.stats import fisher_exact
 
 from callbacks.settling import SETTLED
+from experiments.classes import complete, import_class
 from experiments.evaluation.combining import FUSION
 from experiments.report import names
 from experiments.report.analysis import Analysis
@@ -27,6 +28,9 @@ FLAGS = (
     "same images (what a search found on public people as if all its pictures were independent), corrected "
     "(Holm) for all tests of their kind."
 )
+
+BUDGETS = ("epoch", "iterations", "steps")
+"""Arguments of an attack with more of which it finds more until it has converged."""
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
@@ -123,52 +127,66 @@ def _epochs(found: pd.DataFrame, outcomes: Outcomes) -> Iterator[str]:
             )
 
 
-class _Last(NamedTuple):
-    """What a search of a few images found at the last epoch that it tried, and at most before; whether it
-    chose the last one."""
+class _Most(NamedTuple):
+    """What a search of a few images found with the most of a budget that it tried, and at most with less;
+    whether it chose the most."""
 
-    epoch: int
+    budget: str
+    spent: int
     identified: float
-    before: float
+    less: float
     images: int
     chosen: bool
 
 
 def _searches(found: pd.DataFrame, results: Results) -> Iterator[str]:
-    """Attacks whose epoch was chosen on public people, and who would have been given a later one: the last
-    was chosen, and found more than all before it."""
+    """Attacks whose epoch, iterations or steps were chosen on public people, and who would have been given
+    more: the most was chosen, and found more than all less."""
     flags, p = [], []
     for _, group in found.groupby([*POINT, "attack"], sort=False):
-        if (last := _last_epoch(group.iloc[0], results)) is None:
-            continue
-        hits = [round(last.images * share) for share in (last.identified, last.before)]
-        test = fisher_exact([[one, last.images - one] for one in hits], alternative="greater")
-        p.append(test.pvalue if last.chosen else 1.0)
-        flags.append(
-            f"Under {name_of(group.iloc[0])}, {names.attack(group.iloc[0]['attack'])} has not converged: "
-            f"{percent(last.identified)} of public people's pictures after epoch {last.epoch}, the last that "
-            f"was tried, {percent(last.before)} before it."
-        )
+        for most in _most_tried(group.iloc[0], results):
+            hits = [round(most.images * share) for share in (most.identified, most.less)]
+            test = fisher_exact([[one, most.images - one] for one in hits], alternative="greater")
+            p.append(test.pvalue if most.chosen else 1.0)
+            flags.append(
+                f"Under {name_of(group.iloc[0])}, {names.attack(group.iloc[0]['attack'])} has not converged: "
+                f"{percent(most.identified)} of public people's pictures with {most.budget} = {most.spent}, "
+                f"the most that was tried, {percent(most.less)} with less."
+            )
     adjusted = holm(torch.tensor(p, dtype=torch.float64))
     yield from (flag for flag, value in zip(flags, adjusted, strict=True) if value < SIGNIFICANCE)
 
 
-def _last_epoch(row: pd.Series, results: Results) -> _Last | None:
-    """Of candidates that are alike but for the epoch that they name; None where no two that trained are."""
+def _most_tried(row: pd.Series, results: Results) -> Iterator[_Most]:
+    """Of each budget whose candidates, alike but for it, were tried with two amounts and more."""
     name = f"{stage_of(row)}.{row['attack']}.search"
     if name not in results.done:
-        return None
-    tried = results.config["attacks"][row["attack"]]["search"]["candidates"]
-    choice = results.chosen(name)
-    others = _but_for_the_epoch(tried[choice["chosen"]])
-    alike = {key: one.get("epoch") for key, one in tried.items() if _but_for_the_epoch(one) == others}
-    if None in alike.values() or len({epoch for epoch in alike.values() if epoch}) < 2:
-        return None
-    last = max(alike, key=lambda key: alike[key])
-    identified = {key: choice["candidates"][key]["identified"] for key in alike}
-    before = max(share for key, share in identified.items() if key != last)
-    return _Last(alike[last], identified[last], before, choice["images"], choice["chosen"] == last)
+        return
+    attack, choice = results.config["attacks"][row["attack"]], results.chosen(name)
+    tried = {key: _settings(attack, one) for key, one in attack["search"]["candidates"].items()}
+    for budget in BUDGETS:
+        others = _but_for(budget, tried[choice["chosen"]])
+        alike = {key: one.get(budget) for key, one in tried.items() if _but_for(budget, one) == others}
+        if None in alike.values() or len({amount for amount in alike.values() if amount}) < 2:
+            continue
+        most = max(alike, key=lambda key: alike[key])
+        identified = {key: choice["candidates"][key]["identified"] for key in alike}
+        less = max(share for key, share in identified.items() if key != most)
+        chosen = choice["chosen"] == most
+        yield _Most(budget, alike[most], identified[most], less, choice["images"], chosen)
 
 
-def _but_for_the_epoch(candidate: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in candidate.items() if name != "epoch"}
+def _settings(attack: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of a candidate, the defaults of the attack's class among them where it can be imported,
+    and the epoch and networks that it names."""
+    init_args = {**(attack.get("init_args") or {}), **(candidate.get("init_args") or {})}
+    try:
+        found = import_class(attack["class_path"], "the attack")
+        init_args = complete(found, init_args, "the attack", given={"encoder", *attack["networks"]})
+    except (KeyError, ValueError):
+        pass  # somebody else's, and gone: what the configuration says is known
+    return {**init_args, "epoch": candidate.get("epoch"), "networks": candidate.get("networks") or {}}
+
+
+def _but_for(budget: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != budget}
