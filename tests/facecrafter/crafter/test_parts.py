@@ -30,16 +30,16 @@ LAYERS, OWN_FEATURE = {"hidden": 1.0, "1": 0.5}, 0.3
 
 
 class Tiny:
-    """Networks that can be solved to the end, and a critic that is smooth."""
+    """Networks that can be solved to the end, and a critic that is smooth; φ may be piecewise linear."""
 
-    def __init__(self) -> None:
+    def __init__(self, last: nn.Module) -> None:
         torch.manual_seed(3)
         self.generator = nn.Sequential(
             nn.Linear(LATENTS, 8),
             nn.Unflatten(1, (2, 2, 2)),
             nn.ReLU(),
             nn.ConvTranspose2d(2, 3, 16, stride=16),
-            nn.Sigmoid(),
+            last,
         ).double()
         self.encoder = nn.Sequential(
             nn.Conv2d(3, 4, 8, stride=8), nn.ReLU(), nn.Conv2d(4, 4, 2, stride=2)
@@ -75,7 +75,31 @@ class Recorded(Update):
 
 @pytest.fixture(scope="module")
 def tiny() -> Tiny:
-    return Tiny()
+    return Tiny(nn.Sigmoid())
+
+
+@pytest.fixture(scope="module")
+def piecewise() -> Tiny:
+    return Tiny(nn.Identity())
+
+
+def out_of_reach(tiny: Tiny) -> Tensor:
+    """What neither z nor the opened layer can express of a feature, as large as the feature: at F = φ(z₀) +
+    this the search stands still at z₀, and the Hessian is still 2JᵀJ if φ has no curvature."""
+    first, rest = tiny.generator[0], tiny.generator[1:]
+    rng, parts = torch.Generator().manual_seed(4), []
+    for z in tiny.z:
+        w = torch.cat([z, z.new_zeros(8)])
+        jacobian = torch.func.jacrev(
+            lambda w: tiny.encoder(rest(first(w[None, :LATENTS]) + SIGMA * w[None, LATENTS:]))[0].flatten()
+        )(w)
+        part = torch.randn(len(jacobian), dtype=torch.float64, generator=rng)
+        basis = torch.linalg.svd(jacobian, full_matrices=False)
+        reached = basis.U[:, basis.S / basis.S[0] > 1e-9]
+        parts.append(part - reached @ (reached.T @ part))
+    feature = tiny.encoder(tiny.generator(tiny.z))
+    rest_of_it = torch.stack(parts).view_as(feature)
+    return rest_of_it * feature.norm() / rest_of_it.norm()
 
 
 def resolved(phi: Callable[[Tensor], Tensor], feature: Tensor, start: Tensor) -> Tensor:
@@ -180,16 +204,21 @@ ATTACKERS: dict[str, tuple[Sequence[InnerAttacker], str]] = {
 @pytest.mark.parametrize("attackers", ATTACKERS)
 @pytest.mark.parametrize("keyed", [False, True])
 @pytest.mark.parametrize("layers", [False, True])
+@pytest.mark.parametrize("reached", [True, False])
 def test_every_combination_follows_the_gradient_of_the_problem_solved_anew(
-    tiny: Tiny, attackers: str, keyed: bool, layers: bool
+    tiny: Tiny, piecewise: Tiny, attackers: str, keyed: bool, layers: bool, reached: bool
 ) -> None:
-    """Finite differences of L_p + β·L_u, with each attacker's inner problem solved to the end."""
+    """Finite differences of L_p + β·L_u, with each attacker's inner problem solved to the end: of a feature
+    that the prior can express, and of one that it cannot, which moves along J all the same."""
+    tiny = tiny if reached else piecewise
     chosen, combine = ATTACKERS[attackers]
     options: dict = {"attackers": chosen, "combine": combine}
     options |= {"towards": KeyedFaces("a", PULL)} if keyed else {}
     options |= {"utility": PublicLayers(LAYERS, OWN_FEATURE)} if layers else {}
     recorded = Recorded()
     crafting, state = opened_state(tiny, update=recorded, **options)
+    if not reached:
+        state.features.add_(out_of_reach(tiny))
     features = state.features.clone()
     crafting.step(state)
     rng, step = torch.Generator().manual_seed(1), 1e-5
