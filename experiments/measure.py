@@ -22,7 +22,9 @@ feature is read right.
 Or it names a Linker, which sees features among the embeddings of photographs (linkage): then the `oracles`,
 who must embed as the Linker learnt it, judge its embeddings as they judge those of images. Or a Matcher,
 which compares features with those of photographs; it has no judge either. Each may read the `averages` of
-several queries (A3) in place of the features that were released, whose utility is measured.
+several queries (A3) in place of the features that were released, whose utility is measured. A Linker or a
+Matcher may also take the mean of what it reads of several queries, each by itself (`again`): where every
+query has another stranger, what f makes of the mean feature is no mean of what it makes of each.
 With neither there is one row, of the utility alone: that of a defence from which no feature leaves.
 
 The output receives results.json, one row per oracle and restart, and one for `best`: each image's restart of
@@ -38,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import auto_cli
+from pytorch_lightning import LightningModule
 
 from datamodules.faces import FaceDataModule
 from experiments import machine
@@ -102,6 +105,7 @@ def run(
     reconstructions: Path | None = None,
     identifier: Path | None = None,
     averages: Path | None = None,
+    again: list[Path] | None = None,
     labels: dict[str, str | int | float | None] | None = None,
     head: Path | None = None,
     prior: Path | None = None,
@@ -125,6 +129,8 @@ def run(
             place of reconstructions.
         averages: folder of the store of averages of several queries, of which `features` is one, for the
             identifier to read.
+        again: folders of the stores of further queries of the same images: a Linker or a Matcher takes the
+            mean of what it reads of all.
         labels: what the rows say about the run.
         head: artifact folder of the f that was trained on protected features, in the development scenario;
             without it utility is that of the defence's own head.
@@ -142,7 +148,7 @@ def run(
     machine.compute_on(device)
     # Everything named is opened before the data is read, so that what is wrong is said at once.
     check_labels(labels)
-    check_request(reconstructions, identifier, averages, oracles)
+    check_request(reconstructions, identifier, averages, again, oracles)
     likeness = Likeness(metrics or [], lpips_weights)
     columns = describe_columns(likeness.columns)
     sampled = load_artifact(prior, Prior).to(machine.device()) if prior else None
@@ -154,6 +160,7 @@ def run(
     attacked = open_made_from(protected, reconstructions) if reconstructions else None
     shown = open_made_from(protected, averages) if averages else protected
     reads = load_identifier(identifier, protected, oracles) if identifier else None
+    asked_again = open_again(again or [], reads)
     data.prepare_data()
     data.setup("test")
     faces = Faces.of(data)
@@ -169,13 +176,13 @@ def run(
         rows, per_image = expose(reads, target.encoder, shown, faces)
     elif isinstance(reads, Linker):
         judges = enrol(loaded, data, faces, seed)
-        rows, per_image = link(reads, shown, faces, judges)
+        rows, per_image = link(reads, [shown, *asked_again], faces, judges)
     elif isinstance(reads, Matcher):
-        rows, per_image = match(reads, shown, faces, data.faces("private_train"))
+        rows, per_image = match(reads, [shown, *asked_again], faces, data.faces("private_train"))
     else:
         rows, per_image = [NOT_ATTACKED], []
-    asked = {"queries": TensorStore.open(answers).count()} if answers else {}
-    common = common_columns(asked | dict(labels or {}), utility, faces, data.n_private_identities, seed)
+    learnt = {"queries": TensorStore.open(answers).count()} if answers else {}
+    common = common_columns(learnt | dict(labels or {}), utility, faces, data.n_private_identities, seed)
     write(output, [common | row for row in rows], per_image, columns)
 
 
@@ -183,6 +190,7 @@ def check_request(
     reconstructions: Path | None,
     identifier: Path | None,
     averages: Path | None,
+    again: Sequence[Path] | None,
     oracles: Mapping[str, Any] | None,
 ) -> None:
     """Refuse what cannot be measured together, or would measure nothing.
@@ -194,6 +202,11 @@ def check_request(
         raise ValueError("name reconstructions or an identifier, not both: each is an attack of its own")
     if averages and not identifier:
         raise ValueError("averages are read by an identifier; name one, or reconstruct from them")
+    if averages and again:
+        raise ValueError(
+            "`averages` are of the features of several queries, `again` names queries that are read one by "
+            "one: name one of them"
+        )
     if reconstructions and not oracles:
         raise ValueError("reconstructions need oracles to judge whom they show; name at least one")
 
@@ -217,6 +230,22 @@ def load_identifier(
         raise ValueError(f"{folder} leads from features to photographs, which oracles have; name one")
     check_encoder(store, reader.encoder_hash, f"{folder} was trained for", "train one for that encoder")
     return reader
+
+
+def open_again(folders: Sequence[Path], reads: LightningModule | None) -> list[TensorStore]:
+    """The stores of further queries, for whoever takes the mean of what it reads of them.
+
+    Raises:
+        ValueError: nobody does, or they are of another encoder.
+    """
+    if folders and not isinstance(reads, Linker | Matcher):
+        raise ValueError(
+            "`again` names further queries for a Linker or a Matcher to read; name one as identifier"
+        )
+    stores = [TensorStore.open(folder) for folder in folders]
+    for store in stores:
+        check_encoder(store, reads.encoder_hash, "the identifier was trained for", "protect with its defence")
+    return stores
 
 
 def enrol(

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from experiments.evaluation.batches import in_batches
-from experiments.evaluation.faces import Faces, check_rows
+from experiments.evaluation.faces import Faces
 from experiments.evaluation.judge import Judge
+from experiments.evaluation.queries import mean_read
 from experiments.evaluation.rows import lines_per_image
 from experiments.machine import device
 from facecrafter.store import TensorStore
@@ -18,9 +19,9 @@ from lightning_modules.attackers.linker import Linker
 
 
 def link(
-    linker: Linker, store: TensorStore, faces: Faces, judges: Sequence[Judge]
+    linker: Linker, queries: Sequence[TensorStore], faces: Faces, judges: Sequence[Judge]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Where `linker` sees the features in `store` among photographs, and whose those are.
+    """Where `linker` sees the features among photographs, on average over `queries`, and whose those are.
 
     Returns:
         A row for each judge, with its `seconds` per image, and the lines of each image.
@@ -30,10 +31,8 @@ def link(
     """
     for judge in judges:
         _check_space(linker, judge, faces)
-    content = store.load("row", "features")
-    check_rows(store, content["row"], faces)
     before = time.monotonic()
-    directions = in_batches(linker.embed, content["features"].float())
+    directions = mean_read(linker.embed, queries, faces)
     seconds = (time.monotonic() - before) / len(faces.rows)
     rows, per_image = [], []
     for judge in judges:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from datamodules.datasets import FaceDataset
 from experiments.evaluation.answers import answered
 from experiments.evaluation.batches import in_batches
 from experiments.evaluation.exposure import ITSELF, Reading, share
-from experiments.evaluation.faces import Faces, check_rows
+from experiments.evaluation.faces import Faces
+from experiments.evaluation.queries import mean_read
 from experiments.evaluation.rows import lines_per_image
 from experiments.machine import device
 from facecrafter.metrics import identified
@@ -22,13 +24,13 @@ from lightning_modules.attackers.matcher import Matcher
 
 
 def match(
-    matcher: Matcher, store: TensorStore, faces: Faces, known: FaceDataset
+    matcher: Matcher, queries: Sequence[TensorStore], faces: Faces, known: FaceDataset
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Whom `matcher` takes the features in `store` for, among photographs of the private people.
+    """Whom `matcher` takes the features for, among photographs of the private people.
 
     Args:
         matcher: who compares.
-        store: of the features, as they are released.
+        queries: stores of the features of these pictures, as they are released: their mean coordinates count.
         faces: the pictures they are of.
         known: photographs of everybody, none of them a picture that was released.
 
@@ -36,21 +38,19 @@ def match(
         The one row there is, its `seconds` per image, and the lines of each image.
     """
     encode = matcher.encoder.on(device())
-    content = store.load("row", "features")
-    check_rows(store, content["row"], faces)
     photographs = answered(
         lambda images: matcher.coordinates(encode(images)), known, torch.arange(len(known))
     )
 
-    def named(features: Tensor, channel: Channel | None = None) -> Reading:
-        sent = in_batches(matcher.coordinates, features)
+    def named(sent: Tensor, channel: Channel | None = None) -> Reading:
         places = (one.to(device()) for one in (sent, photographs.numbers, photographs.identities))
         scores = matcher.scores(*places, channel).cpu()
         return Reading(*(identified(scores, faces.identities, k=k) for k in (1, 5)))
 
     before = time.monotonic()
-    found = named(content["features"].float())
+    found = named(mean_read(matcher.coordinates, queries, faces))
     seconds = (time.monotonic() - before) / len(faces.rows)
-    clean = named(in_batches(encode, faces.images), Channel.transparent(len(matcher.scale), device()))
+    raw = in_batches(lambda images: matcher.coordinates(encode(images)), faces.images)
+    clean = named(raw, Channel.transparent(len(matcher.scale), device()))
     row = {"seconds": seconds, **ITSELF, "clean_acc": share(clean.correct), **found.columns(faces.identities)}
     return [row], lines_per_image(ITSELF, faces, vars(found))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 DEFENCES = {
     "none": "no defence",
     "crafter": "Crafter",
     "crafter_z": "Crafter-z",
     "published": "Crafter as published",
+    "crafter_published": "Crafter as published",
     "adv_learning": "Adv Learning",
     "disco": "Disco",
     "tiprdc": "TIPRDC",
@@ -16,6 +19,8 @@ DEFENCES = {
     "channel_dropout": "channel dropout",
     "public_only": "public images alone",
 }
+ADAPTED = re.compile(r"^a[123]_|_each$")
+"""What the scenarios put around the name of an attack that adapts."""
 SETTINGS = {"beta": "β", "lambda": "λ", "lambda_": "λ", "sigma": "σ", "alpha": "α"}
 ATTACKS = {
     "white_box": "white-box search",
@@ -35,10 +40,12 @@ ATTACKS = {
     "matching": "comparison with features of photographs",
     "a1_matching": "comparison with features of photographs, learned from queries (A1)",
     "a3_matching": "comparison with features of photographs, of the average of several queries (A3)",
+    "a3_matching_each": "comparison with features of photographs, averaged over several queries (A3)",
     "matching_feature": "comparison with features of photographs, at the split alone",
     "matching_answers": "comparison with answers to photographs",
     "a1_matching_answers": "comparison with answers to photographs, learned from queries (A1)",
     "a3_matching_answers": "comparison with answers to photographs, of the average of several queries (A3)",
+    "a3_matching_answers_each": "comparison with answers to photographs, averaged over several queries (A3)",
     "exposure_images": "search, some private photographs leaked",
     "exposure_features": "reading identities, some private features leaked",
 }
@@ -68,6 +75,11 @@ def _setting(text: str) -> str:
 def attack(name: str) -> str:
     """'a3_average' -> 'search on the average of several queries'."""
     return ATTACKS.get(name, name)
+
+
+def unadapted(attack: str) -> str:
+    """'a3_matching_each' -> 'matching', as the scenarios name the attack that does not adapt."""
+    return ADAPTED.sub("", attack)
 
 
 def judge(name: str) -> str:

@@ -245,9 +245,15 @@ class Attack(AgainstDefences, Cost):
 
 @dataclass(config=KNOWN_KEYS)
 class Identification(AgainstDefences, Cost):
-    """Identities read from features, without an image: the FeatureIdentifier or Linker '${fit}'."""
+    """Identities read from features, without an image: the FeatureIdentifier, Linker or Matcher '${fit}'.
+
+    Attributes:
+        again: names of further queries of the same images: it takes the mean of what it reads of all, where
+            `averaging` reads the mean of their features.
+    """
 
     identifier: Text
+    again: list[Text] = field(default_factory=list)
 
 
 @dataclass(config=KNOWN_KEYS)
@@ -351,6 +357,12 @@ def _contradictions(config: StudyConfig) -> list[str]:
             found.append(
                 f"attacks.{name}: search.again names {len(attack.search.again)} further queries of public "
                 f"people, but averaging {averaged} of private ones: settings are chosen on as many"
+            )
+    for name, one in config.identifications.items():
+        if one.again and one.averaging:
+            found.append(
+                f"identifications.{name}: `again` takes the mean of what is read of several queries, "
+                "`averaging` reads that of their features: leave one of them out"
             )
     names = ["data", DEFENCE, ORACLE, *config.fits, *config.queries, *config.defences]
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -231,6 +231,7 @@ class Plan:
                 pairs=pairs,
                 answers=answers if pairs is None else None,
                 averages=averages,
+                again=self._queries(point, identification.again),
                 countermeasure=countermeasure,
             )
             self._measure(self.measures.identification_stage(point, one, head))

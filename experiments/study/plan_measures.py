@@ -54,6 +54,7 @@ class Identifies:
         pairs: how many the identifier learned from, where not from all.
         answers: the store that it learned from, where the number of all is asked for.
         averages: the store of averages that it reads, None for the features as they were released.
+        again: further queries of the same images, of all of which it takes the mean of what it reads.
         countermeasure: what the user does against averaging.
     """
 
@@ -64,6 +65,7 @@ class Identifies:
     pairs: int | None = None
     answers: str | None = None
     averages: str | None = None
+    again: Sequence[str] = ()
     countermeasure: str = "none"
 
 
@@ -111,6 +113,8 @@ class Measures:
         inputs = self._inputs(point, labels, head, one.answers) | {"identifier": one.identifier}
         if one.averages is not None:
             inputs["averages"] = one.averages
+        if one.again:
+            inputs["again"] = [f"{query}/features" for query in one.again]
         if one.oracle is not None:
             parts.append(one.oracle)
             inputs["oracles"] = {one.oracle: self.oracles[one.oracle]}

@@ -102,6 +102,12 @@ def adaptive_study() -> dict[str, Any]:
         },
         "matching": {"identifier": "${raw_matcher}", "against": ["noise.sigma=1.0"]},
         "a1_matching": {"identifier": "${matcher}", "adaptive": "A1", "against": ["noise.sigma=1.0"]},
+        "a3_matching_each": {
+            "identifier": "${matcher}",
+            "again": ["again"],
+            "adaptive": "A3",
+            "against": ["noise.sigma=1.0"],
+        },
         "a3_linkage": {
             "identifier": "${linker}",
             "averaging": {
@@ -201,7 +207,13 @@ def test_together_are_attacks_on_one_point_by_one_attacker() -> None:
     union, fusion = (plan.stages[f"noise.sigma=1.0.{way}"].config for way in ("union", "fusion"))
     attacks = ["black_box", "a1_black_box.epoch=0", "a1_black_box.epoch=1", "through_head", "a3_matched.none"]
     names = [f"${{noise.sigma=1.0.{attack}.measure}}" for attack in attacks]
-    linked = ["linkage.classifier", "matching", "a1_matching", "a3_linkage.none.classifier"]
+    linked = [
+        "linkage.classifier",
+        "matching",
+        "a1_matching",
+        "a3_matching_each",
+        "a3_linkage.none.classifier",
+    ]
     assert union["measured"] == [*names, *(f"${{noise.sigma=1.0.{name}}}" for name in linked)]
     assert fusion["measured"] == [name for name in names if "epoch=0" not in name]
     assert fusion["reconstructions"][-1] == "${noise.sigma=1.0.a3_matched.none}/reconstructions"
@@ -269,6 +281,21 @@ def test_what_links_features_reads_averages_beside_the_utility_of_what_was_relea
         assert plan.labels[name]["countermeasure"] == countermeasure
         assert plan.labels[name]["adaptive"] == "A3"
     assert "averages" not in plan.stages["noise.sigma=1.0.linkage.classifier"].config
+
+
+def test_what_is_read_of_several_queries_needs_no_average_of_their_features() -> None:
+    plan = plan_of(adaptive_study())
+    stage = plan.stages["noise.sigma=1.0.a3_matching_each"].config
+    assert stage["again"] == ["${noise.sigma=1.0.again}/features"]
+    assert stage["features"] == "${noise.sigma=1.0}/features"
+    assert "averages" not in stage
+    assert "again" not in plan.stages["noise.sigma=1.0.matching"].config
+    study = adaptive_study()
+    study["identifications"]["a3_matching_each"]["averaging"] = {"queries": ["again"]}
+    with pytest.raises(
+        ValueError, match=r"a3_matching_each: `again` takes the mean .* leave one of them out"
+    ):
+        plan_of(study)
 
 
 def test_settings_for_averages_are_chosen_on_averages() -> None:

@@ -326,6 +326,14 @@ def test_probes_are_learnt_once_for_all_attacks_on_one_f(
     assert len(learnt) == 3 * layers, "another f"
 
 
+def test_several_queries_are_for_who_reads_features(command: Callable[..., list[dict[str, Any]]]) -> None:
+    """Nobody else would read the others: what was asked for would be left out, and nothing would say so."""
+    with pytest.raises(ValueError, match="`again` names further queries for a Linker or a Matcher"):
+        command(again=["somewhere"])
+    with pytest.raises(ValueError, match="name one of them"):
+        command(again=["somewhere"], averages="elsewhere", identifier="defence", reconstructions=None)
+
+
 class SecondChannel(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         return features[:, 1:]

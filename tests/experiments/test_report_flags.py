@@ -57,6 +57,20 @@ def test_a_defence_that_draws_at_random_needs_several_queries() -> None:
     assert not flags([attack("white_box", 2), averaged], "lightning_modules.GaussianNoise")
 
 
+def test_several_queries_that_find_less_than_one_were_averaged_wrongly() -> None:
+    """Each answer of a release in strangers' features is kept, and in the mean of the features none:
+    averaging would look as if it gained nothing. The strongest of what averages counts, of the same kind."""
+    single, other = attack("matching_answers", 30), attack("a1_matching_answers", 32, adaptive="A1")
+    averaged = attack("a3_matching_answers", 4, adaptive="A3")
+    (flag,) = flags([single, other, averaged])
+    assert "a3_matching_answers" not in flag
+    assert "of the average of several queries (A3) (10.0%) finds less than comparison with answers" in flag
+    assert "(80.0%)" in flag
+    each = attack("a3_matching_answers_each", 33, adaptive="A3")
+    assert not flags([single, other, averaged, each])
+    assert not flags([single, attack("a3_linkage", 4, adaptive="A3")]), "of another kind"
+
+
 def test_a_decoy_under_a_secret_answers_the_same_every_time() -> None:
     """There is nothing to average, so nothing is missing where nobody did."""
     decoy = "lightning_modules.Decoy"

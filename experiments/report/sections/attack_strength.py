@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 
 import pandas as pd
@@ -32,8 +31,6 @@ BELOW = {
     "black_box_adversarial": "black_box",
 }
 """The attack that another one begins with or replaces a part of, by the names of the scenarios."""
-ADAPTIVE = re.compile(r"a[123]_")
-"""What the scenarios put before the name of an attack that adapts."""
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
@@ -82,7 +79,7 @@ def _ladder(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
 
 def _below(attack: str, known: Collection[str]) -> str:
     """The rung below an attack, of those that are `known` to the study."""
-    unadapted = ADAPTIVE.sub("", attack)
+    unadapted = names.unadapted(attack)
     below = unadapted if unadapted != attack else BELOW.get(attack, LOWEST)
     return below if below in known else LOWEST
 

@@ -43,6 +43,7 @@ def doubts(analysis: Analysis) -> Iterator[str]:
     found, config = candidates(analysis.best), analysis.results.config
     yield from _masked(found, analysis.outcomes, config.get("identifications") or ())
     yield from _one_query(found, analysis.results)
+    yield from _averaged(found, analysis.outcomes)
     yield from _epochs(attacks(analysis.best), analysis.outcomes)
     yield from _searches(found, analysis.results)
     yield from _unsettled(found, analysis.results)
@@ -83,6 +84,28 @@ def _one_query(found: pd.DataFrame, results: Results) -> Iterator[str]:
             f"{name_of(group.iloc[0])} draws at random and was judged on one query: what averages out over "
             "several was not looked for."
         )
+
+
+def _averaged(found: pd.DataFrame, outcomes: Outcomes) -> Iterator[str]:
+    """Points where several queries find less than one does by the same kind of attack: then their mean is not
+    of what they have in common."""
+    kinds = found.assign(kind=found["attack"].map(names.unadapted))
+    kinds = kinds[(kinds["defence"] != "none") & (kinds["countermeasure"] == "none")]
+    pairs = []
+    for _, group in kinds.groupby([*POINT, "oracle", "kind"], sort=False):
+        several = group["adaptive"] == "A3"
+        if several.any() and not several.all():
+            pairs.append(
+                tuple(part.loc[part["eval_acc"].idxmax()] for part in (group[several], group[~several]))
+            )
+    tests = together([outcomes.difference(key(mean), key(one)) for mean, one in pairs])
+    for (mean, one), verdict in zip(pairs, tests["verdict"], strict=True):
+        if verdict == "lower":
+            yield (
+                f"Under {name_of(mean)}, {names.attack(mean['attack'])} ({percent(mean['eval_acc'])}) finds "
+                f"less than {names.attack(one['attack'])} of one query ({percent(one['eval_acc'])}), judged "
+                f"by {names.judge(one['oracle'])}: what is averaged is not what the queries have in common."
+            )
 
 
 def _unsettled(found: pd.DataFrame, results: Results) -> Iterator[str]:

@@ -57,6 +57,8 @@ def _line(name: str, attack: dict[str, Any], words: str, access: str | None) -> 
         parts.append(f"Reads what f makes of a feature, in its layers {', '.join(layers)}.")
     if averaging := attack.get("averaging"):
         parts.append(_averages(averaging))
+    if again := attack.get("again"):
+        parts.append(f"Takes the mean of what it reads of {1 + len(again)} queries of a picture.")
     return f"{names.attack(name)}: {' '.join(filter(None, parts))}"
 
 
