@@ -256,8 +256,9 @@ def test_substitution_reaches_nested_values_and_parts_of_strings() -> None:
     assert substitute(value, {"x": "X", "y": "Y"}.__getitem__) == {"a": ["X/features", 3], "b": {"c": "Y"}}
 
 
-def test_an_argument_that_came_later_counts_where_it_says_something() -> None:
+@pytest.mark.parametrize("argument", ["answers", "again"])
+def test_an_argument_that_came_later_counts_where_it_says_something(argument: str) -> None:
     """Else every measurement of every study would be made again for a column that most do not have."""
     numbers = Numbers("measure", lambda section: None)
-    assert "answers" not in numbers.of({"answers": None}) | numbers.of({})
-    assert numbers.of({"answers": "artifacts/public"})["answers"] == "artifacts/public"
+    assert argument not in numbers.of({argument: None}) | numbers.of({})
+    assert numbers.of({argument: "artifacts/public"})[argument] == "artifacts/public"
