@@ -88,7 +88,8 @@ def run(
         score = judge.score(_images(reader, list(content.values()), seed, batch_size))
         found[name] = asdict(score) | {"seconds": time.monotonic() - before}
     best = max(found, key=lambda name: (found[name]["identified"], found[name]["margin"]))
-    answer = {"chosen": best, "images": int(judge.judged.sum()), "candidates": found}
+    counts = {"images": int(judge.judged.sum()), "people": judge.people}
+    answer = {"chosen": best, **counts, "candidates": found}
     write_whole(output / "choice.json", json.dumps(answer, indent=1))
 
 

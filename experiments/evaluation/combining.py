@@ -70,11 +70,16 @@ def _share(images: Sequence[Mapping[str, Any]]) -> Interval:
 
 
 def fusion(stores: Sequence[TensorStore], judges: Iterable[Judge], faces: Faces) -> Combined:
-    """Whom the mean of the judge's embeddings of all reconstructions of an image shows, restarts included."""
+    """Whom the mean of the judge's embeddings of all reconstructions of an image shows, restarts included.
+
+    A judge that does not embed, such as a service that names people, sees no mean: it has no row.
+    """
     attacks = [read_restarts(store, faces) for store in stores]
     seconds = sum(attack.seconds for attack in attacks)
     rows, per_image = [], []
     for judge in judges:
+        if not judge.oracle.embeds:
+            continue
         embeddings = [judge.see(images).features for attack in attacks for images in attack.images]
         key, sight = {"oracle": judge.name, "restart": "best"}, judge.see_embeddings(_mean(embeddings))
         verdict = judge.verdict(sight)

@@ -37,6 +37,9 @@ class PublicJudge:
         data: the faces; the people are those of public_val, with whom no network of an attacker is trained.
         rows: (N,) int64, the images that are attacked.
 
+    Attributes:
+        people: among whom it chooses.
+
     Raises:
         ValueError: fewer than two people have another photograph, or nobody is left to be judged.
     """
@@ -60,6 +63,7 @@ class PublicJudge:
         self.identities = torch.searchsorted(people, who[self.judged])
         self.gallery = of_photographs(oracle.embed, lambda at: faces.images(known[at]), len(known))
         self.gallery_identities = numbers
+        self.people = len(people)
 
     def score(self, images: Tensor) -> Score:
         """Of reconstructions (N, 3, H, W) of the rows, in their order; whom it does not know is left out."""

@@ -28,6 +28,7 @@ from experiments.study.preflight import preflight, remember, tried
 from experiments.study.runner import Runner
 from experiments.study.views import clock
 from experiments.study.watch import Watch
+from facecrafter.documents import perhaps
 from facecrafter.files import checked_path, make_folder, write_whole
 from lightning_modules.checkpoints import write_checked
 
@@ -43,7 +44,9 @@ def select(stages: Mapping[str, Stage], patterns: Collection[str]) -> set[str]:
         forms = (pattern, f"{pattern}.*")
         named = {name for name in stages if any(fnmatch.fnmatch(name, form) for form in forms)}
         if not named:
-            raise ValueError(f"no stage is called {pattern!r}; the stages are {', '.join(stages)}")
+            raise ValueError(
+                f"no stage is called {pattern!r}{perhaps(pattern, stages)}; --dry-run lists them"
+            )
         found |= named
     return found
 

@@ -101,3 +101,22 @@ def test_a_fusion_finds_what_is_common_to_poor_reconstructions(tmp_path: Path, f
     mean = torch.cat([store.load("images")["images"] for store in stores], dim=1).mean(dim=1)
     expected = (judge.oracle.scores(judge.oracle.embed(mean)).argmax(dim=1) == faces.identities).int()
     assert [image["correct"] for image in images] == expected.tolist()
+
+
+class Service(Pixels):
+    """Names people and tells no embedding: what it is asked about is pictures."""
+
+    embeds = False
+
+
+def test_whoever_does_not_embed_sees_no_mean(faces: Faces, tmp_path: Path) -> None:
+    """The mean of what such a judge is shown is a picture of nobody, which would be sent to a service."""
+    store = write_reconstructions(tmp_path / "made", faces, noise=0.1, restarts=1)
+    oracles = {"pixels": Pixels(), "service": Service()}
+    judges = [
+        Judge(name, oracle, Photographs(faces.images), faces, 0, tmp_path / "cache")
+        for name, oracle in oracles.items()
+    ]
+    rows, per_image = fusion([store], judges, faces)
+    assert [row["oracle"] for row in rows] == ["pixels"]
+    assert {line["oracle"] for line in per_image} == {"pixels"}

@@ -177,3 +177,29 @@ def test_iterations_chosen_on_public_people_were_the_most_of_those_tried(
     results = Results(tmp_path, config, stages, pd.DataFrame(rows), pd.DataFrame(), [])
     analysis = SimpleNamespace(best=pd.DataFrame(rows), outcomes=outcomes(rows), results=results, checks=[])
     assert ["iterations = 40" in text for text in doubts(analysis)] == ([True] if flagged else [])
+
+
+@pytest.mark.parametrize(
+    ("identified", "people", "flagged"), [(0.3, 4, True), (0.6, 4, False), (0.3, 40, False)]
+)
+def test_settings_that_a_judge_chose_by_chance_are_flagged(
+    identified: float, people: int, flagged: bool, tmp_path: Path
+) -> None:
+    """Else the budget of a search would stand beside a setting that a coin chose."""
+    choice = {
+        "chosen": "a",
+        "images": 60,
+        "people": people,
+        "candidates": {"a": {"identified": identified}, "b": {"identified": 0.2}},
+    }
+    (tmp_path / "choice.json").write_text(json.dumps(choice))
+    rows = [attack("hybrid", 2, defence="none", strength="")]
+    searched = {"search": {"candidates": {"a": {}, "b": {}}}}
+    config = {"defences": {}, "attacks": {"hybrid": searched}}
+    stages = [{"name": "none.hybrid.search", "folder": "."}]
+    results = Results(tmp_path, config, stages, pd.DataFrame(rows), pd.DataFrame(), [])
+    analysis = SimpleNamespace(best=pd.DataFrame(rows), outcomes=outcomes(rows), results=results, checks=[])
+    found = [text for text in doubts(analysis) if "no more than chance" in text]
+    assert [f"30.0% of 60 pictures of {people} people" in text for text in found] == (
+        [True] if flagged else []
+    )

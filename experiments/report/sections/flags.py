@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from scipy.stats import fisher_exact
+from scipy.stats import binomtest, fisher_exact
 
 from callbacks.settling import SETTLED
 from experiments.classes import complete, import_class
@@ -46,6 +46,7 @@ def doubts(analysis: Analysis) -> Iterator[str]:
     yield from _averaged(found, analysis.outcomes)
     yield from _epochs(attacks(analysis.best), analysis.outcomes)
     yield from _searches(found, analysis.results)
+    yield from _by_chance(found, analysis.results)
     yield from _unsettled(found, analysis.results)
     for item in analysis.checks:
         if not item.passed:
@@ -178,6 +179,26 @@ def _searches(found: pd.DataFrame, results: Results) -> Iterator[str]:
             )
     adjusted = holm(torch.tensor(p, dtype=torch.float64))
     yield from (flag for flag, value in zip(flags, adjusted, strict=True) if value < SIGNIFICANCE)
+
+
+def _by_chance(found: pd.DataFrame, results: Results) -> Iterator[str]:
+    """Attacks whose settings were chosen by a judge who recognises no more public people than chance in what
+    the attack makes of them, even where nothing is defended."""
+    guessed = []
+    for name, group in found[found["defence"] == "none"].groupby("attack", sort=False):
+        stage = f"{stage_of(group.iloc[0])}.{name}.search"
+        choice = results.chosen(stage) if stage in results.done else {}
+        if people := choice.get("people"):
+            most = max(one["identified"] for one in choice["candidates"].values())
+            hits = round(choice["images"] * most)
+            if binomtest(hits, choice["images"], 1 / people, alternative="greater").pvalue > SIGNIFICANCE:
+                shown = f"{percent(most)} of {choice['images']} pictures of {people} people"
+                guessed.append(f"{names.attack(str(name))} ({shown})")
+    if guessed:
+        yield (
+            "Settings were chosen by whom the judge recognises of public people, which undefended is no more "
+            f"than chance: {', '.join(guessed)}. Which setting was chosen says little."
+        )
 
 
 def _most_tried(row: pd.Series, results: Results) -> Iterator[_Most]:

@@ -14,8 +14,8 @@ TITLE = "What was tried before"
 PUBLISHED = True
 SEARCH = (
     "The settings of {attacks} attacks were chosen for each defence: {searches} searches among {settings} "
-    "settings each, by how many of {images} pictures of public people they identify from what that defence "
-    "makes of them; no private picture was looked at."
+    "settings each, by how many of {images} pictures of {people}public people they identify from what that "
+    "defence makes of them; no private picture was looked at."
 )
 
 
@@ -23,7 +23,7 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
     table = pd.DataFrame(list(_lines(analysis)))
     if len(table):
         yield Text(_told(table))
-        shown = table.assign(identified=table["identified"].map(percent))
+        shown = table.drop(columns="name").assign(identified=table["identified"].map(percent))
         yield Folded("The settings tried, and what each found", [Table(shown, "searches", table)])
 
 
@@ -31,10 +31,11 @@ def _told(table: pd.DataFrame) -> str:
     each = table.groupby("attack", sort=False)
     settings = sorted(set(each.size()))
     return SEARCH.format(
-        attacks=table["attack"].str.rsplit(".", n=1).str[-1].nunique(),
+        attacks=table["name"].nunique(),
         searches=len(each),
         settings=settings[0] if len(settings) == 1 else f"{settings[0]} to {settings[-1]}",
         images=table["public images"].max(),
+        people="" if table["public people"].isna().any() else f"{table['public people'].max()} ",
     )
 
 
@@ -43,7 +44,9 @@ def _lines(analysis: Analysis) -> Iterator[dict[str, object]]:
     for stage in results.stages:
         if stage["command"] == "search":
             choice = results.chosen(stage["name"])
+            attack = next(part for part in stage["name"].split(".") if part in results.config["attacks"])
             for name, found in choice["candidates"].items():
                 chosen = "chosen" if name == choice["chosen"] else ""
                 shown = {"attack": stage["name"].removesuffix(".search"), "setting": name, "": chosen}
-                yield shown | {"public images": choice["images"], **found}
+                counts = {"public images": choice["images"], "public people": choice.get("people")}
+                yield {"name": attack} | shown | counts | found

@@ -11,9 +11,10 @@ from facecrafter.crafter.jacobian import Linearization
 class Eraser(nn.Module):
     """r(F) = F − L Rᵀ(F − μ): what lies along the erased directions becomes the mean's.
 
-    With Σ the covariance of features, U (n, k) orthonormal columns, L = Σ^½U and R = Σ^(−½)U. Where U spans
-    all that Σ^(−½)F has in common with a concept, no linear map reads the concept from r(F), and of all such
-    maps r moves features least (least-squares concept erasure, Belrose et al. 2023, Theorem 4.3).
+    With Σ_λ = Σ + λ tr(Σ)/n I, Σ the covariance of features, U (n, k) orthonormal columns, L = Σ_λ^½U and
+    R = Σ_λ^(−½)U. At λ = 0, where U spans all that Σ^(−½)F has in common with a concept, no linear map reads
+    the concept from r(F), and of all such maps r moves features least (least-squares concept erasure, Belrose
+    et al. 2023, Theorem 4.3). With fewer directions, or λ > 0 where Σ is not known well, something is left.
 
     Args:
         elements: n, numbers in a feature.
