@@ -6,7 +6,8 @@
 
 The photographs beside the right one are of people whom its description, the attributes, fits best; with
 `--fillers lot` of anybody. How many of the four a witness who has the description alone would have to choose
-between (the line-up's effective size) is in the key and in the scores.
+between (the line-up's effective size), and how often that witness would be right, is said, and is in the key
+and in the scores.
 
 `make` writes poll.html, one page that works offline and saves each participant's answers as a file, and
 private/key.json, which says what is right: hand out the page alone. `score` prints who was taken for whom,
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ import torch
 from datamodules.faces import FaceDataModule
 from experiments.errors import ends_in_sentences
 from experiments.human_study.answers import Key, read_answers
-from experiments.human_study.lineup import effective_sizes, mock_witness
+from experiments.human_study.lineup import effective_sizes, mock_witness, named_by_description
 from experiments.human_study.poll import FACES, OPTIONS, draw, page
 from experiments.report.formats import percent
 from experiments.report.results import LICENSED, Results, chosen_images, gather
@@ -39,6 +41,8 @@ from facecrafter.metrics import Interval, chance_test, clustered_macro_f1, clust
 from facecrafter.store import TensorStore
 
 POINT = ("defence", "strength", "attack")
+FAIR = 2.5
+"""Photographs in effect, of four, below which a description does most of what a face would."""
 SHOWN = 0.05
 """Recognition counts as shown where chance would do as well less often than this."""
 
@@ -80,8 +84,12 @@ def make(
     labels["fillers"] = "lot" if by_lot else "matched"
     if likeness is not None:
         people = train.identities[torch.tensor([question.faces for question in questions])]
-        sizes = effective_sizes(likeness[[question.shown for question in questions]], people)
-        labels["effective_size"] = round(sizes.mean().item(), 3)
+        described = likeness[[question.shown for question in questions]]
+        places = torch.tensor([question.right for question in questions])
+        labels["effective_size"] = round(effective_sizes(described, people).mean().item(), 3)
+        labels["named_by_description"] = round(named_by_description(described, people, places), 3)
+        for line in _line_up(labels):
+            print(line, file=sys.stderr)
     right = [OPTIONS[question.right] for question in questions]
     Key(made.poll, right, rows.tolist(), labels).write(output / "private" / "key.json")
     path = output / "poll.html"
@@ -143,7 +151,10 @@ def score(key_path: Path, answers: Sequence[Path]) -> str:
 
 def _in_words(found: dict[str, Any], table: pd.DataFrame) -> str:
     chance = 1 / len(OPTIONS)
-    verdict = "people recognise faces" if found["p_value"] < SHOWN else "no recognition is shown"
+    recognised = "people recognise faces"
+    if found.get("effective_size", len(OPTIONS)) < FAIR:
+        recognised += ", or their attributes"
+    verdict = recognised if found["p_value"] < SHOWN else "no recognition is shown"
     return "\n".join(
         [
             f"Participants: {found['participants']}; questions: {found['questions']}",
@@ -162,9 +173,21 @@ def _line_up(found: dict[str, Any]) -> list[str]:
     if "effective_size" not in found:
         return []
     size, how = found["effective_size"], found["fillers"]
-    return [
+    told = [
         f"Line-ups of {FACES}, fillers {how}: for one who has the description alone, {size:.1f} in effect"
     ]
+    if "named_by_description" in found:
+        told.append(
+            "Of those with the right person the description alone names "
+            f"{percent(found['named_by_description'])}: more than that has to be right before it is the face "
+            "that people recognise"
+        )
+    if size < FAIR:
+        told.append(
+            f"Unfair: below {FAIR} in effect, people who read attributes look as if they recognised faces; a "
+            "study of more private people has fillers that are more alike"
+        )
+    return told
 
 
 def _with_bounds(interval: Interval, show: Callable[[float], str]) -> str:

@@ -41,6 +41,19 @@ def effective_sizes(likeness: Tensor, people: Tensor) -> Tensor:
     return 1 / likeness.gather(1, people).softmax(dim=1).square().sum(dim=1)
 
 
+def named_by_description(likeness: Tensor, people: Tensor, right: Tensor) -> float:
+    """The share of line-ups with the right person in which the description fits that person best.
+
+    Args:
+        likeness: (Q, P), log-densities of what is described.
+        people: (Q, F) int64, whose the photographs are.
+        right: (Q,) int64, place of the right one, F and more where there is none.
+    """
+    has_it = right < people.shape[1]
+    first = likeness.gather(1, people).argmax(dim=1)
+    return (first == right)[has_it].double().mean().item()
+
+
 def fillers(likeness: Tensor, others: Sequence[int], count: int, rng: torch.Generator) -> list[int]:
     """Those `count` of the `others` whom the description (P,) fits best, in an order drawn by lot, as are
     those whom it fits alike."""

@@ -43,7 +43,7 @@ def draw(
 
     The right photograph is another one than the image that was reconstructed, so that it is recognised by the
     person and not by light or background; the other three, or four, are of people drawn by lot, or of those
-    whom the description fits best.
+    whom the description of the image fits best.
 
     Args:
         test, train: identities of the private-test (N,) and the private-train images (M,).
@@ -67,14 +67,15 @@ def draw(
     right = (torch.arange(n_questions) % len(OPTIONS))[torch.randperm(n_questions, generator=rng)]
     questions = []
     for person, option in zip(asked, right.tolist(), strict=True):
+        image = _one_of(test, person, rng)
         others = [other for other in people if other != person]
         if likeness is None:
             drawn = [others[i] for i in torch.randperm(len(others), generator=rng)[:FACES].tolist()]
         else:
-            drawn = fillers(likeness[test == person].mean(dim=0), others, FACES, rng)
+            drawn = fillers(likeness[image], others, FACES, rng)
         shown = [person if place == option else other for place, other in enumerate(drawn)]
         faces = tuple(_one_of(train, face, rng) for face in shown)
-        questions.append(Question(_one_of(test, person, rng), faces, option))
+        questions.append(Question(image, faces, option))
     return questions
 
 

@@ -23,7 +23,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from experiments.human_study import __main__ as human_study
 from experiments.human_study.answers import Key
-from experiments.human_study.lineup import effective_sizes
+from experiments.human_study.lineup import effective_sizes, named_by_description
 from experiments.human_study.poll import FACES, OPTIONS, draw, page
 from experiments.report.results import chosen_images, gather
 from experiments.study.data import prepare
@@ -161,6 +161,7 @@ def test_the_key_says_what_was_asked(key: Key) -> None:
     asked = {"defence": "crafter", "strength": "beta=1", "attack": "white_box", "seed": 0}
     size = key.labels.pop("effective_size")
     assert 1 <= size <= FACES
+    assert 0 <= key.labels.pop("named_by_description") <= 1
     made = {"study": "made-up", "stage": "crafter.beta=1.white_box", "fillers": "matched"}
     assert key.labels == made | asked
 
@@ -205,6 +206,31 @@ def test_the_effective_size_is_tredouxs() -> None:
     likeness = torch.tensor([[0.0, 0.0, -1e4, -1e4, 7.0]], dtype=torch.float64)
     assert effective_sizes(likeness, torch.tensor([[0, 1, 2, 3]])).item() == pytest.approx(2)
     assert effective_sizes(likeness, torch.tensor([[0, 1, 2, 4]])).item() == pytest.approx(1, abs=0.01)
+
+
+def test_what_a_description_names_is_said_beside_what_people_do() -> None:
+    """Of two line-ups with the right person the description fits one best, of the third nobody is there."""
+    likeness = torch.tensor([[3.0, 1.0, 0.0], [3.0, 1.0, 0.0], [3.0, 1.0, 0.0]])
+    people = torch.tensor([[0, 1], [0, 1], [1, 2]])
+    assert named_by_description(likeness, people, torch.tensor([0, 1, 2])) == 0.5
+
+
+def test_a_line_up_that_a_description_decides_is_called_unfair(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """People who read attributes there would pass for people who recognise faces."""
+    for told, fair in ((0.0, True), (50.0, False)):
+        monkeypatch.setattr(
+            human_study, "mock_witness", lambda data, told=told: told * one_hot(data.protected_faces())
+        )
+        make(study, tmp_path / str(told))
+        said = capsys.readouterr().err
+        assert ("Unfair: below 2.5 in effect" in said) == (not fair)
+        assert "names 100.0%" in said or fair
+
+
+def one_hot(faces: Any) -> torch.Tensor:
+    return torch.nn.functional.one_hot(faces.identities).double()
 
 
 def test_the_key_is_for_its_owner_alone(poll: Path, key: Key) -> None:
