@@ -105,7 +105,8 @@ def _averaged(found: pd.DataFrame, outcomes: Outcomes) -> Iterator[str]:
             yield (
                 f"Under {name_of(mean)}, {names.attack(mean['attack'])} ({percent(mean['eval_acc'])}) finds "
                 f"less than {names.attack(one['attack'])} of one query ({percent(one['eval_acc'])}), judged "
-                f"by {names.judge(one['oracle'])}: what is averaged is not what the queries have in common."
+                f"by {names.judge(one['oracle'])}: averaging was played too weakly, or what was averaged is "
+                "not what the queries have in common."
             )
 
 
