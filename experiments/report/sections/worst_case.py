@@ -67,9 +67,7 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
     together = _together(analysis.best)
     costs = analysis.results.seconds_an_image()
     yield Table(_readable(summary, analysis.protection, together, costs), "summary", summary)
-    yield Text(WORST)
-    if costs["seconds"].notna().any():
-        yield Text(SECONDS)
+    yield Text(f"{WORST} {SECONDS}" if costs["seconds"].notna().any() else WORST)
     if len(together):
         yield Text(TOGETHER_MEANS)
     if (summary["not_faced"] != "").any():
