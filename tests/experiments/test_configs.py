@@ -134,6 +134,7 @@ def test_every_study_is_planned(
 
     assert_a_network_that_goes_on_is_judged_before_it_does(plans[0].config)
     assert_f_learns_as_long_with_and_without_users(plans[0].config)
+    assert_a_matcher_goes_on_from_one_of_its_layers(plans[0].config)
     labels = plans[0].labels.values()
     assert {row["defence"] for row in labels} == set(config["defences"])
     expected = {*config["attacks"], *config.get("identifications", {}), *config.get("together", [])}
@@ -149,6 +150,17 @@ def assert_a_network_that_goes_on_is_judged_before_it_does(config: StudyConfig) 
             ).keys() and attack.adaptive == "A1":
                 searched = attack.search.candidates.values() if attack.search else []
                 assert 0 in [*(attack.epochs or []), *(one.epoch for one in searched)], name
+
+
+def assert_a_matcher_goes_on_from_one_of_its_layers(config: StudyConfig) -> None:
+    """Else it is refused when it is fitted, and who queries a defence is spared."""
+    for name, fit_ in config.fits.items():
+        arguments = fit_.model.get("init_args", {})
+        if class_name(fit_.model) == "Matcher" and "start" in arguments:
+            (start,) = references(arguments["start"])
+            before = config.fits[start].model.get("init_args", {})
+            for argument in ("layers", "directions"):
+                assert arguments.get(argument) == before.get(argument), name
 
 
 def assert_f_learns_as_long_with_and_without_users(config: StudyConfig) -> None:
