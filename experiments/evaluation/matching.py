@@ -14,7 +14,7 @@ from experiments.evaluation.answers import answered
 from experiments.evaluation.batches import in_batches
 from experiments.evaluation.exposure import ITSELF, Reading, share
 from experiments.evaluation.faces import Faces
-from experiments.evaluation.queries import mean_read
+from experiments.evaluation.queries import load_queries, mean_read
 from experiments.evaluation.rows import lines_per_image
 from experiments.machine import device
 from facecrafter.metrics import identified
@@ -47,8 +47,9 @@ def match(
         scores = matcher.scores(*places, channel).cpu()
         return Reading(*(identified(scores, faces.identities, k=k) for k in (1, 5)))
 
+    features = load_queries(queries, faces)
     before = time.monotonic()
-    found = named(mean_read(matcher.coordinates, queries, faces))
+    found = named(mean_read(matcher.coordinates, features))
     seconds = (time.monotonic() - before) / len(faces.rows)
     raw = in_batches(lambda images: matcher.coordinates(encode(images)), faces.images)
     clean = named(raw, Channel.transparent(len(matcher.scale), device()))

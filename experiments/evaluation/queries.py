@@ -12,16 +12,24 @@ from experiments.evaluation.faces import Faces, check_rows
 from facecrafter.store import TensorStore
 
 
-def mean_read(read: Callable[[Tensor], Tensor], queries: Sequence[TensorStore], faces: Faces) -> Tensor:
-    """The mean (N, K) over the stores of `queries` of what `read` makes of each picture's features.
+def mean_read(read: Callable[[Tensor], Tensor], queries: Sequence[Tensor]) -> Tensor:
+    """The mean (N, K) over `queries`, features (N, C, h, w) each, of what `read` makes of each picture's.
 
     Not what it makes of the mean feature, if it is not linear: of releases in strangers' features f's answers
     are kept in each, and in no mean of them.
     """
-    return torch.stack([in_batches(read, _features(store, faces)) for store in queries]).mean(dim=0)
+    return torch.stack([in_batches(read, features) for features in queries]).mean(dim=0)
 
 
-def _features(store: TensorStore, faces: Faces) -> Tensor:
-    content = store.load("row", "features")
-    check_rows(store, content["row"], faces)
-    return content["features"].float()
+def load_queries(stores: Sequence[TensorStore], faces: Faces) -> list[Tensor]:
+    """The features (N, C, h, w) in each store, of `faces` in their order.
+
+    Raises:
+        ValueError: a store is not of exactly these pictures.
+    """
+    found = []
+    for store in stores:
+        content = store.load("row", "features")
+        check_rows(store, content["row"], faces)
+        found.append(content["features"].float())
+    return found

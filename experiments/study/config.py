@@ -359,6 +359,11 @@ def _contradictions(config: StudyConfig) -> list[str]:
                 f"people, but averaging {averaged} of private ones: settings are chosen on as many"
             )
     for name, one in config.identifications.items():
+        if one.again and one.adaptive != "A3":
+            found.append(
+                f"identifications.{name}: `again` reads several queries, which is an attack of its own: say "
+                "adaptive: A3"
+            )
         if one.again and one.averaging:
             found.append(
                 f"identifications.{name}: `again` takes the mean of what is read of several queries, "

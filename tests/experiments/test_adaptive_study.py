@@ -291,6 +291,12 @@ def test_what_is_read_of_several_queries_needs_no_average_of_their_features() ->
     assert "averages" not in stage
     assert "again" not in plan.stages["noise.sigma=1.0.matching"].config
     study = adaptive_study()
+    study["identifications"]["a3_matching_each"].pop("adaptive")
+    with pytest.raises(
+        ValueError, match=r"a3_matching_each: `again` reads several queries.*say adaptive: A3"
+    ):
+        plan_of(study)
+    study = adaptive_study()
     study["identifications"]["a3_matching_each"]["averaging"] = {"queries": ["again"]}
     with pytest.raises(
         ValueError, match=r"a3_matching_each: `again` takes the mean .* leave one of them out"

@@ -12,7 +12,7 @@ import pytest
 from test_report_worst_case import outcomes, row
 
 from experiments.report.results import Results
-from experiments.report.sections.flags import doubts
+from experiments.report.sections.flags import _averaged, doubts
 
 
 def flags(
@@ -60,15 +60,32 @@ def test_a_defence_that_draws_at_random_needs_several_queries() -> None:
 def test_several_queries_that_find_less_than_one_were_averaged_wrongly() -> None:
     """Each answer of a release in strangers' features is kept, and in the mean of the features none:
     averaging would look as if it gained nothing. The strongest of what averages counts, of the same kind."""
-    single, other = attack("matching_answers", 30), attack("a1_matching_answers", 32, adaptive="A1")
-    averaged = attack("a3_matching_answers", 4, adaptive="A3")
-    (flag,) = flags([single, other, averaged])
-    assert "a3_matching_answers" not in flag
-    assert "of the average of several queries (A3) (10.0%) finds less than comparison with answers" in flag
-    assert "(80.0%)" in flag
-    each = attack("a3_matching_answers_each", 33, adaptive="A3")
-    assert not flags([single, other, averaged, each])
-    assert not flags([single, attack("a3_linkage", 4, adaptive="A3")]), "of another kind"
+    answers = {"class_path": "Matcher", "init_args": {"layers": ["logits"]}}
+    pairs = {"init_args": {"features": "${public}/features"}}
+    config = {
+        "fits": {"raw": {"model": answers}, "learnt": {"model": answers, "data": pairs}},
+        "attacks": {"white_box": {"class_path": "WhiteBox"}, "a3_average": {"class_path": "WhiteBox"}},
+        "identifications": {
+            "matching": {"identifier": "${raw}"},
+            "a1_matching": {"identifier": "${learnt}"},
+            "a3_matching": {"identifier": "${learnt}"},
+            "a3_matching_each": {"identifier": "${learnt}"},
+        },
+    }
+
+    def found(*rows: dict[str, Any]) -> list[str]:
+        every = pd.DataFrame(rows)
+        return list(_averaged(every, outcomes(list(rows)), config))
+
+    raw, learnt = attack("matching", 38), attack("a1_matching", 32, adaptive="A1")
+    averaged = attack("a3_matching", 4, adaptive="A3")
+    (flag,) = found(raw, learnt, averaged)
+    assert "(10.0%) finds less" in flag
+    assert "(80.0%)" in flag, "of the one that has learnt as much"
+    assert not found(raw, averaged)
+    assert not found(raw, learnt, averaged, attack("a3_matching_each", 33, adaptive="A3"))
+    (flag,) = found(attack("white_box", 30), attack("a3_average", 4, adaptive="A3"))
+    assert "search on the average of several queries (A3)" in flag
 
 
 def test_a_decoy_under_a_secret_answers_the_same_every_time() -> None:

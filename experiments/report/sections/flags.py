@@ -20,6 +20,7 @@ from experiments.report.reading import read_table
 from experiments.report.results import POINT, Results, stage_of
 from experiments.report.statistics.paired_tests import SIGNIFICANCE, Outcomes, together
 from experiments.report.statistics.worst_case import attacks, candidates, key
+from experiments.study.keys import references
 from facecrafter.metrics.significance import holm
 
 TITLE = "Flags"
@@ -31,6 +32,8 @@ FLAGS = (
 
 BUDGETS = ("epoch", "iterations", "steps")
 """Arguments of an attack with more of which it finds more until it has converged."""
+READS = ("layers", "directions")
+"""Arguments of what reads features that say what it reads of them."""
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
@@ -43,7 +46,7 @@ def doubts(analysis: Analysis) -> Iterator[str]:
     found, config = candidates(analysis.best), analysis.results.config
     yield from _masked(found, analysis.outcomes, config.get("identifications") or ())
     yield from _one_query(found, analysis.results)
-    yield from _averaged(found, analysis.outcomes)
+    yield from _averaged(found, analysis.outcomes, config)
     yield from _epochs(attacks(analysis.best), analysis.outcomes)
     yield from _searches(found, analysis.results)
     yield from _by_chance(found, analysis.results)
@@ -87,10 +90,10 @@ def _one_query(found: pd.DataFrame, results: Results) -> Iterator[str]:
         )
 
 
-def _averaged(found: pd.DataFrame, outcomes: Outcomes) -> Iterator[str]:
-    """Points where several queries find less than one does by the same kind of attack: then their mean is not
-    of what they have in common."""
-    kinds = found.assign(kind=found["attack"].map(names.unadapted))
+def _averaged(found: pd.DataFrame, outcomes: Outcomes, config: Mapping[str, Any]) -> Iterator[str]:
+    """Points where several queries find less than one does by the same attack, which has learnt from answers
+    if the other one has: then their mean is not of what they have in common."""
+    kinds = found.assign(kind=[_kind(name, config) for name in found["attack"]])
     kinds = kinds[(kinds["defence"] != "none") & (kinds["countermeasure"] == "none")]
     pairs = []
     for _, group in kinds.groupby([*POINT, "oracle", "kind"], sort=False):
@@ -105,9 +108,22 @@ def _averaged(found: pd.DataFrame, outcomes: Outcomes) -> Iterator[str]:
             yield (
                 f"Under {name_of(mean)}, {names.attack(mean['attack'])} ({percent(mean['eval_acc'])}) finds "
                 f"less than {names.attack(one['attack'])} of one query ({percent(one['eval_acc'])}), judged "
-                f"by {names.judge(one['oracle'])}: averaging was played too weakly, or what was averaged is "
-                "not what the queries have in common."
+                f"by {names.judge(one['oracle'])}: what was averaged is not what the queries have in common."
             )
+
+
+def _kind(name: str, config: Mapping[str, Any]) -> str:
+    """What an attack does, whatever it is called: its class, what it reads, and whether its networks have
+    learnt from answers of the defence."""
+    known = {**(config.get("attacks") or {}), **(config.get("identifications") or {})}
+    one, fits = known.get(name) or {"class_path": name}, config.get("fits") or {}
+    networks = [fits[fit] for fit in sorted(references(one)) if fit in fits]
+    learnt = any("features" in ((fit.get("data") or {}).get("init_args") or {}) for fit in networks)
+    if "identifier" not in one:
+        return str([one.get("class_path"), one.get("layers"), learnt])
+    models = [fit["model"] for fit in networks]
+    reads = [[(model.get("init_args") or {}).get(name) for name in READS] for model in models]
+    return str([[model["class_path"] for model in models], reads, learnt])
 
 
 def _unsettled(found: pd.DataFrame, results: Results) -> Iterator[str]:
@@ -192,7 +208,8 @@ def _by_chance(found: pd.DataFrame, results: Results) -> Iterator[str]:
         if people := choice.get("people"):
             most = max(one["identified"] for one in choice["candidates"].values())
             hits = round(choice["images"] * most)
-            if binomtest(hits, choice["images"], 1 / people, alternative="greater").pvalue > SIGNIFICANCE:
+            chance = binomtest(hits, choice["images"], 1 / people, alternative="greater").pvalue
+            if chance * len(choice["candidates"]) > SIGNIFICANCE:  # the best of several (Bonferroni)
                 shown = f"{percent(most)} of {choice['images']} pictures of {people} people"
                 guessed.append(f"{names.attack(str(name))} ({shown})")
     if guessed:
