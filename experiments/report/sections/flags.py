@@ -81,12 +81,16 @@ def _masked(found: pd.DataFrame, outcomes: Outcomes, linked: Iterable[str]) -> I
 
 def _one_query(found: pd.DataFrame, results: Results) -> Iterator[str]:
     """Defences that draw at random, and points of theirs that nobody averaged over queries."""
-    for point, group in found.groupby(POINT, sort=False):
-        if not results.drawing.get(point[0]) or (group["adaptive"] == "A3").any():
-            continue
+    points = [
+        name_of(group.iloc[0])
+        for point, group in found.groupby(POINT, sort=False)
+        if results.drawing.get(point[0]) and not (group["adaptive"] == "A3").any()
+    ]
+    if points:
+        does = "draws at random and was" if len(points) == 1 else "draw at random and were"
         yield (
-            f"{name_of(group.iloc[0])} draws at random and was judged on one query: what averages out over "
-            "several was not looked for."
+            f"{', '.join(points)} {does} judged on one query: what averages out over several was not looked "
+            "for."
         )
 
 
