@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from experiments.evaluation.batches import in_batches
 from experiments.evaluation.columns import interval_columns
-from experiments.evaluation.faces import Faces, check_rows
+from experiments.evaluation.faces import Faces, load_features
 from experiments.evaluation.rows import lines_per_image
 from facecrafter.metrics import clustered_share, identified
 from facecrafter.store import TensorStore
@@ -48,10 +48,9 @@ def expose(
     Returns:
         The one row there is, its `seconds` per image, and the lines of each image.
     """
-    content = store.load("row", "features")
-    check_rows(store, content["row"], faces)
+    features = load_features(store, faces)
     before = time.monotonic()
-    found = read_identities(identifier.network, content["features"].float(), faces)
+    found = read_identities(identifier.network, features, faces)
     seconds = (time.monotonic() - before) / len(faces.rows)
     # The same network on undefended features: what the defence has cost the attacker, all else alike.
     clean = read_identities(identifier.network, in_batches(encoder, faces.images), faces)

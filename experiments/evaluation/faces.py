@@ -48,3 +48,14 @@ def check_rows(store: TensorStore, rows: Tensor, faces: Faces) -> None:
             f"{len(found - expected)} are others (rows {sorted(found - expected)[:5]}); "
             "use the data that it was made from"
         )
+
+
+def load_features(store: TensorStore, faces: Faces) -> Tensor:
+    """The features (N, C, h, w) in `store`, of `faces` in their order.
+
+    Raises:
+        ValueError: it is not of exactly these pictures; see `check_rows`.
+    """
+    content = store.load("row", "features")
+    check_rows(store, content["row"], faces)
+    return content["features"].float()

@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 
-from experiments.evaluation.batches import in_batches
-from experiments.evaluation.faces import Faces
+from experiments.evaluation.batches import in_batches, mean_in_batches
+from experiments.evaluation.faces import Faces, load_features
 from experiments.evaluation.judge import Judge
-from experiments.evaluation.queries import load_queries, mean_read
 from experiments.evaluation.rows import lines_per_image
 from experiments.machine import device
 from facecrafter.store import TensorStore
@@ -31,9 +30,9 @@ def link(
     """
     for judge in judges:
         _check_space(linker, judge, faces)
-    features = load_queries(queries, faces)
+    features = [load_features(store, faces) for store in queries]
     before = time.monotonic()
-    directions = mean_read(linker.embed, features)
+    directions = mean_in_batches(linker.embed, features)
     seconds = (time.monotonic() - before) / len(faces.rows)
     rows, per_image = [], []
     for judge in judges:

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from datamodules.datasets import FaceDataset
 from experiments.evaluation.answers import answered
-from experiments.evaluation.batches import in_batches
+from experiments.evaluation.batches import in_batches, mean_in_batches
 from experiments.evaluation.exposure import ITSELF, Reading, share
-from experiments.evaluation.faces import Faces
-from experiments.evaluation.queries import load_queries, mean_read
+from experiments.evaluation.faces import Faces, load_features
 from experiments.evaluation.rows import lines_per_image
 from experiments.machine import device
 from facecrafter.metrics import identified
@@ -38,20 +37,21 @@ def match(
         The one row there is, its `seconds` per image, and the lines of each image.
     """
     encode = matcher.encoder.on(device())
-    photographs = answered(
-        lambda images: matcher.coordinates(encode(images)), known, torch.arange(len(known))
-    )
+
+    def placed(images: Tensor) -> Tensor:
+        return matcher.coordinates(encode(images))
+
+    photographs = answered(placed, known, torch.arange(len(known)))
 
     def named(sent: Tensor, channel: Channel | None = None) -> Reading:
         places = (one.to(device()) for one in (sent, photographs.numbers, photographs.identities))
         scores = matcher.scores(*places, channel).cpu()
         return Reading(*(identified(scores, faces.identities, k=k) for k in (1, 5)))
 
-    features = load_queries(queries, faces)
+    features = [load_features(store, faces) for store in queries]
     before = time.monotonic()
-    found = named(mean_read(matcher.coordinates, features))
+    found = named(mean_in_batches(matcher.coordinates, features))
     seconds = (time.monotonic() - before) / len(faces.rows)
-    raw = in_batches(lambda images: matcher.coordinates(encode(images)), faces.images)
-    clean = named(raw, Channel.transparent(len(matcher.scale), device()))
+    clean = named(in_batches(placed, faces.images), Channel.transparent(len(matcher.scale), device()))
     row = {"seconds": seconds, **ITSELF, "clean_acc": share(clean.correct), **found.columns(faces.identities)}
     return [row], lines_per_image(ITSELF, faces, vars(found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from datamodules.datasets import FaceDataset
 from datamodules.faces import FaceDataModule
 from experiments.evaluation.batches import in_batches, of_photographs
 from experiments.evaluation.columns import Column, interval_columns
-from experiments.evaluation.faces import Faces, check_rows
+from experiments.evaluation.faces import Faces, load_features
 from facecrafter.batches import BATCH
 from facecrafter.metrics import Interval, LinearProbe, attribute_aucs, clustered_aucs
 from facecrafter.nets.through_head import HIDDEN, LOGITS, ThroughHead, layer_ends
@@ -83,9 +83,7 @@ class Utility:
 
 def on_protected_features(defence: Defence, store: TensorStore, faces: Faces, seed: int) -> Utility:
     """The AUCs of the defence's own head on the features that left the device."""
-    content = store.load("row", "features")
-    check_rows(store, content["row"], faces)
-    scores = in_batches(defence.head, content["features"].float())
+    scores = in_batches(defence.head, load_features(store, faces))
     return Utility(*clustered_aucs(scores, faces.attributes, faces.identities, seed), faces.attributes)
 
 
@@ -120,7 +118,7 @@ def unknown_tasks(
     """
     labelled = data.labelled(list(unseen))
     probes = _learn_from(labelled.faces("public"), defence, seed, data.cache_dir)
-    released = store.load("row", "features")["features"].float()
+    released = load_features(store, faces)
     truth = Faces.of(labelled).attributes
     scores = [probe(sent).float() for probe, sent in zip(probes, _read(defence.head, released), strict=True)]
     return clustered_aucs(chosen_by_the_others(scores, truth), truth, faces.identities, seed)[0]
@@ -142,14 +140,12 @@ def _learn_from(public: FaceDataset, defence: Defence, seed: int, folder: Path) 
         return {f"{at}.{name}": part for at, probe in enumerate(probes) for name, part in vars(probe).items()}
 
     # A few features stand for all that weights cannot tell, such as other code or another machine.
-    first = {f"first.{at}": read for at, read in enumerate(raw(min(len(chosen), BATCH)))}
-    networks = nn.ModuleDict({"encoder": defence.encoder, "head": defence.head}).state_dict()
-    parts = first | networks | {"labels": public.attributes[chosen]}
-    found = kept(folder / f"probes-{PROBES}-{key_of(parts, images, len(chosen))}.safetensors", learn)
-    return [
-        LinearProbe(**{name: found[f"{at}.{name}"] for name in LinearProbe.__dataclass_fields__})
-        for at in range(len(first))
-    ]
+    first = {str(at): read for at, read in enumerate(raw(min(len(chosen), BATCH)))}
+    networks = nn.ModuleDict({"encoder": defence.encoder, "head": defence.head})
+    key = key_of(networks, images, len(chosen), first | {"labels": public.attributes[chosen]})
+    found = kept(folder / f"probes-{PROBES}-{key}.safetensors", learn)
+    names = [field.name for field in fields(LinearProbe)]
+    return [LinearProbe(**{name: found[f"{at}.{name}"] for name in names}) for at in range(len(first))]
 
 
 def _read(head: nn.Module, features: Tensor) -> Iterator[Tensor]:

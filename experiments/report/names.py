@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 DEFENCES = {
     "none": "no defence",
     "crafter": "Crafter",
     "crafter_z": "Crafter-z",
-    "published": "Crafter as published",
     "crafter_published": "Crafter as published",
     "adv_learning": "Adv Learning",
     "disco": "Disco",
@@ -19,8 +16,6 @@ DEFENCES = {
     "channel_dropout": "channel dropout",
     "public_only": "public images alone",
 }
-ADAPTED = re.compile(r"^a[123]_|_each$")
-"""What the scenarios put around the name of an attack that adapts."""
 SETTINGS = {"beta": "β", "lambda": "λ", "lambda_": "λ", "sigma": "σ", "alpha": "α"}
 ATTACKS = {
     "white_box": "white-box search",
@@ -89,11 +84,6 @@ def _setting(text: str) -> str:
 def attack(name: str) -> str:
     """'a3_average' -> 'search on the average of several queries'."""
     return ATTACKS.get(name, name)
-
-
-def unadapted(attack: str) -> str:
-    """'a3_matching_each' -> 'matching', as the scenarios name the attack that does not adapt."""
-    return ADAPTED.sub("", attack)
 
 
 def judge(name: str) -> str:

@@ -29,6 +29,5 @@ def clean_embeddings(
     """
     # A few answers stand for all that weights cannot tell, such as another face box, other code or machine.
     first = of_photographs(oracle.embed, images, min(n, BATCH), device)
-    weights = {f"oracle.{name}": part for name, part in oracle.state_dict().items()}
-    file = folder / f"embeddings-{key_of(weights | {'first': first}, images, n)}.safetensors"
+    file = folder / f"embeddings-{key_of(oracle, images, n, {'first': first})}.safetensors"
     return kept(file, lambda: {"embeddings": of_photographs(oracle.embed, images, n, device)})["embeddings"]

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from facecrafter.batches import BATCH, Images
 from facecrafter.files import write_whole
-from facecrafter.store import content_hash
+from facecrafter.store import content_hash, encoder_hash
 
 
 def kept(file: Path, work_out: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -26,9 +26,11 @@ def kept(file: Path, work_out: Callable[[], dict[str, Tensor]]) -> dict[str, Ten
         return found
 
 
-def key_of(parts: dict[str, Tensor], images: Images, n: int) -> str:
-    """Hash of n photographs and of whatever else tells apart what is kept of them."""
-    digest = hashlib.sha256(content_hash(parts).encode())
+def key_of(network: nn.Module, images: Images, n: int, told: dict[str, Tensor]) -> str:
+    """Hash of n photographs, of the weights of the network that reads them, and of what else tells apart what
+    is kept: what it makes of the first few stands for arguments, code and machine."""
+    digest = hashlib.sha256(encoder_hash(network).encode())
     for positions in torch.arange(n).split(BATCH):
         digest.update(content_hash({"images": images(positions)}).encode())
+    digest.update(content_hash(told).encode())
     return digest.hexdigest()[:16]

@@ -290,18 +290,6 @@ def test_what_is_read_of_several_queries_needs_no_average_of_their_features() ->
     assert stage["features"] == "${noise.sigma=1.0}/features"
     assert "averages" not in stage
     assert "again" not in plan.stages["noise.sigma=1.0.matching"].config
-    study = adaptive_study()
-    study["identifications"]["a3_matching_each"].pop("adaptive")
-    with pytest.raises(
-        ValueError, match=r"a3_matching_each: `again` reads several queries.*say adaptive: A3"
-    ):
-        plan_of(study)
-    study = adaptive_study()
-    study["identifications"]["a3_matching_each"]["averaging"] = {"queries": ["again"]}
-    with pytest.raises(
-        ValueError, match=r"a3_matching_each: `again` takes the mean .* leave one of them out"
-    ):
-        plan_of(study)
 
 
 def test_settings_for_averages_are_chosen_on_averages() -> None:
@@ -437,6 +425,24 @@ def test_in_development_each_defence_has_its_own_head() -> None:
     assert utility.config["reconstructions"] is None
     assert plan.labels["public_only.measure"]["attack"] == "none"
     assert not [name for name in plan.stages if name.startswith("public_only.") and name != utility.name]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"adaptive": "none"}, r"a3_matching_each: `again` reads several queries.*say adaptive: A3"),
+        (
+            {"averaging": {"queries": ["again"]}},
+            r"a3_matching_each: `again` takes the mean .* leave one of them out",
+        ),
+        ({"again": ["agian"]}, "agian"),
+    ],
+)
+def test_mistakes_in_what_reads_several_queries_are_named(change: dict[str, Any], message: str) -> None:
+    study = adaptive_study()
+    study["identifications"]["a3_matching_each"] |= change
+    with pytest.raises(ValueError, match=message):
+        plan_of(study)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from experiments.evaluation.faces import Faces
-from experiments.evaluation.queries import load_queries, mean_read
+from experiments.evaluation.batches import mean_in_batches
+from experiments.evaluation.faces import Faces, load_features
 from facecrafter.store import TensorStore
 
 N, QUERIES = 6, 4
@@ -46,15 +46,15 @@ def test_answers_that_every_query_keeps_are_averaged_and_not_the_features(
         features = torch.stack([stranger, answer / stranger], dim=1)[..., None]
         order = torch.randperm(N, generator=rng)  # batches lie on the disk in an order of their own
         queries.append(stored(tmp_path / str(number), features[order], order))
-    found = mean_read(answers, load_queries(queries, faces))
+    found = mean_in_batches(answers, [load_features(query, faces) for query in queries])
     torch.testing.assert_close(found, truth, rtol=0, atol=0.15)
     features = torch.stack([query.load("features")["features"] for query in queries])
     assert (answers(features.mean(dim=0)) - truth).abs().max() > 1
-    torch.testing.assert_close(mean_read(answers, load_queries(queries[:1], faces)), answers(features[0]))
+    torch.testing.assert_close(mean_in_batches(answers, features[:1]), answers(features[0]))
 
 
 def test_a_query_of_other_pictures_is_refused(faces: Faces, tmp_path: Path) -> None:
     features = torch.ones(N, 2, 1, 1)
-    queries = [stored(tmp_path / "a", features, faces.rows), stored(tmp_path / "b", features, faces.rows + 1)]
+    assert load_features(stored(tmp_path / "a", features, faces.rows), faces).shape == features.shape
     with pytest.raises(ValueError, match="1 are missing"):
-        load_queries(queries, faces)
+        load_features(stored(tmp_path / "b", features, faces.rows + 1), faces)

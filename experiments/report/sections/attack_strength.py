@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 
 import pandas as pd
@@ -31,6 +32,8 @@ BELOW = {
     "black_box_adversarial": "black_box",
 }
 """The attack that another one begins with or replaces a part of, by the names of the scenarios."""
+ADAPTIVE = re.compile(r"^a[123]_|_each$")
+"""What the scenarios put around the name of an attack that adapts."""
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
@@ -79,7 +82,7 @@ def _ladder(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
 
 def _below(attack: str, known: Collection[str]) -> str:
     """The rung below an attack, of those that are `known` to the study."""
-    unadapted = names.unadapted(attack)
+    unadapted = ADAPTIVE.sub("", attack)
     below = unadapted if unadapted != attack else BELOW.get(attack, LOWEST)
     return below if below in known else LOWEST
 

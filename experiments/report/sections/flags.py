@@ -207,9 +207,8 @@ def _by_chance(found: pd.DataFrame, results: Results) -> Iterator[str]:
     the attack makes of them, even where nothing is defended."""
     guessed = []
     for name, group in found[found["defence"] == "none"].groupby("attack", sort=False):
-        stage = f"{stage_of(group.iloc[0])}.{name}.search"
-        choice = results.chosen(stage) if stage in results.done else {}
-        if people := choice.get("people"):
+        choice = _choice(group.iloc[0], results)
+        if choice and (people := choice.get("people")):
             most = max(one["identified"] for one in choice["candidates"].values())
             hits = round(choice["images"] * most)
             chance = binomtest(hits, choice["images"], 1 / people, alternative="greater").pvalue
@@ -225,10 +224,9 @@ def _by_chance(found: pd.DataFrame, results: Results) -> Iterator[str]:
 
 def _most_tried(row: pd.Series, results: Results) -> Iterator[_Most]:
     """Of each budget whose candidates, alike but for it, were tried with two amounts and more."""
-    name = f"{stage_of(row)}.{row['attack']}.search"
-    if name not in results.done:
+    if (choice := _choice(row, results)) is None:
         return
-    attack, choice = results.config["attacks"][row["attack"]], results.chosen(name)
+    attack = results.config["attacks"][row["attack"]]
     tried = {key: _settings(attack, one) for key, one in attack["search"]["candidates"].items()}
     for budget in BUDGETS:
         others = _but_for(budget, tried[choice["chosen"]])
@@ -240,6 +238,12 @@ def _most_tried(row: pd.Series, results: Results) -> Iterator[_Most]:
         less = max(share for key, share in identified.items() if key != most)
         chosen = choice["chosen"] == most
         yield _Most(budget, alike[most], identified[most], less, choice["images"], chosen)
+
+
+def _choice(row: pd.Series, results: Results) -> dict[str, Any] | None:
+    """What the search for an attack's settings left; None where there was none."""
+    name = f"{stage_of(row)}.{row['attack']}.search"
+    return results.chosen(name) if name in results.done else None
 
 
 def _settings(attack: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[str, Any]:
