@@ -18,6 +18,7 @@ from experiments.study.__main__ import parse
 from experiments.study.config import StudyConfig
 from experiments.study.keys import references
 from experiments.study.layers import overlay, read
+from experiments.study.plan import Plan
 from facecrafter.store import TensorStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:LightningCLI's args parameter", "ignore:Checkpoint directory")
@@ -135,6 +136,7 @@ def test_every_study_is_planned(
     assert_a_network_that_goes_on_is_judged_before_it_does(plans[0].config)
     assert_f_learns_as_long_with_and_without_users(plans[0].config)
     assert_a_matcher_goes_on_from_one_of_its_layers(plans[0].config)
+    assert_no_network_is_fitted_for_nothing(plans[0])
     labels = plans[0].labels.values()
     assert {row["defence"] for row in labels} == set(config["defences"])
     expected = {*config["attacks"], *config.get("identifications", {}), *config.get("together", [])}
@@ -161,6 +163,12 @@ def assert_a_matcher_goes_on_from_one_of_its_layers(config: StudyConfig) -> None
             before = config.fits[start].model.get("init_args", {})
             for argument in ("layers", "directions"):
                 assert arguments.get(argument) == before.get(argument), name
+
+
+def assert_no_network_is_fitted_for_nothing(plan: Plan) -> None:
+    """Left over where a study drops what it was for, it costs minutes that nobody sees in any table."""
+    used = {name for stage in plan.stages.values() for name in stage.inputs()}
+    assert not [name for name, stage in plan.stages.items() if stage.command == "fit" and name not in used]
 
 
 def assert_f_learns_as_long_with_and_without_users(config: StudyConfig) -> None:
