@@ -42,6 +42,23 @@ def default_cache_dir() -> Path:
         raise ValueError(f"there is no home for {folder}: name a folder in FACECRAFTER_CACHE") from error
 
 
+USES = frozenset(
+    [
+        "batch_size",
+        "fit_role",
+        "predict_role",
+        "predict_limit",
+        "predict_skip",
+        "manifest_batch_size",
+        "public_attribute",
+        "private_exposure",
+        "cache_dir",
+        "num_workers",
+    ]
+)
+"""Arguments of a `FaceDataModule` that say what is done with the pictures, not which there are, nor whose."""
+
+
 class FaceDataModule(pl.LightningDataModule):
     """Images in [0, 1] with binary attributes and identities, in four roles: public, public_val,
     private_train, private_test.
@@ -191,11 +208,20 @@ class FaceDataModule(pl.LightningDataModule):
         self.n_private_identities = len(np.unique(self._number[self.splits.rows("private_train")]))
         self.n_public_identities = len(np.unique(self._number[self.splits.rows("public", "public_val")]))
 
+    def read_as(self, other: FaceDataModule) -> None:
+        """Have the labels, the splits and the pictures' sizes of a datamodule whose arguments differ in
+        ``USES`` alone: they are read once, which takes seconds for a large set."""
+        self._planned, self._source = other._planned, other._source
+
     @cached_property
     def _planned(self) -> tuple[FaceTable, Splits]:
         table = self.read_table()
         splits = read_splits(self.splits_file, table) if self.splits_file else split(table, self.rule)
         return table, splits
+
+    @cached_property
+    def _source(self) -> list[Any]:
+        return self.source(self._planned[1])
 
     def _load(self) -> tuple[Splits, ImageCache, np.ndarray]:
         """The checked splits, the cache, and for each row its position in the cache."""
@@ -306,7 +332,7 @@ class FaceDataModule(pl.LightningDataModule):
             *([["predict_skip", self.predict_skip]] if self.predict_skip else []),
             *([["private_exposure", self.private_exposure]] if self.private_exposure else []),
         ]
-        return _digest([type(self).__name__, self.image_size, columns, labels, use, self.source(splits)])
+        return _digest([type(self).__name__, self.image_size, columns, labels, use, self._source])
 
     def sizes(self) -> dict[str, int]:
         """What networks have to know of the data, without decoding a picture: ``image_size``,

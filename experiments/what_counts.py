@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -187,5 +188,12 @@ def _folder(folder: Path) -> dict[str, str] | str:
 
 
 def _sha256(path: Path) -> str:
+    stat = path.stat()
+    return _sha256_of(path, (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+
+
+@cache
+def _sha256_of(path: Path, unchanged: tuple[int, ...]) -> str:
+    """Of weights that hundreds of stages of a study name, once, as long as the file is the same."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

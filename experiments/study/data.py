@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pytorch_lightning import LightningDataModule
 
+from datamodules.faces import USES, FaceDataModule
 from experiments.classes import complete, import_class
 from experiments.errors import ends_in_sentences
 from facecrafter.cells import original
@@ -43,6 +44,8 @@ class StudyData:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.base = config
         self._instances: dict[str, LightningDataModule] = {}
+        self._read: dict[str, FaceDataModule] = {}
+        self._fingerprints: dict[str, str] = {}
 
     def config(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """`class_path` and `init_args` for a stage.
@@ -77,14 +80,24 @@ class StudyData:
 
     def fingerprint(self, section: Mapping[str, Any]) -> str:
         """Hash of what the numbers of the data in a stage's configuration depend on."""
-        return str(self._made(section, "data").fingerprint())
+        text = _text(section)
+        if text not in self._fingerprints:
+            self._fingerprints[text] = str(self._made(section, "data").fingerprint())
+        return self._fingerprints[text]
 
     def _made(self, section: Mapping[str, Any], where: str) -> LightningDataModule:
-        """The same datamodule for the same section: it has read its label files."""
-        text = json.dumps(section, sort_keys=True, default=str)
+        """The same datamodule for the same section; the same labels, read once, for all of the same set."""
+        text = _text(section)
         if text not in self._instances:
-            self._instances[text] = made(section, where)
+            found = self._instances[text] = made(section, where, self._made)
+            if isinstance(found, FaceDataModule):
+                found.read_as(self._read.setdefault(_text(section, without=USES), found))
         return self._instances[text]
+
+
+def _text(section: Mapping[str, Any], without: Set[str] = frozenset()) -> str:
+    init_args = {name: value for name, value in section.get("init_args", {}).items() if name not in without}
+    return json.dumps({**section, "init_args": init_args}, sort_keys=True, default=str)
 
 
 def prepare(config: Mapping[str, Any]) -> LightningDataModule:
@@ -129,13 +142,19 @@ def refuse_other_pictures(config: Mapping[str, Any], folder: Path) -> None:
         )
 
 
-def made(section: Mapping[str, Any], where: str) -> LightningDataModule:
-    """The datamodule that a section describes, arguments checked; what it wraps is its `data`."""
+def made(
+    section: Mapping[str, Any],
+    where: str,
+    wrapped: Callable[[Mapping[str, Any], str], LightningDataModule] | None = None,
+) -> LightningDataModule:
+    """The datamodule that a section describes, arguments checked; what it wraps, made by `wrapped`, is its
+    `data`."""
     found = class_of(section, where, LightningDataModule)
     if not hasattr(found, "fingerprint"):
         raise ValueError(f"{where}: {found.__name__} is no face data; derive it from FaceDataModule")
     arguments = dict(section.get("init_args", {}))
-    inner = {"data": made(arguments.pop("data"), f"{where}.data")} if "data" in arguments else {}
+    make = wrapped or made
+    inner = {"data": make(arguments.pop("data"), f"{where}.data")} if "data" in arguments else {}
     return found(**complete(found, arguments, where, inner), **inner)
 
 

@@ -13,7 +13,6 @@ import tiny_study
 from experiments.study import carry_out
 from experiments.study.mirror import MARKER, Mirror
 
-
 EXTERNAL = Path(__file__).parents[1] / "external_defences"
 
 
@@ -66,7 +65,9 @@ def test_a_study_goes_on_from_what_another_machine_left_at_the_url(
     shutil.rmtree(study)
     assert carry_out.run(config, study, url, jobs=2, try_first=False) == 0
     shown = capsys.readouterr().out
-    assert shown.count("start  target\n") == shown.count("start  none\n") == 1, "the first machine's were used"
+    assert shown.count("start  target\n") == shown.count("start  none\n") == 1, (
+        "the first machine's were used"
+    )
     found = (study / "results.csv").read_bytes()
     assert len(pd.read_csv(study / "results.csv")) == 2
 
