@@ -56,7 +56,8 @@ USES = frozenset(
         "num_workers",
     ]
 )
-"""Arguments of a `FaceDataModule` that say what is done with the pictures, not which there are, nor whose."""
+"""Arguments that say what is done with the pictures, not which there are, nor whose: nothing that a
+`FaceDataModule` reads depends on them."""
 
 
 class FaceDataModule(pl.LightningDataModule):
@@ -129,6 +130,8 @@ class FaceDataModule(pl.LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
+        self._read_by: FaceDataModule | None = None
+        self._opened: tuple[str, ImageCache] | None = None
         self.rule = SplitRule(
             private_identities, min_images, train_test_ratio, val_fraction, public_limit, seed
         )
@@ -211,17 +214,19 @@ class FaceDataModule(pl.LightningDataModule):
     def read_as(self, other: FaceDataModule) -> None:
         """Have the labels, the splits and the pictures' sizes of a datamodule whose arguments differ in
         ``USES`` alone: they are read once, which takes seconds for a large set."""
-        self._planned, self._source = other._planned, other._source
+        self._read_by = other
 
     @cached_property
     def _planned(self) -> tuple[FaceTable, Splits]:
+        if self._read_by is not None:
+            return self._read_by._planned
         table = self.read_table()
         splits = read_splits(self.splits_file, table) if self.splits_file else split(table, self.rule)
         return table, splits
 
     @cached_property
     def _source(self) -> list[Any]:
-        return self.source(self._planned[1])
+        return self.source(self._planned[1]) if self._read_by is None else self._read_by._source
 
     def _load(self) -> tuple[Splits, ImageCache, np.ndarray]:
         """The checked splits, the cache, and for each row its position in the cache."""
@@ -235,7 +240,9 @@ class FaceDataModule(pl.LightningDataModule):
             lambda: self.picture_keys(planned),
             lambda rows: iter(self.pictures(planned.take(rows))),
         )
-        cache = open_cache(self.cache_dir, name, wanted)
+        if self._opened is None or self._opened[0] != name:  # to see that it is whole takes seconds
+            self._opened = name, open_cache(self.cache_dir, name, wanted)
+        cache = self._opened[1]
         return self._without_copies(planned.with_hashes(cache.sha256), cache)
 
     def _without_copies(self, hashed: Splits, cache: ImageCache) -> tuple[Splits, ImageCache, np.ndarray]:
@@ -284,6 +291,7 @@ class FaceDataModule(pl.LightningDataModule):
         """
         other = copy(self)
         other.__dict__.pop("_planned", None)
+        other._read_by = None
         other.attributes = attributes
         other._open()
         if list(other.splits.image) != list(self.splits.image):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ class SampleFaces(FaceDataModule):
         self.n_private_identities = self.sizes()["n_private_identities"]
         self.n_public_identities = self.sizes()["n_public_identities"]
 
-    @property
+    @cached_property
     def _planned(self) -> tuple[FaceTable, Splits]:  # type: ignore[override]
         table, splits = self.whole._planned
         return table, splits.take(self._chosen(splits))

@@ -13,6 +13,7 @@ one. What has another model, data or training than DIR is refused, unless
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -39,6 +40,7 @@ from callbacks import (
     ShortEpochs,
     TimeLeft,
 )
+from datamodules.faces import FaceDataModule
 from experiments import folder
 from experiments.classes import import_class, with_near_names
 from experiments.errors import ends_in_sentences, sentence
@@ -53,7 +55,7 @@ from experiments.loggers import (
 )
 from experiments.overview import ALL, answer  # imports what may be named shortly
 from experiments.processes import end_with_rank_0
-from experiments.study.derived import fill_in
+from experiments.study.derived import faces_in, fill_in
 from experiments.study.precision import in_real_precision
 from facecrafter.files import checked_path, for_owner_alone, make_folder
 from lightning_modules.artifacts import is_trained
@@ -79,15 +81,26 @@ DDP_STRATEGIES = {"ddp": {}, "ddp_find_unused_parameters_true": {"find_unused_pa
 class FitParser(LightningArgumentParser):
     """LightningCLI's parser; what the data knows (`image_size`, ...) need not be given to the model."""
 
+    _faces: tuple[str, LightningDataModule] | None = None
+
     def validate(self, namespace: Namespace, *args: Any, **kwargs: Any) -> None:
         """Fill in the model's numbers that are the data's, then check everything."""
         model, data = namespace.get("model"), namespace.get("data")
         if model and data:
             try:
-                fill_in(model, data)
+                fill_in(model, self.faces(data))
             except (ValueError, OSError) as error:
                 self.error(sentence(error))
         super().validate(namespace, *args, **kwargs)
+
+    def faces(self, data: Namespace) -> LightningDataModule:
+        """The datamodule of a section, not prepared; the same for the same, so that labels are read once."""
+        text = json.dumps(data.as_dict(), sort_keys=True, default=str)
+        if self._faces is None or self._faces[0] != text:
+            parser = ArgumentParser(exit_on_error=False)
+            parser.add_subclass_arguments(LightningDataModule, "data")
+            self._faces = text, parser.instantiate(Namespace(data=data.clone())).data
+        return self._faces[1]
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """End with the message, which names what may have been meant by an argument that no class has."""
@@ -139,6 +152,9 @@ class FitCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         with self.claim:
             super().instantiate_classes()
+        faces, read = faces_in(self.datamodule), faces_in(self.parser.faces(self.config.data))
+        if isinstance(faces, FaceDataModule):
+            faces.read_as(read)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         given = as_list(config["callbacks"])
@@ -191,13 +207,10 @@ class FitCLI(LightningCLI):
         """What the fit's numbers depend on."""
         config = self.config.clone().as_dict()
         model, accelerator = config["model"], config["trainer"]["accelerator"]
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_subclass_arguments(LightningDataModule, "data")
-        faces = parser.instantiate(Namespace(data=self.config.data.clone())).data
         # A sheet's latents are drawn in between the training's own.
         config["image_grid"] = config["image_grid"]["every_n_epochs"] if self._trains() else None
         model["init_args"] = in_real_precision(model.get("init_args") or {}, accelerator)
-        return folder.contents(config, faces)
+        return folder.contents(config, self.parser.faces(self.config.data))
 
     def _trains(self) -> bool:
         return is_trained(import_class(self.config.model.class_path, "model", LightningModule))

@@ -93,7 +93,7 @@ def write_plan(plan: Plan, artifacts: Artifacts) -> bool:
             "command": stage.command,
             # Relative, so that a study's folder can be moved as a whole.
             "folder": os.path.relpath(artifacts.folder(name), artifacts.output.absolute()),
-            "inputs": sorted(stage.inputs()),
+            "inputs": sorted(stage.inputs),
             "labels": plan.labels.get(name),
         }
         for name, stage in plan.stages.items()

@@ -76,27 +76,31 @@ class StudyData:
         Raises:
             ValueError: naming `where` in the configuration the mistake is.
         """
-        return self._made(self.config(overrides), where)
+        return self.made(self.config(overrides), where)
 
     def fingerprint(self, section: Mapping[str, Any]) -> str:
         """Hash of what the numbers of the data in a stage's configuration depend on."""
         text = _text(section)
         if text not in self._fingerprints:
-            self._fingerprints[text] = str(self._made(section, "data").fingerprint())
+            self._fingerprints[text] = str(self.made(section, "data").fingerprint())
         return self._fingerprints[text]
 
-    def _made(self, section: Mapping[str, Any], where: str) -> LightningDataModule:
-        """The same datamodule for the same section; the same labels, read once, for all of the same set."""
+    def made(self, section: Mapping[str, Any], where: str) -> LightningDataModule:
+        """The datamodule of a section, the same for the same; all of one set have its labels, read once."""
+        class_of(section, where, LightningDataModule)
         text = _text(section)
         if text not in self._instances:
-            found = self._instances[text] = made(section, where, self._made)
+            found = self._instances[text] = made(section, where, self.made)
             if isinstance(found, FaceDataModule):
-                found.read_as(self._read.setdefault(_text(section, without=USES), found))
+                reader = self._read.setdefault(_text(section, without=USES), found)
+                if reader is not found:
+                    found.read_as(reader)
         return self._instances[text]
 
 
 def _text(section: Mapping[str, Any], without: Set[str] = frozenset()) -> str:
-    init_args = {name: value for name, value in section.get("init_args", {}).items() if name not in without}
+    given = section.get("init_args") or {}
+    init_args = {name: value for name, value in given.items() if name not in without}
     return json.dumps({**section, "init_args": init_args}, sort_keys=True, default=str)
 
 
@@ -152,7 +156,7 @@ def made(
     found = class_of(section, where, LightningDataModule)
     if not hasattr(found, "fingerprint"):
         raise ValueError(f"{where}: {found.__name__} is no face data; derive it from FaceDataModule")
-    arguments = dict(section.get("init_args", {}))
+    arguments = dict(section.get("init_args") or {})
     make = wrapped or made
     inner = {"data": make(arguments.pop("data"), f"{where}.data")} if "data" in arguments else {}
     return found(**complete(found, arguments, where, inner), **inner)

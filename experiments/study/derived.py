@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from pytorch_lightning import LightningDataModule, LightningModule
 
 from experiments.classes import import_class, parser_of
@@ -46,7 +46,7 @@ def derived(
         meanings["n_identities"] = PEOPLE[role]
     meanings |= getattr(found, "sizes_from_data", lambda init_args: {})(init_args)
     asked = {name: number for name, number in meanings.items() if name in names}
-    faces = _faces(data)
+    faces = faces_in(data)
     if not asked or faces is None:
         return dict(init_args)
     sizes = faces.sizes()
@@ -63,15 +63,12 @@ def derived(
     return {**{name: sizes[number] for name, number in asked.items()}, **given}
 
 
-def fill_in(model: Namespace, data: Namespace) -> None:
-    """Add to the `init_args` of `model` what `data` knows; both are sections of a fit's configuration.
+def fill_in(model: Namespace, data: LightningDataModule) -> None:
+    """Add to the `init_args` of `model`, a section of a fit's configuration, what `data` knows.
 
     Raises:
         ValueError: see derived.
     """
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(LightningDataModule, "data")
-    faces = parser.instantiate(Namespace(data=data.clone())).data
     found = import_class(model.class_path, "model", LightningModule)
     # The parser has put the class's defaults in already: such a value was not given.
     defaults = {name: item.default for name, item in inspect.signature(found).parameters.items()}
@@ -79,12 +76,12 @@ def fill_in(model: Namespace, data: Namespace) -> None:
     given = {
         name: value for name, value in vars(init_args).items() if value not in (None, defaults.get(name))
     }
-    for name, value in derived(found, given, faces, "model").items():
+    for name, value in derived(found, given, data, "model").items():
         init_args[name] = value
     model.init_args = init_args
 
 
-def _faces(data: Any) -> Any:
+def faces_in(data: Any) -> Any:
     """The face data that `data` is or wraps, None if there is none."""
     while data is not None and not hasattr(data, "sizes"):
         data = getattr(data, "data", None)

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -42,6 +43,7 @@ class Stage:
     minutes: float | None = None
     megabytes: float | None = None
 
+    @cached_property
     def inputs(self) -> set[str]:
         """Names of the stages that this one builds on."""
         return references(self.config) | set(self.after)
@@ -89,14 +91,14 @@ def ordered(stages: Iterable[Stage]) -> dict[str, Stage]:
     """
     by_name = {stage.name: stage for stage in stages}
     for stage in by_name.values():
-        if unknown := sorted(stage.inputs() - by_name.keys()):
+        if unknown := sorted(stage.inputs - by_name.keys()):
             raise ValueError(
                 f"stage {stage.name} refers to '${{{unknown[0]}}}', which is no stage; the fits are "
                 f"{sorted(name for name, other in by_name.items() if other.command == 'fit')}"
             )
     try:
         order = TopologicalSorter(
-            {name: sorted(stage.inputs()) for name, stage in by_name.items()}
+            {name: sorted(stage.inputs) for name, stage in by_name.items()}
         ).static_order()
         return {name: by_name[name] for name in order}
     except CycleError as error:
@@ -113,7 +115,7 @@ def ancestors(stages: Mapping[str, Stage], names: Iterable[str]) -> set[str]:
         name = waiting.pop()
         if name not in found:
             found.add(name)
-            waiting.extend(stages[name].inputs())
+            waiting.extend(stages[name].inputs)
     return found
 
 
@@ -121,6 +123,6 @@ def descendants(stages: Mapping[str, Stage], names: Iterable[str]) -> set[str]:
     """The named stages and everything that builds on them. `stages` are `ordered`."""
     found = set(names)
     for name, stage in stages.items():
-        if stage.inputs() & found:
+        if stage.inputs & found:
             found.add(name)
     return found

@@ -104,7 +104,7 @@ class Runner:
         return self._until(self._left())
 
     def _until(self, left: Mapping[str, float]) -> float:
-        after = {name: self.stages[name].inputs() for name in left}
+        after = {name: self.stages[name].inputs for name in left}
         return makespan(left, after, list(left), self.jobs)
 
     def _left(self) -> dict[str, float]:
@@ -127,7 +127,7 @@ class Runner:
             if len(self.running) >= self.jobs:
                 return
             stage = self.stages[name]
-            if not stage.inputs() & self.undone:
+            if not stage.inputs & self.undone:
                 job = self._job(stage)
                 # One that an idle engine does not accept would wait for ever: the engine shall say why.
                 if self.executor.accepts(job) or not self.running:
@@ -164,7 +164,7 @@ class Runner:
         needs = replace(stage.needs, cpus=max(stage.needs.cpus, self.threads))
         command, log = stage.command, self.artifacts.log(stage.name)
         if mirror := self.artifacts.mirror:
-            inputs = [self.artifacts.folder(name) for name in sorted(stage.inputs())]
+            inputs = [self.artifacts.folder(name) for name in sorted(stage.inputs)]
             arguments = mirror.wrapped(self.artifacts.folder(stage.name), inputs, command, arguments)
             command = "study.mirror"
         return Job(stage.name, command, tuple(arguments), log, run, needs)

@@ -167,7 +167,7 @@ def assert_a_matcher_goes_on_from_one_of_its_layers(config: StudyConfig) -> None
 
 def assert_no_network_is_fitted_for_nothing(plan: Plan) -> None:
     """Left over where a study drops what it was for, it costs minutes that nobody sees in any table."""
-    used = {name for stage in plan.stages.values() for name in stage.inputs()}
+    used = {name for stage in plan.stages.values() for name in stage.inputs}
     assert not [name for name, stage in plan.stages.items() if stage.command == "fit" and name not in used]
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_faces import fake_celeba
+from tiny_study import TRAINER, model, write
 
 import datamodules.celeba
+import datamodules.faces
 from datamodules import CelebA
 from datamodules.faces import USES, FaceDataModule
-from experiments.study.data import StudyData
+from experiments import fit
+from experiments.study.data import StudyData, made
 from experiments.what_counts import plain
 
 OTHERS: dict[str, Any] = {
@@ -52,8 +56,8 @@ def test_whatever_is_done_with_the_pictures_their_labels_are_read_once(
     assert len(reads) == 1
     assert len(sizes) == len(set(sizes))
 
-    data.instance({"seed": 1}, "data")  # other people are private
-    data.instance({"attributes": ["Male"]}, "data")
+    data.instance({"seed": 1}, "data").sizes()  # other people are private
+    data.instance({"attributes": ["Male"]}, "data").sizes()
     assert len(reads) == 3
 
 
@@ -64,6 +68,35 @@ def test_what_was_read_for_another_use_is_what_it_reads_itself(section: dict[str
         shared = data.instance({name: value}, "data")
         assert shared.fingerprint() == alone.fingerprint(), name
         assert shared.sizes() == alone.sizes(), name
+
+
+def test_a_sample_is_of_labels_that_others_read(section: dict[str, Any]) -> None:
+    sample = {"class_path": "datamodules.sample.SampleFaces", "init_args": {"pictures": 4}}
+    data = StudyData(section)
+    data.instance({"batch_size": 4}, "data")
+    inner = {"batch_size": 8}
+    found = data.instance({**sample, "init_args": {**sample["init_args"], "data": inner}}, "data")
+    alone = made(data.config({**sample, "init_args": {**sample["init_args"], "data": inner}}), "data")
+    assert found.fingerprint() == alone.fingerprint()
+    assert found.sampled_protected() == alone.sampled_protected()
+
+
+def test_other_attributes_are_read_although_the_labels_were(section: dict[str, Any], tmp_path: Path) -> None:
+    """Else what unknown tasks are worth would be told of f's own ones."""
+    data = StudyData(section)
+    data.instance({}, "data")
+    shared = data.instance({"batch_size": 4, "attributes": ["Male"], "cache_dir": str(tmp_path)}, "data")
+    shared = data.instance({"batch_size": 8, "attributes": ["Male"], "cache_dir": str(tmp_path)}, "data")
+    shared.prepare_data()
+    shared.setup()
+    assert shared.labelled(["Smiling", "Young"]).attribute_names == ("Smiling", "Young")
+    assert shared.attribute_names == ("Male",)
+
+
+def test_what_wraps_no_data_is_told_so(section: dict[str, Any]) -> None:
+    pairs = {"class_path": "datamodules.ProtectedPairs", "init_args": {"data": "nonsense", "features": "a"}}
+    with pytest.raises(ValueError, match=r"data\.data: expected class_path and init_args, not 'nonsense'"):
+        StudyData(section).made(pairs, "data")
 
 
 def test_uses_are_arguments_and_each_of_them_is_tried() -> None:
@@ -79,3 +112,24 @@ def test_a_file_that_was_written_anew_is_hashed_anew(tmp_path: Path) -> None:
     file.unlink()
     file.write_bytes(b"two")
     assert plain(file) != before
+
+
+def test_a_fit_reads_its_labels_once(
+    section: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And opens its pictures once: to see that millions of pixels are whole takes seconds."""
+    calls: list[str] = []
+
+    def counted(name: str, found: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args: calls.append(name) or found(*args)  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(datamodules.celeba, "read_celeba", counted("labels", datamodules.celeba.read_celeba))
+    monkeypatch.setattr(datamodules.faces, "open_cache", counted("pictures", datamodules.faces.open_cache))
+    faces = {
+        **section,
+        "init_args": {**section["init_args"], "attributes": ["Male", "Young"], "batch_size": 4},
+    }
+    config = {"model": model("TargetNetwork", arch="resnet18_quarter"), "data": faces, "trainer": TRAINER}
+    fit.main(["--config", str(write(config, tmp_path / "fit.yaml")), "--output", str(tmp_path / "run")])
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
+    assert sorted(calls) == ["labels", "pictures"]

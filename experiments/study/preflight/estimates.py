@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from experiments.study.artifacts import Artifacts, Estimate
-from experiments.study.data import made
+from experiments.study.data import StudyData
 from experiments.study.keys import references
 from experiments.study.preflight.stopwatch import FILE, sample_of
 from experiments.study.preflight.trials import Trial
@@ -36,6 +36,7 @@ class Estimates:
         self, trials: Mapping[str, Trial], artifacts: Artifacts, seconds: Mapping[str, float]
     ) -> None:
         self.trials, self.artifacts, self.seconds = trials, artifacts, seconds
+        self.data = StudyData({})
 
     def of(self, name: str) -> Estimate:
         """What the stage that was tried under this name will take."""
@@ -99,7 +100,7 @@ class Estimates:
 
     def _decoding(self, name: str) -> float:
         """What is not cached may be: the data's own trial has had to import everything first."""
-        sample = sample_of(made(self.trials[name].stage.config["data"], name))
+        sample = sample_of(self.data.made(self.trials[name].stage.config["data"], name))
         if sample is None:
             return self.seconds[name]
         splits = sample._planned[1]
@@ -125,7 +126,7 @@ class Estimates:
         if "data" not in config:
             (first, *_) = sorted(references(config["features"]))
             return self._images(first)
-        sample = sample_of(made(config["data"], name))
+        sample = sample_of(self.data.made(config["data"], name))
         if sample is None:
             return 1, 1
         return sample.full_protected(), sample.sampled_protected()

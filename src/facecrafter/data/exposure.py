@@ -15,9 +15,12 @@ def exposed_rows(splits: Splits, share: float, seed: int) -> NDArray[np.int64]:
     what is attacked (Crafter, section VI-F).
     """
     private = splits.rows("private_train")
+    names = splits.identity[private].astype(str)
+    order = np.argsort(names, kind="stable")
+    _, first = np.unique(names[order], return_index=True)
     leaked: list[int] = []
-    for person in np.unique(splits.identity[private].astype(str)):
-        row_of = {splits.image[row]: int(row) for row in private[splits.identity[private] == person]}
+    for rows in np.split(private[order], first[1:]):
+        row_of = {splits.image[row]: int(row) for row in rows}
         count = max(1, round(share * len(row_of)))
         leaked += [row_of[image] for image in shuffled(row_of, seed)[:count]]
     return np.sort(np.array(leaked, dtype=np.int64))
