@@ -206,6 +206,7 @@ class FaceDataModule(pl.LightningDataModule):
 
     def _open(self) -> None:
         self.splits, self._cache, self._positions = self._load()
+        self._opened = None
         self.attribute_names = self._planned[0].attribute_names
         self._number = self._number_people()
         self.n_private_identities = len(np.unique(self._number[self.splits.rows("private_train")]))

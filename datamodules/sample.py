@@ -47,9 +47,9 @@ class SampleFaces(FaceDataModule):
             cache_dir=cache_dir,
             num_workers=data.num_workers,
         )
-        self.whole, self.count = data, pictures
-        table, self.whole.splits = data._planned
-        self.whole.attribute_names = table.attribute_names
+        table, splits = data._planned
+        self.whole, self.count = copy.copy(data), pictures  # others may set it up
+        self.whole.splits, self.whole.attribute_names = splits, table.attribute_names
 
     def read_table(self) -> FaceTable:
         return self.whole._planned[0]

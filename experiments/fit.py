@@ -40,7 +40,6 @@ from callbacks import (
     ShortEpochs,
     TimeLeft,
 )
-from datamodules.faces import FaceDataModule
 from experiments import folder
 from experiments.classes import import_class, with_near_names
 from experiments.errors import ends_in_sentences, sentence
@@ -55,7 +54,7 @@ from experiments.loggers import (
 )
 from experiments.overview import ALL, answer  # imports what may be named shortly
 from experiments.processes import end_with_rank_0
-from experiments.study.derived import faces_in, fill_in
+from experiments.study.derived import fill_in
 from experiments.study.precision import in_real_precision
 from facecrafter.files import checked_path, for_owner_alone, make_folder
 from lightning_modules.artifacts import is_trained
@@ -152,9 +151,7 @@ class FitCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         with self.claim:
             super().instantiate_classes()
-        faces, read = faces_in(self.datamodule), faces_in(self.parser.faces(self.config.data))
-        if isinstance(faces, FaceDataModule):
-            faces.read_as(read)
+        self.datamodule = self.parser.faces(self.config.data)  # which has read its labels
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         given = as_list(config["callbacks"])

@@ -46,7 +46,7 @@ def derived(
         meanings["n_identities"] = PEOPLE[role]
     meanings |= getattr(found, "sizes_from_data", lambda init_args: {})(init_args)
     asked = {name: number for name, number in meanings.items() if name in names}
-    faces = faces_in(data)
+    faces = _faces(data)
     if not asked or faces is None:
         return dict(init_args)
     sizes = faces.sizes()
@@ -81,7 +81,7 @@ def fill_in(model: Namespace, data: LightningDataModule) -> None:
     model.init_args = init_args
 
 
-def faces_in(data: Any) -> Any:
+def _faces(data: Any) -> Any:
     """The face data that `data` is or wraps, None if there is none."""
     while data is not None and not hasattr(data, "sizes"):
         data = getattr(data, "data", None)

@@ -75,10 +75,18 @@ class Measures:
     Args:
         config: the study.
         data: its faces.
+
+    Raises:
+        ValueError: they have no attribute that `measure.unseen` names; no trial of a few pictures reads them.
     """
 
     def __init__(self, config: StudyConfig, data: StudyData) -> None:
         self.config, self.data = config, data
+        if unseen := config.measure.unseen:
+            try:
+                data.instance({"attributes": unseen}, "measure.unseen").sizes()
+            except ValueError as error:
+                raise ValueError(f"measure.unseen: {error}") from error
 
     def measure_stage(
         self,

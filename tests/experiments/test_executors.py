@@ -186,7 +186,7 @@ def test_a_study_has_the_same_keys_and_content_whoever_carries_it_out(
     local = tmp_path / "local"
     assert carry_out.run(config, local, jobs=1, try_first=False) == 0
     capsys.readouterr()
-    # A worker imports everything anew for every stage: each engine finds what the other one makes.
+    # A worker imports everything anew for every stage, so each engine makes some, and finds the others there.
     for executor, made in MADE_BY.items():
         shutil.copytree(local, tmp_path / executor)
         for stage in made:

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 from fake_faces import fake_celeba
-from tiny_study import TRAINER, model, write
+from tiny_study import TRAINER, model, tiny_study, write
 
 import datamodules.celeba
 import datamodules.faces
 from datamodules import CelebA
 from datamodules.faces import USES, FaceDataModule
 from experiments import fit
+from experiments.study.config import parse
 from experiments.study.data import StudyData, made
+from experiments.study.plan import Plan
 from experiments.what_counts import plain
 
 OTHERS: dict[str, Any] = {
@@ -70,15 +72,26 @@ def test_what_was_read_for_another_use_is_what_it_reads_itself(section: dict[str
         assert shared.sizes() == alone.sizes(), name
 
 
-def test_a_sample_is_of_labels_that_others_read(section: dict[str, Any]) -> None:
+def test_a_sample_is_of_labels_that_others_read(
+    section: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And leaves those whose sample it is as they were: they can be set up themselves."""
     sample = {"class_path": "datamodules.sample.SampleFaces", "init_args": {"pictures": 4}}
+    section["init_args"]["cache_dir"] = str(tmp_path / "cache")
+    use = {**sample, "init_args": {**sample["init_args"], "data": {"batch_size": 8}}}
+    alone = made(StudyData(section).config(use), "data")
+    reads, read = [], datamodules.celeba.read_celeba
+    monkeypatch.setattr(datamodules.celeba, "read_celeba", lambda *args: reads.append(args) or read(*args))
     data = StudyData(section)
-    data.instance({"batch_size": 4}, "data")
-    inner = {"batch_size": 8}
-    found = data.instance({**sample, "init_args": {**sample["init_args"], "data": inner}}, "data")
-    alone = made(data.config({**sample, "init_args": {**sample["init_args"], "data": inner}}), "data")
+    whole = data.instance({"batch_size": 4}, "data")
+    found = data.instance(use, "data")
     assert found.fingerprint() == alone.fingerprint()
     assert found.sampled_protected() == alone.sampled_protected()
+    assert len(reads) == 1
+    for each in (whole, data.instance({"batch_size": 8}, "data")):
+        each.prepare_data()
+        each.setup()
+        assert each.n_private_identities == 4
 
 
 def test_other_attributes_are_read_although_the_labels_were(section: dict[str, Any], tmp_path: Path) -> None:
@@ -110,7 +123,7 @@ def test_a_file_that_was_written_anew_is_hashed_anew(tmp_path: Path) -> None:
     before = plain(file)
     assert plain(file) == before
     file.unlink()
-    file.write_bytes(b"two")
+    file.write_bytes(b"another")
     assert plain(file) != before
 
 
@@ -133,3 +146,10 @@ def test_a_fit_reads_its_labels_once(
     fit.main(["--config", str(write(config, tmp_path / "fit.yaml")), "--output", str(tmp_path / "run")])
     assert (tmp_path / "run" / "weights.safetensors").is_file()
     assert sorted(calls) == ["labels", "pictures"]
+
+
+def test_a_misspelt_unknown_task_is_said_before_anything_runs() -> None:
+    """Else hours of protecting and attacking go before it."""
+    settings = tiny_study() | {"measure": {"unseen": ["Smilling"]}}
+    with pytest.raises(ValueError, match=r"measure\.unseen: .* did you mean 'Smiling'"):
+        Plan(parse(settings, "study.yaml"))

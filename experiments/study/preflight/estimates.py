@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from experiments.study.artifacts import Artifacts, Estimate
-from experiments.study.data import StudyData
+from experiments.study.data import StudyData, made
 from experiments.study.keys import references
 from experiments.study.preflight.stopwatch import FILE, sample_of
 from experiments.study.preflight.trials import Trial
@@ -100,7 +100,7 @@ class Estimates:
 
     def _decoding(self, name: str) -> float:
         """What is not cached may be: the data's own trial has had to import everything first."""
-        sample = sample_of(self.data.made(self.trials[name].stage.config["data"], name))
+        sample = sample_of(made(self.trials[name].stage.config["data"], name))
         if sample is None:
             return self.seconds[name]
         splits = sample._planned[1]
