@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -29,12 +29,20 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
     stages = _run_time(results)
     machines = [made for made in stages.pop("made_with").unique() if made]
     facts = {"seed": results.config["seed"], **_data_facts(results)}
-    made = [f"computed with: {machine}" for machine in machines] + [f"report made with: {made_with()}"]
-    yield Items([f"{name}: {fact}" for name, fact in facts.items()] + made)
+    yield Items([*(f"{name}: {fact}" for name, fact in facts.items()), *_made_with(machines)])
     yield Folded("The study's configuration", [Code(config, "yaml")])
     total = clock(stages["seconds"].sum())
     shown = filled(stages.assign(key=stages["key"].str[:12]))
     yield Folded(f"Run time: {len(stages)} stages, {total} in all", [Table(shown, "run-time", stages)])
+
+
+def _made_with(machines: Sequence[str]) -> Iterator[str]:
+    """What the stages were computed with, and this report made."""
+    here = made_with()
+    for machine in machines:
+        yield f"{'computed, and this report made,' if machine == here else 'computed'} with: {machine}"
+    if here not in machines:
+        yield f"report made with: {here}"
 
 
 def _data_facts(results: Results) -> dict[str, Any]:
