@@ -64,15 +64,6 @@ def tiny_study() -> dict[str, Any]:
     }
 
 
-def smaller_study() -> dict[str, Any]:
-    """One stage of each kind: whoever carries it out in processes of its own imports everything for each."""
-    study = tiny_study() | {"oracles": {"pixels": {"class_path": "guess.Pixels"}}}
-    study["fits"] = {"target": study["fits"]["target"]}
-    study["defences"] = {"none": study["defences"]["none"]}
-    study["attacks"] = {"guess": {"class_path": "guess.Guess"}}
-    return study
-
-
 def write(config: dict[str, Any], path: Path) -> Path:
     """Write a configuration as YAML."""
     path.write_text(yaml.safe_dump(config, sort_keys=False))

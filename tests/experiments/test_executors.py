@@ -172,6 +172,10 @@ def test_an_engine_that_is_not_installed_says_how_to_get_it(
         make(name, 1, 1, {}, [])
 
 
+MADE_BY = {"ray": ["target", "none.guess"], "slurm": ["data", "none", "none.guess.measure"]}
+"""Stages of the study below, one of each command, by the engine that carries them out."""
+
+
 @pytest.mark.slow
 def test_a_study_has_the_same_keys_and_content_whoever_carries_it_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -182,7 +186,11 @@ def test_a_study_has_the_same_keys_and_content_whoever_carries_it_out(
     monkeypatch.setattr(slurm, "SlurmExecutor", functools.partial(slurm.SlurmExecutor, cluster="local"))
     monkeypatch.syspath_prepend(EXTERNAL)
     monkeypatch.setenv("PYTHONPATH", str(EXTERNAL), prepend=os.pathsep)
-    config = tiny_study.write(tiny_study.smaller_study(), tmp_path / "study.yaml")
+    settings = tiny_study.tiny_study() | {"oracles": {"pixels": {"class_path": "guess.Pixels"}}}
+    settings["fits"] = {"target": settings["fits"]["target"]}
+    settings["defences"] = {"none": settings["defences"]["none"]}
+    settings["attacks"] = {"guess": {"class_path": "guess.Guess"}}
+    config = tiny_study.write(settings, tmp_path / "study.yaml")
     local = tmp_path / "local"
     assert carry_out.run(config, local, jobs=1, try_first=False) == 0
     capsys.readouterr()
@@ -195,10 +203,6 @@ def test_a_study_has_the_same_keys_and_content_whoever_carries_it_out(
         assert carry_out.run(config, tmp_path / executor, jobs=1, executor=executor, try_first=False) == 0
         assert re.findall("^start  (.*)$", capsys.readouterr().out, re.MULTILINE) == made
         assert content(tmp_path / executor) == content(local)
-
-
-MADE_BY = {"ray": ["target", "none.guess"], "slurm": ["data", "none", "none.guess.measure"]}
-"""Stages of a smaller study, one of each command, by the engine that carries them out."""
 
 
 TIMED = {"seconds", "megabytes", "finished", "files", "sha256"}

@@ -98,8 +98,9 @@ def test_other_attributes_are_read_although_the_labels_were(section: dict[str, A
     """Else what unknown tasks are worth would be told of f's own ones."""
     data = StudyData(section)
     data.instance({}, "data")
-    shared = data.instance({"batch_size": 4, "attributes": ["Male"], "cache_dir": str(tmp_path)}, "data")
-    shared = data.instance({"batch_size": 8, "attributes": ["Male"], "cache_dir": str(tmp_path)}, "data")
+    use = {"attributes": ["Male"], "cache_dir": str(tmp_path)}
+    data.instance({"batch_size": 4, **use}, "data")
+    shared = data.instance({"batch_size": 8, **use}, "data")
     shared.prepare_data()
     shared.setup()
     assert shared.labelled(["Smiling", "Young"]).attribute_names == ("Smiling", "Young")

@@ -100,6 +100,7 @@ class Estimates:
 
     def _decoding(self, name: str) -> float:
         """What is not cached may be: the data's own trial has had to import everything first."""
+        # One of its own: whoever decodes may need what reading the labels has left on it.
         sample = sample_of(made(self.trials[name].stage.config["data"], name))
         if sample is None:
             return self.seconds[name]
