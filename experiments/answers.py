@@ -36,7 +36,7 @@ from experiments.errors import ends_in_sentences
 from experiments.evaluation import answers, unlinkability
 from experiments.evaluation.answers import STRANGERS, Asked, Pictures, answered, floors, of_people, together
 from experiments.evaluation.batches import in_batches
-from experiments.evaluation.faces import Faces, check_rows
+from experiments.evaluation.faces import Faces, load_features
 from experiments.evaluation.rows import check_labels, lines_per_image, write
 from experiments.evaluation.unlinkability import Release, links
 from experiments.evaluation.utility import load_head
@@ -87,14 +87,11 @@ def run(
     data.prepare_data()
     data.setup("test")
     faces, enrolled = Faces.of(data), data.faces("private_train")
-    repeated = TensorStore.open(again) if again else None
-    for store in filter(None, (protected, repeated)):
-        check_rows(store, store.load("row")["row"], faces)
-    released = _release(protected, faces.rows, faces.identities, f)
+    released = _release(load_features(protected, faces), faces.identities, f)
+    same = again and _release(load_features(TensorStore.open(again), faces), faces.identities, f)
+    other = second and _others(TensorStore.open(second), enrolled, f)
     asked = _asked(data, faces, enrolled, released, target.encoder, f, seed)
     columns, hits = floors(asked, seed)
-    other = second and _release(TensorStore.open(second), enrolled.rows, enrolled.identities, f)
-    same = repeated and _release(repeated, faces.rows, faces.identities, f)
     columns |= links(released, other, same, asked["floor"].strangers, seed)
     counts = {"n_images": len(faces.rows), "n_identities": data.n_private_identities, "seed": seed}
     per_image = [
@@ -137,19 +134,21 @@ def _asked(
     }
 
 
-def _release(store: TensorStore, rows: Tensor, identities: Tensor, f: nn.Module) -> Release:
-    """What is in `store`, in the order of `rows`, which are of `identities`.
+def _release(features: Tensor, identities: Tensor, f: nn.Module) -> Release:
+    return Release(features, in_batches(f, features).flatten(1), identities)
+
+
+def _others(store: TensorStore, pictures: FaceDataset, f: nn.Module) -> Release:
+    """What is in `store`, of some of the `pictures`.
 
     Raises:
         ValueError: it holds other rows.
     """
     content = store.load("row", "features")
-    order = content["row"].argsort()
-    found, features = content["row"][order], content["features"][order].float()
-    if unknown := found[~torch.isin(found, rows)].tolist():
+    if unknown := content["row"][~torch.isin(content["row"], pictures.rows)].tolist():
         raise ValueError(f"{store.path} holds rows {unknown[:5]}, which are none of the pictures asked for")
-    whose = identities[torch.searchsorted(rows, found)]
-    return Release(features, in_batches(f, features).flatten(1), whose)
+    whose = pictures.identities[torch.searchsorted(pictures.rows, content["row"])]
+    return _release(content["features"].float(), whose, f)
 
 
 @for_owner_alone()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from experiments.machine import device
+from facecrafter.cells import neutral
 from facecrafter.crafter.release import DownToFloor
 from facecrafter.crafter.utility import PublicLayers
 from facecrafter.documents import read_yaml
@@ -144,11 +145,11 @@ def tell(path: Path, protector: Protector, count: int, each: float) -> None:
 
 
 def write_index(path: Path, names: Sequence[str], batch_size: int) -> None:
-    """Which file of the folder is which row of which batch."""
+    """Which file of the folder is which row of which batch; see `facecrafter.cells.neutral` of the names."""
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(("file", "row", "batch"))
-    writer.writerows((name, row, row // batch_size) for row, name in enumerate(names))
+    writer.writerows((neutral(name), row, row // batch_size) for row, name in enumerate(names))
     write_whole(path, file.getvalue())
 
 

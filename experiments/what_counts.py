@@ -8,6 +8,7 @@ without a line here.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
 import inspect
@@ -168,10 +169,14 @@ def plain(value: Any) -> Any:
     """`value` as JSON has it; a file's content, or what names that of a folder, in place of its path."""
     if isinstance(value, str | Path) and value:
         path = Path(value)
-        if path.is_file():
-            return {"sha256": _sha256(path)}
-        if path.is_dir():
-            return _folder(path)
+        try:
+            if path.is_file():
+                return {"sha256": _sha256(path)}
+            if path.is_dir():
+                return _folder(path)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:  # a text, such as what a service is asked, and no path
+                raise
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 

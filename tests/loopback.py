@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Reply = tuple[int, dict[str, str], bytes]
+Reply = tuple[int, dict[str, str], bytes | Iterator[bytes]]
 Behaviour = Callable[[dict[str, Any], int], Any]
 """From a question and its number to an answer: JSON, or status, headers and bytes."""
 
@@ -39,10 +39,15 @@ def served(behaviour: Behaviour) -> Iterator[Loopback]:
             is_reply = isinstance(answer, tuple)
             status, headers, body = answer if is_reply else (200, {}, json.dumps(answer).encode())
             self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            parts = [body] if isinstance(body, bytes) else body
+            length = {"Content-Length": str(len(body))} if isinstance(body, bytes) else {}
+            for name, value in {**length, **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # whoever asked has gone
+                for part in parts:
+                    self.wfile.write(part)
+                    self.wfile.flush()
 
         def log_message(self, *_: Any) -> None:
             """Nothing."""

@@ -58,7 +58,6 @@ class Batch:
         # Inversions have one step and there is no warm-up: `engine_iteration` adds what is missing.
         self.crafting = FeatureCrafting(
             AttackerModel(self.encoder, self.generator, precision="auto"),
-            image_size,
             beta=1.0,
             inner=replace(InnerProblem(), first=1),
             critic=replace(CriticTraining(), width=width, warmup=0),

@@ -20,7 +20,6 @@ from experiments.evaluation.batches import of_photographs
 from experiments.evaluation.columns import Column, interval_columns
 from facecrafter.metrics import Interval, SamePerson, clustered_share, identified
 
-FLOORS = ("floor", "floor_raw", "floor_attributes")
 NAMED = "name the right person, compared with known photographs of all by what was learned on public people"
 SHARES = (
     Column(
@@ -55,7 +54,7 @@ BITS = Column(
 )
 COLUMNS = (*SHARES, BITS)
 STRANGERS = 4000
-"""Public pictures that comparing is learned on, at most; whole people."""
+"""Pictures of `public`, and as many of `public_val`, that comparing is learned on, at most; whole people."""
 NOTHING = Interval(math.nan, math.nan, math.nan)
 
 

@@ -53,22 +53,22 @@ def select(stages: Mapping[str, Stage], patterns: Collection[str]) -> set[str]:
 
 def describe(stages: Mapping[str, Stage], artifacts: Artifacts, wanted: set[str], jobs: int) -> None:
     """Print which stages are cached, and what the others will cost."""
+    asked = [name for name in stages if name in wanted]
+    missing = [name for name in asked if not artifacts.is_done(name)]
     print(f"{'stage':<44} {'state':<8} {'time':>9} {'disk':>10}")
-    for name, stage in stages.items():
-        if name not in wanted:
-            continue
-        seconds, megabytes = artifacts.expected_seconds(stage), artifacts.expected_megabytes(stage)
-        time = "?" if seconds is None else clock(seconds)
+    for name in asked:
+        seconds = artifacts.expected_seconds(stages[name])
+        megabytes = artifacts.expected_megabytes(stages[name])
+        takes = "?" if seconds is None else clock(seconds)
         disk = "?" if megabytes is None else size(megabytes)
-        print(f"{name:<44} {'cached' if artifacts.is_done(name) else 'to do':<8} {time:>9} {disk:>10}")
-    missing = [name for name in wanted if not artifacts.is_done(name)]
+        print(f"{name:<44} {'to do' if name in missing else 'cached':<8} {takes:>9} {disk:>10}")
     runner = Runner(stages, artifacts, jobs)
     runner.waiting = missing
     unknown = [name for name in missing if artifacts.expected_seconds(stages[name]) is None]
-    disk = [artifacts.expected_megabytes(stages[name]) for name in missing]
+    space_of = [artifacts.expected_megabytes(stages[name]) for name in missing]
     print(
         f"{len(missing)} of {len(wanted)} to do: about {clock(runner.seconds_left())} with {jobs} jobs, "
-        f"{space(disk)}" + (f"; {len(unknown)} of unknown cost not counted" if unknown else "")
+        f"{space(space_of)}" + (f"; {len(unknown)} of unknown cost not counted" if unknown else "")
     )
 
 

@@ -110,7 +110,7 @@ class Measures:
         labels = point.labels(
             self.config,
             one.name,
-            access="black",
+            access="black",  # whoever learns from answers, or compares with them, differentiates nothing
             adaptive=one.config.adaptive,
             countermeasure=one.countermeasure,
         )

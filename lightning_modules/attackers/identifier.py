@@ -30,7 +30,6 @@ class FeatureIdentifier(FeatureNetwork):
     """
 
     VERSION = 1
-    access = "black"
     describe = "Has features of known people leaked: a network, trained on them, names who a feature shows."
 
     def __init__(self, encoder: str, n_identities: int, learning_rate: float = 1e-3) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -52,8 +52,6 @@ class Linker(SeededBatches, FillingReader):
         inputs: numbers in what is read of one feature.
         mean: that of the photographs' embeddings (E,).
     """
-
-    access = "black"
 
     def __init__(
         self,
@@ -246,7 +244,7 @@ class RidgeLinker(ClosedForm, Linker):
         assert self._before is not None
         before = self._before.on(self.device)
         assert isinstance(before, RidgeLinker)
-        raw = torch.cat([self._raw(batch) for batch in batches(self, pairs, torch.arange(len(pairs)))])
+        raw = torch.cat([self._raw(batch) for batch in self._batches(pairs, self.mirror)])
         added, spread = ((x - x.mean(dim=0)).double().square().mean() for x in (protected - raw, raw))
         # λ is in units of the mean squared distance of a feature from their mean: D times the `spread`.
         more = float(before.pairs * added / (self.queries * raw.shape[1] * spread))
@@ -261,15 +259,16 @@ class RidgeLinker(ClosedForm, Linker):
         return self.read(self.raw_features_of(batch)).flatten(1)
 
     def _all_pairs(self, pairs: Any, mirror: bool = False) -> tuple[Tensor, Tensor]:
-        """h(F) (N, D) of all these pairs, and where their photographs stand (N, E); with `mirror` also h of
-        the mirrored images, which stand where the images do."""
-        found = []
-        for batch in batches(self, pairs, torch.arange(len(pairs))):
-            found.append(self._pairs(batch))
-            if mirror and "features" not in batch:
-                found.append(self._pairs({**batch, "image": batch["image"].flip(3)}))
-        read, stand = zip(*found, strict=True)
+        """h(F) (N, D) of all these pairs, and where their photographs stand (N, E); see `_batches`."""
+        read, stand = zip(*map(self._pairs, self._batches(pairs, mirror)), strict=True)
         return torch.cat(read).flatten(1), torch.cat(stand)
+
+    def _batches(self, pairs: Any, mirror: bool) -> Iterator[dict[str, Tensor]]:
+        """All these pairs, a few at a time; with `mirror` images come mirrored, too, of the same rows."""
+        for batch in batches(self, pairs, torch.arange(len(pairs))):
+            yield batch
+            if mirror and "features" not in batch:
+                yield {**batch, "image": batch["image"].flip(3)}
 
 
 class NetworkLinker(Linker):

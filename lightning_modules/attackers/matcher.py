@@ -44,7 +44,6 @@ class Matcher(ClosedForm, SeededBatches, FillingReader):
     """
 
     VERSION = 1
-    access = "white"
     describe = (
         "Encodes photographs of the private people, and compares by what stays with a person from one "
         "picture to the next, learnt on public people."

@@ -101,9 +101,7 @@ class Crafter(CraftingDefence):
         mine = encoder_hash(self.encoder)
         own = load_reader(decoder, Decoder, mine).network if decoder else None
         erases = load_reader(eraser, IdentityEraser, mine).network if eraser else None
-        self.crafting = FeatureCrafting(
-            model, loaded.image_size, head=self.head, decoder=own, eraser=erases, **crafting
-        )
+        self.crafting = FeatureCrafting(model, head=self.head, decoder=own, eraser=erases, **crafting)
 
     def finished(self, state: Any) -> bool:
         return super().finished(state) or state.change < self.tolerance

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from facecrafter.blanks import at, filled, listed, number
 from facecrafter.remote import Service
 from facecrafter.store import content_hash
-from lightning_modules.networks.oracle import IdentityOracle
+from lightning_modules.networks.oracle import IdentityOracle, mean_directions, require_everyone
 
 Task = Literal["embed", "verify", "identify"]
 UNNAMED = -1e9
@@ -125,17 +125,16 @@ class HttpOracle(IdentityOracle):
 
     def enrol(self, embeddings: Tensor, identities: Tensor) -> None:
         """See `IdentityOracle`: a service that identifies is sent the photographs, under names that say
-        nothing, and other ones for other people: what it was sent before does not pass for these."""
-        people = int(identities.max()) + 1
+        nothing, and other ones for other people: what it was sent before does not pass for these.
+
+        Raises:
+            ValueError: an identity has no photograph.
+        """
         if self.embeds:
-            sums = embeddings.new_zeros(people, embeddings.shape[1])
-            self._known = F.normalize(sums.index_add_(0, identities, F.normalize(embeddings)))
+            self._known = mean_directions(embeddings, identities)
             return
+        people = require_everyone(identities)
         first = [(identities == person).nonzero()[: self.photographs, 0] for person in range(people)]
-        if missing := [person for person, found in enumerate(first) if not len(found)]:
-            raise ValueError(
-                f"no image of identity {missing[0]} is enrolled; its images must be in private-train"
-            )
         chosen = torch.cat(first)
         self._known = self._photographs = embeddings[chosen]
         self._people = identities[chosen]

@@ -49,7 +49,7 @@ class IdentityClassifier(IdentityOracle):
 
     Args:
         n_identities: private identities of the data.
-        trunk: resnet18, resnet50 or resnet152 (the paper's).
+        trunk: resnet18, resnet50, resnet152 (the paper's), or resnet18_quarter, of a quarter of the channels.
         learning_rate: peak of AdamW's one-cycle schedule.
         weight_decay: of AdamW.
         label_smoothing: of the cross-entropy.
@@ -136,11 +136,6 @@ class Recogniser(IdentityOracle):
         Raises:
             ValueError: an identity has no photograph.
         """
-        people = int(identities.max()) + 1
-        if missing := sorted(set(range(people)) - set(identities.tolist())):
-            raise ValueError(
-                f"no image of identity {missing[0]} is enrolled; its images must be in private-train"
-            )
         self._directions = mean_directions(embeddings, identities)
 
     def scores(self, embeddings: Tensor) -> Tensor:
@@ -169,7 +164,25 @@ class EmbeddingOracle(Recogniser):
 
 
 def mean_directions(embeddings: Tensor, identities: Tensor) -> Tensor:
-    """Where the embeddings (M, E) of each person of `identities` point on average (P, E), of length one."""
-    directions, people = F.normalize(embeddings), int(identities.max()) + 1
+    """Where the embeddings (M, E) of each person of `identities` point on average (P, E), of length one.
+
+    Raises:
+        ValueError: an identity has no photograph.
+    """
+    directions, people = F.normalize(embeddings), require_everyone(identities)
     sums = directions.new_zeros(people, directions.shape[1]).index_add_(0, identities, directions)
     return F.normalize(sums)
+
+
+def require_everyone(identities: Tensor) -> int:
+    """The number of people P of whom `identities` (M,) has photographs: all of 0 to P - 1.
+
+    Raises:
+        ValueError: an identity has no photograph.
+    """
+    people = int(identities.max()) + 1
+    if missing := sorted(set(range(people)) - set(identities.tolist())):
+        raise ValueError(
+            f"no image of identity {missing[0]} is enrolled; its images must be in private-train"
+        )
+    return people

@@ -31,7 +31,8 @@ class TargetNetwork(LightningModule):
 
     Args:
         n_outputs: of the head; as many as the data has attributes (identities for the loss `identities`).
-        arch: resnet18, vgg16 or resnet50, split as in the paper; or any other network, see docs/encoders.md.
+        arch: resnet18, vgg16 or resnet50, split as in the paper; resnet18_quarter, of a quarter of the
+            channels; or any other network, see docs/encoders.md.
         split: the layer behind which any other network is cut.
         arch_args: what any other network is made with.
         loss: `attributes`, binary cross-entropy of each; `classes`, cross-entropy over attributes of which

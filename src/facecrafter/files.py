@@ -81,13 +81,13 @@ def written_whole(path: str | Path, mode: int = OWNER_ONLY) -> Iterator[BinaryIO
                 yield file  # type: ignore[misc]  # typeshed's wrapper is a BinaryIO in all but name
                 file.flush()
                 os.fsync(file.fileno())
+                temporary.replace(path)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
     except OSError as error:  # closing writes once more what did not fit
         error.filename = error.filename or str(path)
         raise
-    temporary.replace(path)
     _synchronise(path.parent)
 
 

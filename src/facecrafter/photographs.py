@@ -154,7 +154,7 @@ def protect(
     Returns:
         (N, C, h, w), what leaves the device.
     """
-    loop = FeatureCrafting(AttackerModel(encoder, generator, "auto"), images.shape[-1], **crafting)
+    loop = FeatureCrafting(AttackerModel(encoder, generator, "auto"), **crafting)
     state = loop.start(images, seeded(seed))
     while state.iteration < iterations:
         loop.step(state)

@@ -26,6 +26,7 @@ MOST_BYTES = 2**22
 """Of one answer: a service that says more than that says something else than was asked."""
 LONGEST_WAIT = 120.0
 """Seconds before a question is asked once more, whatever the service says."""
+_CHUNK = 2**16
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 """HTTP statuses of what may be over the next time."""
 QUEUE = 64
@@ -136,7 +137,7 @@ class Service:
         host = urllib.parse.urlsplit(self.url).hostname
         try:
             with self._opener.open(request, timeout=self.timeout) as reply:
-                content = reply.read(MOST_BYTES + 1)
+                content = _read_until(reply, time.monotonic() + self.timeout)
         except urllib.error.HTTPError as error:
             said = error.read(200).decode(errors="replace")
             if error.code in PASSING:
@@ -197,13 +198,32 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         raise ValueError(f"{req.host} sends elsewhere, to {newurl[:80]}: name that URL if it is meant")
 
 
+def _read_until(reply: http.client.HTTPResponse, deadline: float) -> bytes:
+    """The answer, or as much of it as shows that it is too long.
+
+    Raises:
+        TimeoutError: it is not whole by then: a socket's own timeout begins anew with every few bytes.
+        IncompleteRead: it is shorter than it says.
+    """
+    content = b""
+    while more := reply.read1(_CHUNK):
+        content += more
+        if len(content) > MOST_BYTES:
+            return content
+        if time.monotonic() > deadline:
+            raise TimeoutError("the answer was not whole in time")
+    if reply.length:
+        raise http.client.IncompleteRead(content, reply.length)
+    return content
+
+
 def _seconds(text: str | None) -> float | None:
     """What Retry-After says, in seconds from now; None where it says nothing that could be read."""
     if not text:
         return None
-    if text.strip().isdigit():
-        return float(text)
     try:
+        if text.strip().isdecimal():
+            return float(text)
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except ValueError:
         return None

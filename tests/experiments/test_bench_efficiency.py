@@ -128,7 +128,6 @@ def test_calls_are_those_of_a_real_iteration() -> None:
     model.asked = Counter()
     crafting = FeatureCrafting(
         model,
-        32,
         1.0,
         inner=InnerProblem(first=1, starts=1),
         critic=CriticTraining(width=4, warmup=0),

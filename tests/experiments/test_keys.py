@@ -137,6 +137,11 @@ def test_a_file_counts_by_its_content(tmp_path: Path) -> None:
     assert before != keys({"attack": attack(weights=str(file))})
 
 
+def test_a_text_may_be_longer_than_a_path() -> None:
+    """What a face service is asked is one."""
+    assert keys({"attack": attack(question="x" * 300)}) != keys({"attack": attack(question="x" * 5000)})
+
+
 def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """The places of all entries of a nested structure that hold no further ones."""
     if not isinstance(value, Mapping | list):

@@ -35,6 +35,13 @@ def test_what_is_published_is_readable_whatever_the_umask(tmp_path: Path) -> Non
     assert stat.S_IMODE((tmp_path / "page.md").stat().st_mode) == 0o644
 
 
+def test_where_the_name_is_taken_by_a_folder_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "x" / "inside").mkdir(parents=True)
+    with pytest.raises(OSError, match="x"):
+        write_whole(tmp_path / "x", "private")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
 def test_folders_that_are_there_stay_as_their_owner_made_them(tmp_path: Path) -> None:
     tmp_path.chmod(0o750)
     with usual_umask():

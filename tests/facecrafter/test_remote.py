@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import time
+from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,6 +45,8 @@ def test_an_answer_is_paid_once(tmp_path: Path) -> None:
         (429, {"Retry-After": "0"}, b"slow down"),
         (429, {"Retry-After": formatdate(0)}, b"until 1970"),
         (502, {"Retry-After": "soon"}, b"<html>"),
+        (503, {"Retry-After": "\u00b2"}, b"a digit that is no number"),
+        (200, {"Content-Length": "9"}, b"[1"),
         None,
     ],
 )
@@ -51,6 +55,20 @@ def test_what_passes_is_asked_again(failure: Any, tmp_path: Path) -> None:
         assert Service(server.url, tmp_path, **FAST).ask({}) == [1]
         assert len(server.questions) == 3
         assert len({json.dumps(question) for question in server.questions}) == 1
+
+
+def test_an_answer_that_drips_is_too_late(tmp_path: Path) -> None:
+    """Each part comes in time; the whole would keep a study for days."""
+
+    def drips() -> Iterator[bytes]:
+        for _ in range(50):
+            yield b" "
+            time.sleep(0.02)
+
+    with served(lambda *_: (200, {"Content-Length": "50"}, drips())) as server:
+        service = Service(server.url, tmp_path, tries=2, timeout=0.1, **FAST)
+        with pytest.raises(ConnectionError, match=r"in 2 tries: .*not whole in time"):
+            service.ask({})
 
 
 def test_a_service_that_never_answers_is_given_up(tmp_path: Path) -> None:
@@ -92,7 +110,8 @@ def test_all_processes_share_the_pace_and_the_budget(tmp_path: Path, monkeypatch
         waits.append(seconds)
         clock[0] += seconds
 
-    monkeypatch.setattr(remote, "time", SimpleNamespace(time=lambda: clock[0], sleep=wait))
+    played = {"time": lambda: clock[0], "monotonic": lambda: clock[0], "sleep": wait}
+    monkeypatch.setattr(remote, "time", SimpleNamespace(**played))
     with served(lambda *_: 1) as server:
         services = [Service(server.url, tmp_path, per_second=50, most=5) for _ in range(2)]
         for number in range(5):

@@ -19,7 +19,7 @@ class AmortizedWhiteBox(WhiteBox):
         prior: the generator G, latents (N, d) -> images in [0, 1].
         amortizer: features -> latents, trained for this encoder and prior; used in eval mode.
         iterations: linearisations per restart.
-        restarts: starts per image: the amortizer's latent, then the first starts of `WhiteBox`.
+        restarts: starts per image: the amortizer's latent, then those of `WhiteBox` but its first.
         steps: conjugate-gradient steps per linearisation.
         precision: of the Jacobian products; see `WhiteBox`.
     """

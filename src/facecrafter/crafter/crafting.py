@@ -64,7 +64,6 @@ class FeatureCrafting:
 
     Args:
         model: φ = Enc∘G of the simulated attacker.
-        image_size: H = W of its images.
         beta: β, the weight of L_u against L_p: large is useful, small is private.
         learning_rate: η of the steps of F (flr).
         solver: of the implicit gradient's linear system (Algorithm 2 is `NeumannSeries`).
@@ -87,7 +86,6 @@ class FeatureCrafting:
     def __init__(
         self,
         model: AttackerModel,
-        image_size: int,
         beta: float = 1.0,
         learning_rate: float = 0.05,
         solver: Solver | None = None,
@@ -107,7 +105,6 @@ class FeatureCrafting:
         if beta < 0:
             raise ValueError(f"beta must not be negative, got {beta}")
         self.model = model
-        self.image_size = image_size
         self.beta = beta
         self.learning_rate = learning_rate
         self.solver = solver or ConjugateGradient()

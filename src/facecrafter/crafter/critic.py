@@ -23,6 +23,9 @@ class CriticTraining:
         learning_rate: of Adam.
         penalty: w, the weight of the gradient penalty; doubled while g_p > 1, as in the published code.
         penalty_every: take the penalty at every so many critic steps, with its weight multiplied by as many.
+
+    Raises:
+        ValueError: a number is too small.
     """
 
     steps: int = 2
@@ -32,6 +35,12 @@ class CriticTraining:
     learning_rate: float = 2e-3
     penalty: float = 20.0
     penalty_every: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.batch, self.width, self.penalty_every) < 1 or self.learning_rate <= 0:
+            raise ValueError(f"a critic needs batch, width, penalty_every >= 1, learning_rate > 0, not {self}")
+        if min(self.steps, self.warmup, self.penalty) < 0:
+            raise ValueError(f"a critic needs steps, warmup and penalty >= 0, not {self}")
 
 
 class FreshCritic:

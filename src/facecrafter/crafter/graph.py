@@ -177,7 +177,7 @@ def _at(
         return y, None
     if node.target is operator.getitem and not isinstance(held[0], Tensor):
         return y, _picked(node, inputs, held[0], dtype)
-    products = _rule_of(node, held, y, call, dtype) or through_autograd(call, held, dtype)[1:]
+    products = _rule_of(node, held, y, dtype) or through_autograd(call, held, dtype)[1:]
     return y, Step(node, inputs, *products)
 
 
@@ -213,7 +213,7 @@ _MATMUL = ("matmul", "bmm", "bmm.default", "matmul.default")
 
 
 def _rule_of(
-    node: fx.Node, held: list[Any], y: Any, call: Callable[..., Any], dtype: torch.dtype
+    node: fx.Node, held: list[Any], y: Any, dtype: torch.dtype
 ) -> tuple[Callable[..., Tangent], Callable[[Tangent], tuple[Tensor, ...]]] | None:
     """Products of the functions that networks are mostly made of, without autograd's graph."""
     name = getattr(node.target, "__name__", str(node.target))

@@ -23,11 +23,18 @@ class HealthCheck:
         every: iterations between two looks; 0 never looks.
         images: how many.
         steps: of the conjugate gradients that are taken for exact, and of the power iteration.
+
+    Raises:
+        ValueError: a number is negative, or there would be no image or step to look at.
     """
 
     every: int = 100
     images: int = 2
     steps: int = 30
+
+    def __post_init__(self) -> None:
+        if self.every < 0 or min(self.images, self.steps) < 1:
+            raise ValueError(f"a health check needs every >= 0, images and steps >= 1, not {self}")
 
     def due(self, iteration: int) -> bool:
         """Whether this iteration takes a look."""

@@ -83,7 +83,7 @@ class NeumannSeries:
 
     It approaches A⁻¹b only after about 1/(s·μ_min) terms; cut off earlier, it acts like a ridge
     λ = 1/(s·terms). With the published numbers (150 + 1 terms, s = 1.907e-6 whatever the batch) that is
-    λ = 3,472 (`Units` of the published code: ‖·‖² per image, A = JᵀJ).
+    λ = 3,472 (`reference.SQUARED`: ‖·‖² per image, A = JᵀJ).
 
     Args:
         scale: s = αc, the step; the series diverges unless s·μ_max(A) < 2.

@@ -133,6 +133,9 @@ class InnerProblem:
             image; 0 never.
         steps: conjugate-gradient steps of a Gauss-Newton step.
         damping: μ of the Gauss-Newton step between two iterations.
+
+    Raises:
+        ValueError: there is no start or step, or a number is negative.
     """
 
     first: int = 15
@@ -140,6 +143,12 @@ class InnerProblem:
     refresh: int = 50
     steps: int = 3
     damping: float = 20.0
+
+    def __post_init__(self) -> None:
+        if min(self.starts, self.steps) < 1 or min(self.first, self.refresh, self.damping) < 0:
+            raise ValueError(
+                f"an inversion needs starts and steps >= 1, first, refresh and damping >= 0, not {self}"
+            )
 
 
 class Inversion(NamedTuple):

@@ -160,8 +160,9 @@ def find(root: Path, names: Sequence[str], what: str, suits: Callable[[Path], bo
     wanted = {name.lower() for name in names}
     level, seen = [root] if root.is_dir() else [], 0
     for _ in range(_DEPTH):
-        children = [Path(entry.path) for folder in level[: _MOST_FOLDERS - seen] for entry in _listed(folder)]
-        seen += len(level)
+        looked_at = level[: max(0, _MOST_FOLDERS - seen)]
+        seen += len(looked_at)
+        children = [Path(entry.path) for folder in looked_at for entry in _listed(folder)]
         found = [path for path in children if path.name.lower() in wanted and suits(path)]
         if len(found) > 1:
             found = [path for path in found if path.name == names[0]] or found

@@ -13,8 +13,8 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
     last trace is the nuclear norm of R₁R₂ᵀ over √((N−1)(M−1)): no matrix is squared or inverted, and fewer
     samples than dimensions are no difficulty for it.
 
-    They are one for the estimate: it is biased upwards, by more the fewer samples there are, and well above
-    zero for two samples of one distribution. Compare values of equal N and M only.
+    The estimate is biased upwards, the more so the fewer samples there are, and well above zero for two
+    samples of one distribution. Compare values of equal N and M only.
 
     Args:
         first: (N, E), N at least 2.

@@ -20,7 +20,7 @@ PENALTIES = tuple(10.0**power for power in range(-3, 3))
 
 @dataclass(frozen=True)
 class Channel:
-    """c -> A c + b and Gaussian noise of covariance N, c being the coordinates of a raw picture.
+    """c (1, K) -> c A + b and Gaussian noise of covariance N, c being the coordinates of a raw picture.
 
     Attributes:
         gain: A (K, K).

@@ -28,7 +28,7 @@ def read_state_dict(
     Args:
         path: what was downloaded or trained elsewhere.
         what: it should hold, for the refusals.
-        most_bytes: unpacked.
+        most_bytes: of the file, unpacked, and of its tensors, of which it may say that few numbers repeat.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -38,9 +38,7 @@ def read_state_dict(
     if not path.is_file():
         raise FileNotFoundError(f"no {what} at {path}; name the file of a state dict")
     _refuse_other_kinds(path, what)
-    size = _unpacked(path)
-    if size > most_bytes:
-        raise ValueError(f"{path} holds {size:,} bytes, more than {what} may have ({most_bytes:,})")
+    _refuse_more(_unpacked(path), path, what, most_bytes)
     try:
         content = _read(path)
     except pickle.UnpicklingError as error:
@@ -51,7 +49,9 @@ def read_state_dict(
     except (RuntimeError, EOFError, KeyError, ValueError, OSError, SafetensorError) as error:
         reason = "" if isinstance(error, KeyError) else f": {_first_line(error)}"  # of it, that is a byte
         raise ValueError(f"{path} is damaged or no file of torch.save{reason}") from error
-    return _unwrapped(content, path)
+    state = _unwrapped(content, path)
+    _refuse_more(sum(one.numel() * one.element_size() for one in state.values()), path, what, most_bytes)
+    return state
 
 
 def load_into(module: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
@@ -108,10 +108,16 @@ def _refuse_other_kinds(path: Path, what: str) -> None:
 
 
 def _unpacked(path: Path) -> int:
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(entry.file_size for entry in archive.infolist())
+    except zipfile.BadZipFile:  # another kind of file or a damaged one: reading it tells
         return path.stat().st_size
-    with zipfile.ZipFile(path) as archive:
-        return sum(entry.file_size for entry in archive.infolist())
+
+
+def _refuse_more(size: int, path: Path, what: str, most_bytes: int) -> None:
+    if size > most_bytes:
+        raise ValueError(f"{path} holds {size:,} bytes, more than {what} may have ({most_bytes:,})")
 
 
 def _read(path: Path) -> Any:

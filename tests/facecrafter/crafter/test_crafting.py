@@ -22,7 +22,7 @@ def model() -> AttackerModel:
 
 
 def craft(model: AttackerModel, images: Tensor, iterations: int, beta: float = 1.0, **options):
-    crafting = FeatureCrafting(model, 32, beta, **{"inner": INNER, "critic": CRITIC, **options})
+    crafting = FeatureCrafting(model, beta, **{"inner": INNER, "critic": CRITIC, **options})
     state = crafting.start(images, seeded())
     return state, [crafting.step(state) for _ in range(iterations)]
 
@@ -41,7 +41,7 @@ class Brightness(nn.Module):
 def test_features_move_towards_images_that_the_critic_takes_for_the_prior(model: AttackerModel) -> None:
     """With a wrong sign anywhere in lines 10 to 13 the inverted images would get darker."""
     images = torch.rand(4, 3, 32, 32, generator=seeded())
-    crafting = FeatureCrafting(model, 32, 0.0, inner=INNER, critic=CriticTraining(steps=0))
+    crafting = FeatureCrafting(model, 0.0, inner=INNER, critic=CriticTraining(steps=0))
     state = crafting.start(images, seeded())
     state.critic.network = Brightness()
     scores = [-crafting.step(state)["privacy_loss"] for _ in range(25)]
@@ -61,7 +61,7 @@ def test_utility_loss_is_the_mean_square_per_element(model: AttackerModel) -> No
     expected = sum(
         (f - raw).square().sum().item() / f.numel() for f, raw in zip(state.features, state.raw, strict=True)
     )
-    crafting = FeatureCrafting(model, 32, 1.0, inner=INNER, critic=CRITIC)
+    crafting = FeatureCrafting(model, 1.0, inner=INNER, critic=CRITIC)
     assert crafting.step(state)["utility_loss"] == pytest.approx(expected / 3, rel=1e-5)
 
 
@@ -69,7 +69,7 @@ def test_same_seed_same_bits_other_seed_other_bits(model: AttackerModel) -> None
     images = torch.rand(4, 3, 32, 32, generator=seeded())
     first, again = craft(model, images, 3)[0], craft(model, images, 3)[0]
     assert torch.equal(first.features, again.features)
-    crafting = FeatureCrafting(model, 32, 1.0, inner=INNER, critic=CRITIC)
+    crafting = FeatureCrafting(model, 1.0, inner=INNER, critic=CRITIC)
     other = crafting.start(images, seeded(1))
     for _ in range(3):
         crafting.step(other)
@@ -116,7 +116,7 @@ def test_the_papers_series_is_accepted_as_solver(model: AttackerModel) -> None:
 
 
 def test_a_feature_that_is_not_finite_is_refused_at_the_start(model: AttackerModel) -> None:
-    crafting = FeatureCrafting(model, 32, 1.0, inner=INNER, critic=CRITIC)
+    crafting = FeatureCrafting(model, 1.0, inner=INNER, critic=CRITIC)
     images = torch.rand(2, 3, 32, 32)
     images[1, 0, 3, 3] = torch.nan
     with pytest.raises(ValueError, match="not finite"):
@@ -125,4 +125,4 @@ def test_a_feature_that_is_not_finite_is_refused_at_the_start(model: AttackerMod
 
 def test_negative_beta_is_refused(model: AttackerModel) -> None:
     with pytest.raises(ValueError, match="beta"):
-        FeatureCrafting(model, 32, -1.0)
+        FeatureCrafting(model, -1.0)

@@ -44,8 +44,24 @@ def some_images(number: int) -> Tensor:
 def crafting_with(model: AttackerModel, **options) -> FeatureCrafting:
     inner = InnerProblem(first=3, starts=1, refresh=0)
     return FeatureCrafting(
-        model, 32, 1.0, **{"inner": inner, "critic": CRITIC, "health": HealthCheck(every=0), **options}
+        model, 1.0, **{"inner": inner, "critic": CRITIC, "health": HealthCheck(every=0), **options}
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "wrong"),
+    [
+        (InnerProblem, {"starts": 0}),
+        (InnerProblem, {"damping": -1.0}),
+        (CriticTraining, {"penalty_every": 0}),
+        (CriticTraining, {"batch": 0}),
+        (HealthCheck, {"images": 0}),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_where_they_are_made(settings, wrong) -> None:
+    """Not hours later, by a division by zero."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        settings(**wrong)
 
 
 def begin(crafting: FeatureCrafting, images: Tensor) -> CraftingState:

@@ -171,7 +171,6 @@ def opened_state(tiny: Tiny, **options) -> tuple[FeatureCrafting, CraftingState]
     """A batch at F = φ(z₀): there the Hessian of the inner problem is 2JᵀJ to the last digit."""
     crafting = FeatureCrafting(
         AttackerModel(tiny.encoder, tiny.generator),
-        SIZE,
         BETA,
         solver=EXACT,
         inner=InnerProblem(first=2, starts=1, refresh=0),
@@ -342,7 +341,7 @@ def test_a_layer_that_the_head_lacks_is_named(head: nn.Module, name: str, said: 
 )
 def test_a_part_without_its_network_says_which(tiny: Tiny, options: dict, said: str) -> None:
     model, critic = AttackerModel(tiny.encoder, tiny.generator), CriticTraining(warmup=0)
-    crafting = FeatureCrafting(model, SIZE, critic=critic, **options)
+    crafting = FeatureCrafting(model, critic=critic, **options)
     with pytest.raises(ValueError, match=said):
         crafting.start(tiny.images, torch.Generator().manual_seed(0))
 

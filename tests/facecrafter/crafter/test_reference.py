@@ -271,7 +271,7 @@ def test_it_tells_what_the_engine_tells() -> None:
     crafting = small()
     found = crafting.step(crafting.start(faces(2), seeded()))
     model = AttackerModel(crafting.encoder, crafting.generator)
-    engine = FeatureCrafting(model, 32, 1.0, inner=InnerProblem(1, 1, 0), critic=CRITIC)
+    engine = FeatureCrafting(model, 1.0, inner=InnerProblem(1, 1, 0), critic=CRITIC)
     told = engine.step(engine.start(faces(2), seeded()))
     assert found.keys() <= told.keys()
 

@@ -78,7 +78,6 @@ def test_crafting_may_end_on_the_manifold() -> None:
     for release in (None, OnManifold(iterations=8)):
         crafting = FeatureCrafting(
             model,
-            32,
             inner=InnerProblem(first=6, starts=1, refresh=0),
             critic=CriticTraining(steps=1, batch=2, width=4),
             release=release,
@@ -237,7 +236,6 @@ def test_crafting_draws_its_strangers_without_a_look_at_the_faces() -> None:
     model = AttackerModel(resnet18(3).encoder.eval(), Generator1(8, 32, width=4).eval())
     crafting = FeatureCrafting(
         model,
-        32,
         inner=InnerProblem(first=6, starts=1, refresh=0),
         critic=CriticTraining(steps=1, batch=2, width=4),
         release=Stranger(),

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from fake_faces import fake_celeba, fake_folder, fake_lfw, fake_vggface2, save_face
 
+from facecrafter.data import folders
 from facecrafter.data.readers import Missing, read_celeba, read_folder, read_lfw, read_vggface2
 from facecrafter.data.table import FaceTable
 
@@ -186,6 +187,19 @@ def test_another_name_is_refused_with_what_was_looked_for_where_and_what_is_ther
     (root / "img_align_celeba").symlink_to("/nowhere/at/all")
     with pytest.raises(FileNotFoundError, match=r"is a link to /nowhere/at/all, which does not exist"):
         celeba(root)
+
+
+def test_no_more_folders_are_looked_at_than_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in range(6):
+        for inner in range(2):
+            (tmp_path / str(name) / str(inner)).mkdir(parents=True)
+    looked_at = []
+    entries_of = folders.entries_of
+    monkeypatch.setattr(folders, "entries_of", lambda folder: looked_at.append(folder) or entries_of(folder))
+    monkeypatch.setattr(folders, "_MOST_FOLDERS", 5)
+    with pytest.raises(FileNotFoundError):
+        folders.find(tmp_path, ["nowhere"], "the pictures", Path.is_dir)
+    assert len(set(looked_at)) == 5
 
 
 def test_two_sets_below_one_root_are_refused(tmp_path: Path) -> None:

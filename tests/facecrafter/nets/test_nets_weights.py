@@ -96,6 +96,22 @@ def test_a_file_larger_than_it_may_be_is_refused_before_it_is_read(tmp_path: Pat
         read_state_dict(tmp_path / "net.pth", most_bytes=1000)
 
 
+def test_few_numbers_that_stand_for_many_are_counted_as_many(tmp_path: Path) -> None:
+    """A kilobyte would else fill the memory when its numbers are looked at."""
+    torch.save({"a": torch.zeros(1).expand(10**6, 10**7)}, tmp_path / "net.pth")
+    assert (tmp_path / "net.pth").stat().st_size < 10_000
+    with pytest.raises(ValueError, match="holds 40,000,000,000,000 bytes, more than weights may have"):
+        read_state_dict(tmp_path / "net.pth")
+
+
+def test_an_archive_without_its_table_of_contents_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    torch.save(network().state_dict(), path)
+    path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"PK\x09\x09"))
+    with pytest.raises(ValueError, match="is damaged"):
+        read_state_dict(path)
+
+
 def test_what_does_not_fit_is_named_at_once() -> None:
     state = dict(network().state_dict())
     state["other"] = state.pop("0.bias")

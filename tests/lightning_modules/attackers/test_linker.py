@@ -350,6 +350,18 @@ def test_an_image_of_ones_own_is_learnt_from_mirrored_too(target: str) -> None:
             torch.testing.assert_close(weight, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_who_goes_on_with_images_of_his_own_mirrors_them_too(target: str, tmp_path: Path) -> None:
+    """Nothing is added to their features, so the start is that of its own penalty."""
+    encoder = load_artifact(target, Split).encoder
+    data = Pairs(encoder)
+    data.train.features = None
+    start = ridge_linker(target)
+    linked(start, data, encoder, 1)
+    after = ridge_linker(target, start=kept(tmp_path / "raw", start, target))
+    linked(after, data, encoder, 1)
+    assert (after.pairs, after.chosen) == (start.pairs, start.chosen)
+
+
 def test_more_epochs_change_nothing_that_is_solved(target: str) -> None:
     """Each would otherwise be fitted to what the one before left over."""
     encoder = load_artifact(target, Split).encoder

@@ -169,6 +169,8 @@ def test_embeddings_have_one_length(tmp_path: Path) -> None:
         oracle = HttpOracle(server.url, "embed", {"face": "{image}"}, "", cache_dir=str(tmp_path), **FAST)
         with pytest.raises(ValueError, match="an embedding of 4 numbers, others of 3"):
             oracle.embed(pictures(1))
+        with pytest.raises(ValueError, match="no image of identity 1 is enrolled"):
+            oracle.enrol(torch.eye(3)[:2], torch.tensor([0, 2]))
 
 
 def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
