@@ -1,4 +1,4 @@
-"""Measure what f's answers to one store of features give away, and whether the features can be linked.
+"""Measure what f's answers to a store of features are worth and give away, and whether these can be linked.
 
     python -m experiments.answers --config C.yaml
 
@@ -34,7 +34,16 @@ from datamodules.faces import FaceDataModule
 from experiments import machine
 from experiments.errors import ends_in_sentences
 from experiments.evaluation import answers, unlinkability
-from experiments.evaluation.answers import STRANGERS, Asked, Pictures, answered, floors, of_people, together
+from experiments.evaluation.answers import (
+    STRANGERS,
+    Asked,
+    Pictures,
+    answered,
+    at_threshold,
+    floors,
+    of_people,
+    together,
+)
 from experiments.evaluation.batches import in_batches
 from experiments.evaluation.faces import Faces, load_features
 from experiments.evaluation.rows import check_labels, lines_per_image, write
@@ -45,7 +54,7 @@ from facecrafter.store import TensorStore, check_encoder, encoder_hash
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.defences.base import Defence
 
-VERSION = 5
+VERSION = 6
 """Raised when what this command computes changes: a study then computes it again."""
 
 
@@ -92,6 +101,7 @@ def run(
     other = second and _others(TensorStore.open(second), enrolled, f)
     asked = _asked(data, faces, enrolled, released, target.encoder, f, seed)
     columns, hits = floors(asked, seed)
+    columns |= at_threshold(asked["floor"], asked["floor_raw"], faces.attributes, target.task, seed)
     columns |= links(released, other, same, asked["floor"].strangers, seed)
     counts = {"n_images": len(faces.rows), "n_identities": data.n_private_identities, "seed": seed}
     per_image = [

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from datamodules.datasets import FaceDataset
 from experiments.evaluation.batches import of_photographs
 from experiments.evaluation.columns import Column, interval_columns
-from facecrafter.metrics import Interval, SamePerson, clustered_share, identified
+from facecrafter.metrics import Interval, SamePerson, clustered_balanced_accuracy, clustered_share, identified
 
 NAMED = "name the right person, compared with known photographs of all by what was learned on public people"
 SHARES = (
@@ -52,7 +53,23 @@ BITS = Column(
     "people: an estimate, which may be too low where the model is wrong.",
     ".1f",
 )
-COLUMNS = (*SHARES, BITS)
+DECISIONS = (
+    Column(
+        "balanced_accuracy",
+        "balanced accuracy",
+        "Mean of the shares of pictures with an attribute and of those without it that f's answers to the "
+        "protected features decide right at f's own threshold, averaged over the attributes: 0.5 (guessing) "
+        "to 1. Where answers are shifted the AUC sees nothing, but a cloud that sets no threshold anew does.",
+        interval=True,
+    ),
+    Column(
+        "turned",
+        "decisions turned",
+        "Share of f's decisions that protection turns into their opposite, at f's own threshold.",
+        ".1%",
+    ),
+)
+COLUMNS = (*SHARES, BITS, *DECISIONS)
 STRANGERS = 4000
 """Pictures of `public`, and as many of `public_val`, that comparing is learned on, at most; whole people."""
 NOTHING = Interval(math.nan, math.nan, math.nan)
@@ -112,6 +129,31 @@ def floors(asked: Mapping[str, Asked], seed: int) -> tuple[dict[str, Any], dict[
             notes.append(f"{name}: {error}")
         columns |= interval_columns(name, share)
     return columns | {"floor_note": "; ".join(notes) or None}, hits
+
+
+def at_threshold(asked: Asked, raw: Asked, truth: Tensor, task: str, seed: int) -> dict[str, float]:
+    """The columns of `DECISIONS`, NaN where f decides nothing of the attributes.
+
+    Args:
+        asked, raw: of whose pictures to be named f's answers are those to protected and to raw features.
+        truth: attributes of these pictures (N, A) in {0, 1}.
+        task: that f was trained for: each attribute (`attributes`), or the one of A `classes`.
+        seed: of the bootstrap.
+    """
+    answers, before = (one.probes.numbers for one in (asked, raw))
+    if answers.shape != truth.shape:
+        return {**interval_columns("balanced_accuracy", NOTHING), "turned": math.nan}
+    decided, first = (_decided(numbers, task) for numbers in (answers, before))
+    balanced = clustered_balanced_accuracy(decided, truth, asked.probes.identities, seed)
+    turned = (decided != first).double().mean().item()
+    return {**interval_columns("balanced_accuracy", balanced), "turned": turned}
+
+
+def _decided(answers: Tensor, task: str) -> Tensor:
+    """(N, A) -> (N, A) in {0, 1}."""
+    if task == "classes":
+        return F.one_hot(answers.argmax(dim=1), answers.shape[1])
+    return (answers > 0).long()
 
 
 def of_people(faces: FaceDataset, most: int, seed: int) -> Tensor:

@@ -534,6 +534,9 @@ def test_an_adaptive_study_runs_and_shares_its_artifacts(
             assert union >= counted["eval_acc"].where(counted["oracle"] == "classifier").max(), point
     assert set(rows[rows["attack"] == "union"]["defence"]) == {"none", "noise"}
     assert rows["floor"].between(rows["floor_lo"], rows["floor_hi"]).all(), "beside every row of its point"
+    assert (rows.loc[rows["defence"] == "none", "turned"] == 0).all(), "nothing turns what nobody defends"
+    assert rows.loc[rows["defence"] != "none", "turned"].gt(0).any()
+    assert "decisions turned" in (tmp_path / "study" / "report.html").read_text()
     assert rows["floor_attributes"].nunique() == 1, "what is true does not depend on a defence"
     summary = pd.read_csv(tmp_path / "study" / "summary.csv")
     assert "union" not in set(summary["worst_attack"])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from datamodules import SyntheticFaces
 from experiments import answers
-from experiments.evaluation.answers import Asked, Pictures, floors
+from experiments.evaluation.answers import Asked, Pictures, at_threshold, floors
 from experiments.evaluation.unlinkability import Release, links
 from facecrafter.store import TensorStore, encoder_hash
 
@@ -37,6 +37,7 @@ class Known(nn.Module):
             said.append(answer(role, faces))
         self.colours, self.said = torch.cat(colours), torch.cat(said)
         self.head = self.read
+        self.task = "attributes"
 
     def read(self, features: Tensor) -> Tensor:
         nearest = torch.cdist(features.flatten(1), self.colours).argmin(dim=1)
@@ -124,6 +125,30 @@ def test_a_picture_is_never_compared_with_itself(
     assert row["floor"] < 0.35
     assert row["answer_bits"] < 2
     assert row["d_sys_photograph"] is None
+
+
+@pytest.mark.parametrize("task", ["attributes", "classes"])
+def test_a_shift_that_no_auc_sees_turns_decisions(task: str) -> None:
+    rng, people = torch.Generator().manual_seed(0), torch.arange(60) // 2
+    raw = torch.randn(60, 3, generator=rng)
+    decided = torch.nn.functional.one_hot(raw.argmax(dim=1), 3) if task == "classes" else (raw > 0).long()
+
+    def found(answers: Tensor) -> dict[str, float]:
+        asked, before = (
+            Asked(Pictures(raw, people), Pictures(raw, people), Pictures(numbers, people))
+            for numbers in (answers, raw)
+        )
+        return at_threshold(asked, before, decided.float(), task, 0)
+
+    assert (found(raw)["balanced_accuracy"], found(raw)["turned"]) == (1.0, 0.0)
+    shift = torch.tensor([2.0, 0.0, 0.0])
+    moved = found(raw + shift)
+    turned = decided != (
+        torch.nn.functional.one_hot((raw + shift).argmax(dim=1), 3) if task == "classes" else raw + shift > 0
+    )
+    assert moved["turned"] == pytest.approx(turned.double().mean().item())
+    assert moved["balanced_accuracy_hi"] < 1.0
+    assert math.isnan(found(raw[:, :2])["turned"]), "an f that tells people apart decides no attribute"
 
 
 def test_releases_are_linked_as_far_as_they_tell() -> None:

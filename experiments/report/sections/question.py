@@ -157,9 +157,16 @@ def _attack(line: pd.Series) -> str:
 
 def _cost(undefended: pd.Series, point: pd.Series) -> str:
     lost = undefended["auc"] - point["auc"]
-    return (
+    told = (
         f"{lost:.3f} of its mean AUC: {point['auc']:.3f} instead of {undefended['auc']:.3f}, where 1 reads "
         "every attribute and 0.5 is guessing."
+    )
+    before, after = (line.get("balanced_accuracy", math.nan) for line in (undefended, point))
+    if pd.isna(before) or pd.isna(after):
+        return told
+    return (
+        f"{told} At its own threshold its balanced accuracy is {after:.3f} instead of {before:.3f}; a cloud "
+        "that may set its thresholds anew gets back what is only a shift."
     )
 
 

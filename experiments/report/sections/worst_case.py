@@ -17,6 +17,7 @@ from experiments.report.formats import (
     judges,
     named,
     percent,
+    percentage,
     points_of_change,
 )
 from experiments.report.results import POINT
@@ -33,6 +34,11 @@ WORST = (
     "which its owner could not know, so it is an upper bound. 'Change against undefended' compares what the "
     "strongest of the attacks that both faced finds, in percentage points, on the same images; of the point "
     "that leaks less by these, what the strongest of all finds that it faced."
+)
+DECISIONS = (
+    "Balanced accuracy: what f decides right at its own threshold, of pictures with an attribute and without "
+    "it alike; decisions turned: how many protection turns into their opposite. The AUC sees neither where "
+    "answers are only shifted."
 )
 SECONDS = (
     "Seconds an image: what the defence's stage took, its start and any training among it, over the images "
@@ -68,6 +74,8 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
     costs = analysis.results.seconds_an_image()
     yield Table(_readable(summary, analysis.protection, together, costs), "summary", summary)
     yield Text(f"{WORST} {SECONDS}" if costs["seconds"].notna().any() else WORST)
+    if _decisions(summary):
+        yield Text(DECISIONS)
     if len(together):
         yield Text(TOGETHER_MEANS)
     if (summary["not_faced"] != "").any():
@@ -98,6 +106,7 @@ def _readable(
         **{
             "mean AUC": intervals(summary, "auc", decimal),
             "AUC lost": _lost(summary),
+            **_decisions(summary),
             "identified by the worst attack": intervals(summary, "worst_eval_acc", percent),
             "worst attack": [_worst(line) for line in summary.to_dict("records")],
             "judge": judges(summary["worst_oracle"]),
@@ -121,6 +130,16 @@ def _readable(
         table["not attacked by"] = summary["not_faced"]
     table["false security"] = summary["false_security"].replace({True: "yes", False: "no"})
     return filled(table)
+
+
+def _decisions(summary: pd.DataFrame) -> dict[str, list[str]]:
+    """What becomes of f's decisions, where that was measured."""
+    if "turned" not in summary or summary["turned"].isna().all():
+        return {}
+    return {
+        "balanced accuracy": intervals(summary, "balanced_accuracy", decimal),
+        "decisions turned": [percentage(share) for share in summary["turned"].astype(float)],
+    }
 
 
 def _lost(summary: pd.DataFrame) -> list[str]:

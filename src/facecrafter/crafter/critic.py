@@ -38,7 +38,7 @@ class CriticTraining:
 
     def __post_init__(self) -> None:
         if min(self.batch, self.width, self.penalty_every) < 1 or self.learning_rate <= 0:
-            raise ValueError(f"a critic needs batch, width, penalty_every >= 1, learning_rate > 0, not {self}")
+            raise ValueError(f"a critic needs batch, width, penalty_every >= 1 and learning_rate > 0: {self}")
         if min(self.steps, self.warmup, self.penalty) < 0:
             raise ValueError(f"a critic needs steps, warmup and penalty >= 0, not {self}")
 

@@ -13,6 +13,7 @@ from facecrafter.metrics.image import MsSsim, Psnr, Ssim, ms_ssim, psnr, ssim
 from facecrafter.metrics.image_metric import ImageMetric
 from facecrafter.metrics.intervals import (
     clustered_aucs,
+    clustered_balanced_accuracy,
     clustered_mean,
     clustered_share,
     paired_difference,
@@ -47,6 +48,7 @@ __all__ = [
     "attribute_aucs",
     "chance_test",
     "clustered_aucs",
+    "clustered_balanced_accuracy",
     "clustered_macro_f1",
     "clustered_mean",
     "clustered_share",

@@ -16,7 +16,7 @@ from scipy.special import ndtr, stdtrit
 from torch import Tensor
 
 from facecrafter.metrics.proportions import CONFIDENCE, Interval, Pairs, bonett_price, newcombe, wilson
-from facecrafter.metrics.utility import check_scored, weighted_aucs
+from facecrafter.metrics.utility import check_scored, weighted_aucs, weighted_balanced_accuracies
 
 RESAMPLES = 1000
 FEW = 5
@@ -97,6 +97,23 @@ def clustered_aucs(
     n = len(set(identities.tolist()))
     each = [_interval(value[:, a], samples[:, a], n) for a in range(len(columns))]
     return _interval(value.nanmean(dim=1), samples.nanmean(dim=1), n), each
+
+
+def clustered_balanced_accuracy(
+    decisions: Tensor, targets: Tensor, identities: Tensor, seed: int = 0
+) -> Interval:
+    """Mean over the columns of the balanced accuracy of ``decisions`` (N, A) for ``targets`` (N, A), both in
+    {0, 1}, with its interval over ``identities`` (N,). Columns of one class count as in `clustered_aucs`.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    _check_pairs(decisions, targets)
+
+    def balanced(weights: Tensor) -> Tensor:
+        return weighted_balanced_accuracies(decisions, targets, weights).nanmean(dim=1)
+
+    return bootstrap(balanced, identities, seed)
 
 
 def hull(first: Interval, second: Interval) -> Interval:

@@ -44,6 +44,23 @@ def weighted_aucs(scores: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     return wins / ((weights * positive).sum(dim=1) * negatives[:, -1])
 
 
+def weighted_balanced_accuracies(decisions: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Balanced accuracy of each of A columns, for B weightings of the N images at once.
+
+    Mean of the shares of positives and of negatives that are decided right.
+
+    Args:
+        decisions, targets: (N, A) in {0, 1}.
+        weights: (B, N), non-negative.
+
+    Returns:
+        (B, A) float64 in [0, 1]; NaN where a class has no weight.
+    """
+    right = (decisions == targets).double()
+    shares = [(weights @ (right * one)) / (weights @ one) for one in (targets.double(), 1 - targets.double())]
+    return torch.stack(shares).mean(dim=0)
+
+
 def attribute_aucs(scores: Tensor, targets: Tensor) -> Tensor:
     """AUC of each of the A columns of ``scores`` (N, A) for ``targets`` (N, A); NaN where there is one class.
 

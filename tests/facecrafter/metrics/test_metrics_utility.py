@@ -6,10 +6,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch.nn import functional as F
 
-from facecrafter.metrics.utility import MeanAUC, attribute_aucs, mean_auc, weighted_aucs
+from facecrafter.metrics import clustered_balanced_accuracy
+from facecrafter.metrics.utility import (
+    MeanAUC,
+    attribute_aucs,
+    mean_auc,
+    weighted_aucs,
+    weighted_balanced_accuracies,
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -22,6 +29,22 @@ def test_auc_agrees_with_scikit_learn_on_tied_and_weighted_scores(lines: list[tu
         assert math.isnan(value)
     else:
         assert value == pytest.approx(roc_auc_score(targets, scores, sample_weight=weights), abs=1e-12)
+
+
+def test_balanced_accuracy_is_scikit_learns() -> None:
+    rng = torch.Generator().manual_seed(0)
+    decided, targets = (torch.randint(2, (40, 3), generator=rng) for _ in range(2))
+    weights = torch.randint(1, 4, (40,), generator=rng)
+    found = weighted_balanced_accuracies(decided, targets, weights[None].double())[0]
+    columns = zip(targets.T, decided.T, strict=True)
+    expected = [balanced_accuracy_score(*column, sample_weight=weights) for column in columns]
+    assert found.tolist() == pytest.approx(expected, abs=1e-12)
+    targets[:, 1] = 0
+    assert weighted_balanced_accuracies(decided, targets, weights[None].double())[0].isnan()[1]
+    left = clustered_balanced_accuracy(decided, targets, torch.arange(40) // 2)
+    assert left.lo < left.value < left.hi
+    every = (balanced_accuracy_score(targets[:, at], decided[:, at]) for at in (0, 2))
+    assert left.value == pytest.approx(sum(every) / 2), "of the columns that have both classes"
 
 
 def test_a_column_of_one_class_is_skipped_and_said() -> None:
