@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ REFUSED = re.compile(r"Problem with given class_path '([\w.]+)':\s+Option '([\w.
 """How jsonargparse says that a class has no such argument."""
 REFUSED_HERE = re.compile(r"Group 'x' does not accept option '([\w.]+)'")
 """The same of the class whose arguments are `complete`d."""
+HERE = re.compile(r"\bx\.(?=[A-Za-z_])")
+"""What `parser_of` has before the names of arguments."""
 
 
 def import_class(class_path: Any, where: str, kind: type[T] = object) -> type[T]:  # type: ignore[assignment]
@@ -60,6 +63,7 @@ def complete(
     Raises:
         ValueError: an argument is unknown, missing or of the wrong type.
     """
+    _refuse_missing(found, init_args, where, given)
     parser, names = parser_of(found, frozenset(given))
     if not names:
         if init_args:
@@ -71,8 +75,17 @@ def complete(
         message = with_near_names(str(error))
         if unknown := REFUSED_HERE.fullmatch(message):
             message = f"Option {unknown[1]!r} is not accepted{_nearest(unknown[1], found, given)}"
+        message = HERE.sub("", message)
         raise ValueError(f"{where}: {found.__name__} refuses its arguments: {message}") from error
     return Namespace(parsed).x.as_dict()
+
+
+def _refuse_missing(found: type, init_args: Mapping[str, Any], where: str, given: Iterable[str]) -> None:
+    """Arguments without a type, of which the parser would make None."""
+    known = {*init_args, *given, "args", "kwargs"}
+    for name, item in inspect.signature(found).parameters.items():
+        if item.default is item.empty and item.annotation is item.empty and name not in known:
+            raise ValueError(f"{where}: {found.__name__} needs {name!r}: name it in its section")
 
 
 @functools.cache

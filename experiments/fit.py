@@ -14,6 +14,7 @@ one. What has another model, data or training than DIR is refused, unless
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -89,7 +90,7 @@ class FitParser(LightningArgumentParser):
             try:
                 fill_in(model, self.faces(data))
             except (ValueError, OSError) as error:
-                self.error(sentence(error))
+                self.refuse(error)
         super().validate(namespace, *args, **kwargs)
 
     def faces(self, data: Namespace) -> LightningDataModule:
@@ -100,6 +101,12 @@ class FitParser(LightningArgumentParser):
             parser.add_subclass_arguments(LightningDataModule, "data")
             self._faces = text, parser.instantiate(Namespace(data=data.clone())).data
         return self._faces[1]
+
+    def refuse(self, error: Exception) -> NoReturn:
+        """End with what data or a folder has against a run: how the command is used would be no answer."""
+        if os.environ.get("JSONARGPARSE_DEBUG"):  # --debug
+            raise error
+        self.exit(2, f"error: {sentence(error)}\n")
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """End with the message, which names what may have been meant by an argument that no class has."""
@@ -198,7 +205,7 @@ class FitCLI(LightningCLI):
                 folder.clear(output)
             self.claim = folder.Claim(output, content)
         except (ValueError, OSError) as error:
-            self.parser.error(sentence(error))
+            self.parser.refuse(error)
 
     def _content(self) -> dict[str, Any]:
         """What the fit's numbers depend on."""

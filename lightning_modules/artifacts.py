@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jsonargparse import ArgumentError, ArgumentParser
@@ -76,6 +77,7 @@ def _instantiate(config_file: Path, expected: type[T]) -> T:
     content = read_yaml(config_file, "run the fit again, which writes it")
     if not isinstance(content, dict) or "model" not in content:
         raise ValueError(f"{config_file} describes no model; run the fit again, which writes it")
+    _refuse_another_class(content["model"], expected, config_file)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(expected, "model")
     try:
@@ -84,6 +86,16 @@ def _instantiate(config_file: Path, expected: type[T]) -> T:
         raise ValueError(f"{config_file} does not describe a {expected.__name__}: {error}") from error
     module: T = parser.instantiate(config).model
     return module
+
+
+def _refuse_another_class(model: Any, expected: type, config_file: Path) -> None:
+    """What cannot be imported is left to the parser, which says so."""
+    module, _, name = str(model.get("class_path") if isinstance(model, dict) else model).rpartition(".")
+    found = getattr(sys.modules.get(module), name, None)
+    if isinstance(found, type) and not issubclass(found, expected):
+        raise ValueError(
+            f"{config_file.parent} holds a {name}, not a {expected.__name__}; name the folder of one"
+        )
 
 
 def load_encoder(folder: str) -> nn.Module:

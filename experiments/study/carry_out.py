@@ -28,6 +28,7 @@ from experiments.study.preflight import preflight, remember, tried
 from experiments.study.runner import Runner
 from experiments.study.views import clock
 from experiments.study.watch import Watch
+from facecrafter.data.refusals import nearest
 from facecrafter.documents import perhaps
 from facecrafter.files import checked_path, make_folder, write_whole
 from lightning_modules.checkpoints import write_checked
@@ -168,6 +169,12 @@ def _refuse_file(path: Path) -> None:
         raise ValueError(f"{path}: {here} {problem}; choose another folder")
 
 
+def _near(path: Path) -> str:
+    """What lies there under a name that may have been meant."""
+    missing = next(one for one in (*reversed(path.parents), path) if not one.exists())
+    return nearest(missing.name, [one.name for one in missing.parent.iterdir()])
+
+
 def run(
     config: Path,
     output: Path | None = None,
@@ -189,22 +196,14 @@ def run(
     plan = planned(config)
     settings, stages = plan.config, plan.stages
     output, jobs = output or Path("studies", settings.name), jobs or settings.jobs
-    is_url = "://" in str(artifacts)
-    mirror = Mirror(str(artifacts)) if is_url else None
-    shared = None if artifacts is None or is_url else Path(artifacts)
-    for folder in filter(None, (output, shared)):
-        _refuse_file(folder)
-    made = Artifacts(output, keys(stages, plan.data.fingerprint), shared, mirror)
+    made = _artifacts(plan, output, artifacts)
     wanted = ancestors(stages, select(stages, only)) if only else set(stages)
     # What builds on a forced stage would else keep numbers made from what is thrown away.
     forced = descendants(stages, select(stages, force)) & wanted
     undone = {name for name in wanted if name in forced or not made.is_done(name)}
     made.estimates.update(tried(made))
     if try_first and undone - (set() if dry_run else made.estimates.keys()):
-        print(f"preflight: {len(undone)} stages are tried on a few pictures", flush=True)
-        began = time.monotonic()
-        made.estimates.update(preflight(plan, undone, jobs, output, jobs_per_gpu))
-        print(f"preflight: all of them work; it took {clock(time.monotonic() - began)}", flush=True)
+        _try(plan, made, undone, jobs, jobs_per_gpu)
         if output.is_dir() or not dry_run:
             remember(made)
     if dry_run:
@@ -212,29 +211,59 @@ def run(
         return 0
     make_folder(output)
     with locked(made.root):
-        made.verify(wanted - forced)
-        # Before anything is computed: hours later it would be too late to say that pictures are gone.
-        if made.is_done("data") and "data" not in forced:
-            made.fetch("data")
-            refuse_other_pictures(settings.data, made.folder("data"))
-        # The last of a chain first: killed in between, what is left was all made from what is there.
-        for name in reversed([name for name in stages if name in forced]):
-            made.discard(name)
+        _take_up(plan, made, wanted, forced)
         changed = write_plan(plan, made)
         missing = [name for name in stages if name in wanted and not made.is_done(name)]
         engine = partial(make, executor, jobs, jobs_per_gpu)
         view = live_view(plan, made) if watch and sys.stdout.isatty() else None
         complete = Runner(stages, made, jobs, engine, view).run(missing)
-        if made.is_done("data"):
-            publish_splits(made)
-        code = 0 if complete else 1
-        if not any(made.is_done(name) for name in plan.labels):
-            print("there is no report until an attack is measured")
-            return code
-        for name in stages:
-            if made.is_done(name):
-                made.fetch(name)  # the report reads results, logs and pictures
-        if missing or changed or not (output / "report.html").is_file():
-            return report(output) or code
-        print(output / "report.html")
-        return code
+        return _reported(plan, made, bool(missing) or changed) or int(not complete)
+
+
+def _artifacts(plan: Plan, output: Path, named: str | Path | None) -> Artifacts:
+    """Where what the study computes is kept: below `output`, in another folder or at a URL."""
+    is_url = "://" in str(named)
+    mirror = Mirror(str(named)) if is_url else None
+    shared = None if named is None or is_url else Path(named)
+    for folder in filter(None, (output, shared)):
+        _refuse_file(folder)
+    if shared and not shared.exists():
+        print(f"{shared} is not there yet{_near(shared)}: nothing is reused, and it is made", flush=True)
+    return Artifacts(output, keys(plan.stages, plan.data.fingerprint), shared, mirror)
+
+
+def _try(plan: Plan, made: Artifacts, undone: set[str], jobs: int, jobs_per_gpu: int) -> None:
+    """The preflight of what is not done, and what it says of the time."""
+    print(f"preflight: {len(undone)} stages are tried on a few pictures", flush=True)
+    began = time.monotonic()
+    made.estimates.update(preflight(plan, undone, jobs, made.output, jobs_per_gpu))
+    print(f"preflight: all of them work; it took {clock(time.monotonic() - began)}", flush=True)
+
+
+def _take_up(plan: Plan, made: Artifacts, wanted: set[str], forced: set[str]) -> None:
+    """See that what is kept can be built on, and throw away what is forced."""
+    made.verify(wanted - forced)
+    # Before anything is computed: hours later it would be too late to say that pictures are gone.
+    if made.is_done("data") and "data" not in forced:
+        made.fetch("data")
+        refuse_other_pictures(plan.config.data, made.folder("data"))
+    # The last of a chain first: killed in between, what is left was all made from what is there.
+    for name in reversed([name for name in plan.stages if name in forced]):
+        made.discard(name)
+
+
+def _reported(plan: Plan, made: Artifacts, is_news: bool) -> int:
+    """Have the report written of what is done, if it is not of just that; its exit code."""
+    if made.is_done("data"):
+        publish_splits(made)
+    if not any(made.is_done(name) for name in plan.labels):
+        print("there is no report until an attack is measured")
+        return 0
+    for name in plan.stages:
+        if made.is_done(name):
+            made.fetch(name)  # the report reads results, logs and pictures
+    page = made.output / "report.html"
+    if is_news or not page.is_file():
+        return report(made.output)
+    print(page)
+    return 0

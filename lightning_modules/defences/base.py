@@ -57,6 +57,7 @@ class Defence(LightningModule):
 
         All randomness comes from `rng`.
         """
+        raise NotImplementedError(f"{type(self).__name__} does not implement protect(self, images, rng)")
 
     def predict_step(self, batch: dict, batch_idx: int) -> dict | None:
         """Protects one batch of the manifest; None for one that is already in the store."""
@@ -65,9 +66,18 @@ class Defence(LightningModule):
         # Seeded by the batch, not by the rank or by what ran before: any number of processes gives the same
         # features.
         features = self.protect(batch["image"], seeded(self.seed, self.query, batch["number"]))
-        if not torch.isfinite(features).all():
-            raise ArithmeticError(f"{type(self).__name__}.protect returned a value that is not finite")
+        self._refuse_other_kinds(features, len(batch["image"]))
         return {"number": batch["number"], "row": batch["row"], "features": features}
+
+    def _refuse_other_kinds(self, features: Any, n: int) -> None:
+        """A defence may be anybody's."""
+        name = f"{type(self).__name__}.protect"
+        if not isinstance(features, Tensor):
+            raise ValueError(f"{name} returned a {type(features).__name__}, not a Tensor")
+        if features.ndim == 0 or len(features) != n:
+            raise ValueError(f"{name} returned {tuple(features.shape)} for {n} images: a feature for each")
+        if not torch.isfinite(features).all():
+            raise ArithmeticError(f"{name} returned a value that is not finite")
 
     def announce(self, **metrics: float) -> None:
         """Tells whoever listens (progress bar, logs) how `protect` is getting on."""

@@ -69,7 +69,7 @@ def fingerprint(files: Mapping[str, Path]) -> str:
         digest.update(name.encode(errors="surrogateescape") + b"\n")
         try:
             digest.update(hashlib.sha256(bounded(file)).digest())
-        except ValueError:
+        except (ValueError, FileNotFoundError):
             continue
     return digest.hexdigest()
 
@@ -102,7 +102,7 @@ def _decoded(
     for file in files:
         try:
             pixels = decode(Path(file), size, crop)[0]
-        except ValueError as error:
+        except (ValueError, FileNotFoundError) as error:
             refused.add(str(error))
         else:
             yield file, pixels

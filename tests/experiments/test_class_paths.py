@@ -11,6 +11,7 @@ import pytest
 from tiny_study import DATA, TRAINER, model, tiny_study, write
 
 from experiments import attack, fit, measure, protect
+from experiments.classes import complete
 from experiments.study.__main__ import main as study
 
 CANARY = """
@@ -115,3 +116,15 @@ def test_an_output_that_is_no_name_is_refused_at_once(
     said = capsys.readouterr().err
     assert main is not fit.main or "the output" in said
     assert list(tmp_path.iterdir()) == [config]
+
+
+class Untyped:
+    def __init__(self, decoder, prior, steps=3):  # type: ignore[no-untyped-def]
+        """As somebody writes it who cares for no types."""
+
+
+def test_an_argument_without_a_type_is_needed_all_the_same() -> None:
+    """It became None: an attack without its prior would have looked weak."""
+    with pytest.raises(ValueError, match=r"attacks\.own: Untyped needs 'prior': name it"):
+        complete(Untyped, {}, "attacks.own", given=["decoder"])
+    assert complete(Untyped, {"prior": "p"}, "attacks.own", given=["decoder"]) == {"prior": "p", "steps": 3}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from tiny_study import model, tiny_study, write
 
 from experiments.study.__main__ import parse
@@ -17,6 +19,7 @@ from experiments.study.config import parse as parse_config
 from experiments.study.keys import Stage, ancestors, keys
 from experiments.study.plan import Plan
 from experiments.study.preflight.causes import cause, remedy
+from experiments.study.preflight.checks import _repeats
 from experiments.study.preflight.estimates import Estimates
 from experiments.study.preflight.stopwatch import FILE
 from experiments.study.preflight.trials import Trial, representatives, trial
@@ -99,6 +102,15 @@ def test_an_encoder_whose_features_are_no_map_is_refused_with_the_reason(
     with pytest.raises(ValueError, match=r"target: .*gives 17 tokens, which are no square map: some"):
         run(**vars(parse(["--config", config, "--output", str(output), "--only", "target"])))
     assert not (output / "artifacts").exists(), "nothing was begun"
+
+
+def test_a_defence_that_draws_elsewhere_than_from_its_generator_is_told() -> None:
+    """A run that goes on after a kill would give other features, and nobody would know."""
+    images = torch.rand(2, 3, 4, 4)
+    drawn = SimpleNamespace(protect=lambda images, rng: images + torch.randn(images.shape, generator=rng))
+    assert list(_repeats(drawn, images)) == []
+    anywhere = SimpleNamespace(protect=lambda images, rng: images + torch.randn_like(images))
+    assert "from its argument rng" in next(_repeats(anywhere, images))
 
 
 def test_a_defence_is_tried_at_one_of_its_strengths() -> None:
@@ -201,6 +213,11 @@ def test_seconds_are_those_of_all_epochs_batches_and_iterations(tmp_path: Path) 
         ),
         ("RuntimeError: CUDA out of memory.\n", "RuntimeError: CUDA out of memory.", "batch_size"),
         ("usage: fit\nerror: arch='x' is unknown\n", "error: arch='x' is unknown", None),
+        (
+            "Predicting:  33%|#| 1/3 [00:01<00:02]error: 0.safetensors is bad\n",
+            "error: 0.safetensors is bad",
+            None,
+        ),
         (
             "IndexError: Target 9 is out of bounds.\n",
             "IndexError: Target 9 is out of bounds.",

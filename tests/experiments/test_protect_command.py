@@ -74,7 +74,7 @@ def test_an_attackers_own_images_are_protected_up_to_his_budget(noise: Path, tmp
 
 
 def test_a_folder_that_holds_no_defence_is_refused(noise: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="does not describe a Defence"):
+    with pytest.raises(ValueError, match="target holds a TargetNetwork, not a Defence"):
         protected(noise.parent / "target", tmp_path / "wrong")
 
 
@@ -156,7 +156,7 @@ def test_other_pictures_under_the_same_names_are_not_taken_for_protected(noise: 
     with pytest.raises(ValueError, match="batch_size must be at least 1"):
         protect.main([*line, "--batch_size", "0"])
     save_face(folder / "me.png", person=1, number=0, width=40, height=40)
-    with pytest.raises(ValueError, match="written for another run: files is"):
+    with pytest.raises(ValueError, match="written for other files: some were added, changed or taken away"):
         protect.main(line)
 
 
@@ -166,7 +166,8 @@ def test_one_photograph_is_enough_and_what_is_none_is_named(noise: Path, tmp_pat
     for name in ("broken.png", "text.jpg"):
         (tmp_path / name).write_text("no picture")
     line = ["--images", str(tmp_path), "--defence", str(noise), "--output", str(tmp_path / "out")]
-    with pytest.raises(ValueError, match=r"(?s)2 of 3 pictures.*broken\.png.*text\.jpg"):
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(ValueError, match=r"(?s)3 of 4 pictures.*broken\.png.*gone\.png.*text\.jpg"):
         protect.main([*line, "--batch_size", "1"])
     assert not (tmp_path / "out" / "features").exists()
     with pytest.raises(ValueError, match="no picture in it"):

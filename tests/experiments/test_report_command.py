@@ -196,7 +196,7 @@ def test_other_seeds_give_a_spread(study: Path, tmp_path: Path) -> None:
     _, table = seeds.blocks(Analysis(found, tmp_path, other_seeds=(other,)))
     assert (table.raw["seeds"] == 2).all()
     assert table.raw["eval_acc"].tolist() == pytest.approx((0.75 * found.rows["eval_acc"]).tolist())
-    with pytest.raises(ValueError, match="two rows of seed 0"):
+    with pytest.raises(ValueError, match="two of the studies have seed 0"):
         list(seeds.blocks(Analysis(found, tmp_path, other_seeds=(found,))))
 
 

@@ -42,6 +42,6 @@ def test_other_people_of_the_same_seed_are_a_repetition() -> None:
 
 def test_one_seed_twice_is_no_repetition() -> None:
     """The same run counted twice would halve the spread."""
-    words = r"two rows of seed 4, data\.seed 0 for synthetic deployment resnet18 none"
+    words = r"seed 4 and data\.seed 0 and are no repetitions \(synthetic deployment resnet18 none"
     with pytest.raises(ValueError, match=words):
         combine(pd.DataFrame([row(4, "none", 0.5), row(4, "none", 0.5)]), ["eval_acc"])

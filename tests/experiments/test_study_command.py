@@ -203,6 +203,19 @@ def test_a_line_that_cannot_be_carried_out_is_refused_before_anything_is_tried(
         run(**vars(options))
 
 
+def test_artifacts_that_are_not_there_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Misspelt, hours of what is kept elsewhere would be computed anew in silence."""
+    config = write(tiny_study(), tmp_path / "c.yaml")
+    (tmp_path / "phone" / "artifacts").mkdir(parents=True)
+    misspelt = tmp_path / "phnoe" / "artifacts"
+    run(config, tmp_path / "study", misspelt, dry_run=True, try_first=False)
+    assert (
+        f"{misspelt} is not there yet (did you mean 'phone'?): nothing is reused" in capsys.readouterr().out
+    )
+    run(config, tmp_path / "study", tmp_path / "phone" / "artifacts", dry_run=True, try_first=False)
+    assert "not there yet" not in capsys.readouterr().out
+
+
 def test_attributes_of_which_none_differs_are_refused_before_anything_is_trained() -> None:
     """Every stage was computed, and then the report had no utility to draw."""
     refuse_constant(prepare(DATA))

@@ -58,7 +58,8 @@ def combine(rows: pd.DataFrame, figures: list[str]) -> pd.DataFrame:
             name = " ".join(str(value) for value in setting)
             seed = group[twice].iloc[0]
             raise ValueError(
-                f"two rows of seed {seed['seed']}, data.seed {seed['data_seed']} for {name}; give each once"
+                f"two of the studies have seed {seed['seed']} and data.seed {seed['data_seed']} and are no "
+                f"repetitions ({name}): name each study once, and not the one itself in --other-seeds"
             )
         line = dict(zip(SETTING, setting, strict=True)) | {"seeds": len(group)}
         for figure in figures:

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 RAISED = re.compile(r"^(?:[\w.]*(?:Error|Exception|Interrupt|Warning|Exit)\b:?|error:|[\w.-]+: error:).*")
+AFTER_A_BAR = re.compile(r"(?<=\])(?=[\w.-]*:? ?(?:error|Traceback)\b)")
+"""Where a message follows a progress bar, which ends no line."""
 LINES = 6
 """Of a message, at most."""
 REMEDIES = {
@@ -25,7 +27,8 @@ REMEDIES = {
 def cause(log: Path) -> str:
     """What a failed command says last: its exception, or its own sentence."""
     text = log.read_text(errors="replace") if log.is_file() else ""
-    lines = [line for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    text = AFTER_A_BAR.sub("\n", text.replace("\r", "\n"))
+    lines = [line for line in text.splitlines() if line.strip()]
     starts = [number for number, line in enumerate(lines) if RAISED.match(line)]
     if not starts:
         return lines[-1].strip() if lines else "it printed nothing"

@@ -66,16 +66,33 @@ class Attack(ABC):
             rows: (N,) int64, the images' row numbers; 0..N-1 if not given.
 
         Raises:
-            ValueError: the features are of another shape than the attacker's networks read or make.
+            ValueError: the features are of another shape than the attacker's networks read or make, or what
+                it makes is no Reconstruction of them.
         """
         rows = torch.arange(len(features)) if rows is None else rows
-        return self._reconstruct(features, rows, rng.initial_seed(), progress)
+        made = self._reconstruct(features, rows, rng.initial_seed(), progress)
+        _refuse_other_kinds(made, len(features), type(self).__name__)
+        return made
 
     @abstractmethod
     def _reconstruct(
         self, features: Tensor, rows: Tensor, seed: int, progress: Progress | None
     ) -> Reconstruction:
         """`reconstruct`, with its defaults filled in; what is random for an image comes from (seed, row)."""
+
+
+def _refuse_other_kinds(made: object, n: int, attack: str) -> None:
+    """An attack may be anybody's."""
+    if not isinstance(made, Reconstruction):
+        raise ValueError(f"{attack}._reconstruct returned a {type(made).__name__}, not a Reconstruction")
+    images, losses = tuple(made.images.shape), tuple(made.losses.shape)
+    if len(images) != 5 or images[0] != n or images[:2] != losses:
+        raise ValueError(
+            f"{attack} reconstructs images {images} with losses {losses} from {n} features: they must be "
+            "(N, R, 3, H, W) and (N, R), R the restarts, 1 if there is one"
+        )
+    if not made.images.isfinite().all():
+        raise ValueError(f"{attack} reconstructs images that are not finite: lower its learning rate")
 
 
 def random_latents(rows: Tensor, restarts: int, latent_dim: int, seed: int) -> Tensor:

@@ -61,6 +61,8 @@ def lines_of(path: Path, limit: int = MAX_LABEL_BYTES) -> Iterator[str]:
     Raises FileNotFoundError naming the file, ValueError for one larger than ``limit`` bytes or no text.
     """
     try:
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; name a label file in it")
         if not path.is_file():
             raise not_found(path.parent, [path.name], "a label file")
         if path.stat().st_size > limit:

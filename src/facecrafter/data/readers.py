@@ -6,14 +6,24 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from .files import header_of, lines_of, person, relative, rows_of
-from .folders import Names, Tree, entries_of, find, folders_in, holds_pictures, not_found, pictures_in
+from .folders import (
+    Names,
+    Tree,
+    entries_of,
+    find,
+    folders_in,
+    holds_pictures,
+    not_found,
+    pictures_below,
+    pictures_in,
+)
 from .refusals import Refusals, listed, nearest, quoted
 from .table import FaceTable, find_columns
 
@@ -25,7 +35,8 @@ MAX_MAAD_BYTES = 2 * 2**30
 Missing = Literal["error", "skip"]
 """What to do with a label row whose picture is not there: refuse the set, or leave the row out."""
 
-_TRUE, _FALSE = frozenset({"1", "1.0", "true", "yes"}), frozenset({"0", "0.0", "-1", "-1.0", "false", "no"})
+_ZERO, _MINUS = frozenset({"0", "0.0"}), frozenset({"-1", "-1.0"})
+_TRUE, _FALSE = frozenset({"1", "1.0", "true", "yes"}), _ZERO | _MINUS | {"false", "no"}
 
 
 class _Absent:
@@ -322,8 +333,9 @@ def read_folder(
     """Any pictures below ``root``, listed in a CSV: a column of paths, one of identities, the rest
     attributes.
 
-    Attributes are 1/0, 1/-1, true/false or yes/no; None means all the other columns. Paths may not lead out
-    of the root, but links below it may.
+    Attributes are 1/0, 1/-1, true/false or yes/no; None means all the other columns. A column with both 0 and
+    -1 is refused: of two that are not 1, one mostly says that nobody knows. Paths may not lead out of the
+    root, but links below it may.
     """
     others = [name for name in header_of(labels, [path, identity]) if name not in (path, identity)]
     if attributes is None:
@@ -339,11 +351,12 @@ def read_folder(
     images, identities, flags = [], [], []
     seen: dict[str, str] = {}
     absent, refusals = _Absent(labels, root, missing), Refusals()
+    words: dict[str, set[str]] = {name: set() for name in chosen}
     for where, row in rows_of(labels):
         absent.rows += 1
         try:
             spelt = relative(row[path], root)
-            someone, values = _named(row[identity]), [_truth(name, row[name]) for name in chosen]
+            someone, values = _named(row[identity]), [_truth(name, row[name], words[name]) for name in chosen]
         except ValueError as error:
             refusals.add(f"{where}: {error}")
             continue
@@ -363,9 +376,13 @@ def read_folder(
         identities.append(someone)
         flags.append(values)
     refusals.check(f"{{}} of {absent.rows} rows cannot be used")
+    _refuse_two_noes(labels, words)
     absent.check(listed(entry.name for entry in entries_of(root)), tree.nearest)
     _warn_of_alike(labels, identities)
-    return FaceTable.of(str(labels), images, identities, np.array(flags, np.uint8), chosen)
+    _warn_of_unnamed(labels, root, images)
+    table = FaceTable.of(str(labels), images, identities, np.array(flags, np.uint8), chosen)
+    _warn_of_one_value(labels, table)
+    return table
 
 
 def _warn_of_alike(labels: Path, identities: Sequence[str]) -> None:
@@ -378,6 +395,39 @@ def _warn_of_alike(labels: Path, identities: Sequence[str]) -> None:
             labels,
             listed(map(quoted, alike)),
         )
+
+
+def _warn_of_unnamed(labels: Path, root: Path, images: Sequence[str]) -> None:
+    """On purpose, or because a table was cut."""
+    named = set(images)
+    if others := [name for name in pictures_below(root) if name not in named]:
+        log.warning(
+            "%s names no row for %s pictures, which are left out: %s",
+            labels,
+            f"{len(others):,}",
+            listed(map(quoted, others)),
+        )
+
+
+def _warn_of_one_value(labels: Path, table: FaceTable) -> None:
+    """Nothing can be learnt of such an attribute, and no AUC be measured."""
+    alike = (table.attributes == table.attributes[:1]).all(axis=0)
+    if same := [name for name, one in zip(table.attribute_names, alike, strict=True) if one]:
+        log.warning(
+            "%s: of all pictures the same is said of %s: its AUC cannot be measured, and a mean is of the "
+            "others",
+            labels,
+            listed(map(quoted, same)),
+        )
+
+
+def _refuse_two_noes(labels: Path, words: Mapping[str, set[str]]) -> None:
+    for name, said in words.items():
+        if said & _ZERO and said & _MINUS:
+            raise ValueError(
+                f"{labels}: {name} is 0 in some rows and -1 in others, of which one may mean unknown; "
+                "write no as one of them, and leave out rows of which it is not known"
+            )
 
 
 def _refuse_unnamed(labels: Path, header: list[str]) -> None:
@@ -395,8 +445,10 @@ def _named(identity: str) -> str:
     return name
 
 
-def _truth(name: str, value: str) -> int:
+def _truth(name: str, value: str, words: set[str]) -> int:
+    """1 or 0; `words` receives how that was written."""
     word = value.strip().lower()
+    words.add(word)
     if word not in _TRUE | _FALSE:
         raise ValueError(
             f"{name} is {quoted(value)}, expected 1 or 0, 1 or -1, true or false, yes or no; a column that "

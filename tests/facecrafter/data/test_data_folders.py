@@ -301,6 +301,30 @@ def test_a_name_on_disk_that_is_no_text_does_not_hide_the_error(tmp_path: Path) 
     str(error.value).encode()  # printing it is no second error
 
 
+def test_what_a_table_leaves_out_or_says_of_everybody_is_said(tmp_path: Path, caplog) -> None:
+    """A table that was cut loses people in silence, and an attribute of one value a mean its meaning."""
+    root = fake_folder(tmp_path / "root", 3, 2)
+    assert len(folder(root).image) == 6
+    assert not caplog.messages
+    lines = (root / "labels.csv").read_text().splitlines()
+    (root / "labels.csv").write_text("\n".join([*lines[:3], ""]))
+    assert len(folder(root).image) == 2
+    assert "names no row for 4 pictures, which are left out: 'person 1/0.png'" in caplog.text
+    assert "the same is said of 'tall'" in caplog.text
+
+
+def test_a_column_with_two_noes_is_refused(tmp_path: Path) -> None:
+    """In some tables 0 is unknown where -1 is no: read as no, it would teach f what nobody knows."""
+    root = fake_folder(tmp_path / "root", 3, 2)
+    rows = [line.split(",") for line in (root / "labels.csv").read_text().splitlines()]
+    rows[1][2], rows[2][2] = "-1", "0"
+    (root / "labels.csv").write_text("\n".join(map(",".join, rows)))
+    with pytest.raises(ValueError, match="tall is 0 in some rows and -1 in others"):
+        folder(root)
+    with pytest.raises(ValueError, match="is a folder; name a label file in it"):
+        read_folder(root, root / "person 0", "path", "identity", None)
+
+
 def test_names_that_differ_in_capital_letters_are_pointed_out(tmp_path: Path, caplog) -> None:
     root = fake_folder(tmp_path, 2, 2)
     text = (root / "labels.csv").read_text()

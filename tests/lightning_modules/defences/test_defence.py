@@ -51,6 +51,29 @@ def test_randomness_follows_seed_query_and_batch_and_nothing_else(target: str) -
         assert not torch.equal(features(), other)
 
 
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda raw: raw.numpy(), "Own.protect returned a ndarray, not a Tensor"),
+        (lambda raw: None, "Own.protect returned a NoneType"),
+        (lambda raw: raw[:1], "for 3 images: a feature for each"),
+    ],
+)
+def test_what_a_defence_of_ones_own_returns_is_looked_at(target: str, made, said: str) -> None:
+    class Own(Defence):
+        def protect(self, images: Tensor, rng: torch.Generator) -> Tensor:
+            return made(self.encoder(images).detach())
+
+    with pytest.raises(ValueError, match=said):
+        Own(target).predict_step(batch(), 0)
+
+    class Nothing(Defence):
+        pass
+
+    with pytest.raises(NotImplementedError, match="Nothing does not implement protect"):
+        Nothing(target).predict_step(batch(), 0)
+
+
 def test_undefended_features_are_the_encoders(target: str) -> None:
     defence = Undefended(target)
     result = defence.predict_step(batch(), 0)
