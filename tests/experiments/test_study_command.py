@@ -36,11 +36,16 @@ def markers(study: Path) -> dict[str, str]:
     return {file.parent.name: file.read_text() for file in study.glob("artifacts/*/stage.json")}
 
 
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
-    """The command in this process, which has imported everything; its stages are processes as ever."""
+@pytest.fixture(autouse=True)
+def _somebodys_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny study's defence and attack can be imported, whichever test comes first."""
     monkeypatch.syspath_prepend(DEFENCES)
     monkeypatch.setenv("PYTHONPATH", str(DEFENCES), prepend=os.pathsep)
+
+
+@pytest.fixture
+def in_process(capfd: pytest.CaptureFixture[str]) -> Any:
+    """The command in this process, which has imported everything; its stages are processes as ever."""
 
     def run_study(*line: object) -> tuple[int, list[str]]:
         code = run(**vars(parse(["--no-preflight", *map(str, line)])))
@@ -167,10 +172,7 @@ def no_metric(config: dict[str, Any]) -> None:
         (no_metric, "is no ImageMetric"),
     ],
 )
-def test_a_mistake_is_named_before_anything_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Any, message: str
-) -> None:
-    monkeypatch.syspath_prepend(DEFENCES)
+def test_a_mistake_is_named_before_anything_runs(tmp_path: Path, spoil: Any, message: str) -> None:
     config = copy.deepcopy(with_a_metric())
     spoil(config)
     options = parse(
@@ -225,11 +227,8 @@ def test_attributes_of_which_none_differs_are_refused_before_anything_is_trained
         refuse_constant(constant)
 
 
-def test_a_defence_that_replaces_the_encoder_gets_a_decoder_of_its_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_defence_that_replaces_the_encoder_gets_a_decoder_of_its_own() -> None:
     """Otherwise the attacker would decode with a network trained for another encoder, and look weak."""
-    monkeypatch.syspath_prepend(DEFENCES)
     stages = Plan(parse_config(tiny_study(), "study")).stages
     assert stages["blur.black_box"].config["networks"] == {"decoder": "${blur.decoder}"}
     assert stages["blur.decoder"].config["model"]["init_args"]["encoder"] == "${blur}"
