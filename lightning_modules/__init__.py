@@ -20,6 +20,8 @@ from lightning_modules.defences.erasure import Erasure
 from lightning_modules.defences.image_space import Fawkes, LowKey
 from lightning_modules.defences.manifold import Manifold
 from lightning_modules.defences.noise import ChannelDropout, GaussianNoise
+from lightning_modules.defences.reduced_answers import ReducedAnswers
+from lightning_modules.defences.reduced_decoy import ReducedDecoy
 from lightning_modules.defences.tiprdc import Tiprdc
 from lightning_modules.networks.head import HeadTraining
 from lightning_modules.networks.http_oracle import HttpOracle
@@ -59,6 +61,8 @@ __all__ = [
     "PretrainedStyleGan2",
     "Prior",
     "PublishedCrafter",
+    "ReducedAnswers",
+    "ReducedDecoy",
     "RidgeLinker",
     "StyleGan2",
     "SurrogateClassifier",

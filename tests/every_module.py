@@ -67,6 +67,7 @@ CASES: dict[str, dict[str, Any]] = {
     "NetworkLinker": {"model": model("NetworkLinker", **LINKER, width=8), "wrapped": PAIRS},
     "Matcher": {"model": model("Matcher", encoder="${target}", image_size=32, directions=[4, 4])},
     "IdentityEraser": {"model": model("IdentityEraser", encoder="${target}", image_size=32, rank=2)},
+    "ReducedAnswers": {"model": model("ReducedAnswers", encoder="${target}", image_size=32)},
     "SurrogateClassifier": {"model": model("SurrogateClassifier", n_identities=8, trunk=NARROW)},
     "FeatureIdentifier": {
         "model": model("FeatureIdentifier", encoder="${target}", n_identities=4),
@@ -98,7 +99,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-SOLVED_AT_ONCE = {"RidgeLinker", "IdentityEraser", "Matcher"}
+SOLVED_AT_ONCE = {"RidgeLinker", "IdentityEraser", "Matcher", "ReducedAnswers"}
 """Have no step to go on from, and so no last.ckpt."""
 
 

@@ -162,13 +162,37 @@ class DownToFloor(Release):
             raise ValueError("DownToFloor needs the public head f behind the split: pass it as `head`")
         layer = public_layer(crafted.head, self.layer).to(crafted.raw.device)
         with torch.no_grad():
-            wanted = layer(self._answered(crafted))
+            wanted = self._wanted(layer(self._answered(crafted)))
             start = self.of(crafted) if self.of else _expressed(crafted.model, crafted.z)
         return restored(layer, wanted, start, self.steps, self.learning_rate)
 
     def _answered(self, crafted: Crafted) -> Tensor:
         """The feature whose h is kept (N, C, h, w)."""
         return crafted.raw
+
+    def _wanted(self, read: Tensor) -> Tensor:
+        """What h is to read of F', where it reads this (N, ...) of the feature whose h is kept."""
+        return read
+
+
+class DownToReduced(DownToFloor):
+    """F' = φ(z) + δ with h(F') = r(h(Enc(x))): of f's answers what r keeps, and nothing else of the face.
+
+    Nothing is crafted: the closed form beside `DownToCrafted`, whose dial is r's rank.
+
+    Args:
+        reduced: r, f's answers (N, A) -> (N, A).
+    """
+
+    VERSION = 1
+
+    def __init__(self, reduced: nn.Module) -> None:
+        super().__init__()
+        self.reduced = reduced
+
+    def _wanted(self, read: Tensor) -> Tensor:
+        wanted: Tensor = self.reduced.to(read.device)(read)
+        return wanted
 
 
 class DownToCrafted(DownToFloor):

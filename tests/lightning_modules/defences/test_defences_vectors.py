@@ -14,7 +14,7 @@ import lightning_modules
 from facecrafter.crafter.critic import CriticTraining
 from facecrafter.crafter.inversion import InnerProblem
 from facecrafter.crafter.reference import RestartedInversion
-from lightning_modules import Decoder, Defence, IdentityEraser, Prior
+from lightning_modules import Decoder, Defence, IdentityEraser, Prior, ReducedAnswers
 from lightning_modules.defences import tiprdc
 
 IMAGES = torch.rand(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
@@ -40,6 +40,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "LowKey": {"iterations": 1},
     "Manifold": {"prior": "prior", "inner": INNER},
     "PublishedCrafter": {"prior": "prior", "iterations": 1, **PUBLISHED},
+    "ReducedDecoy": {"prior": "prior", "reduced": "reduced", "rank": 2},
     "Tiprdc": {"n_identities": 3, "image_size": SIDE},
     "Undefended": {},
 }
@@ -54,11 +55,13 @@ def folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     prior = {"latent_dim": LATENT, "image_size": SIDE, "width": 4, "critic_width": 4}
     decoder = {"encoder": target, "image_size": SIDE, "width": 4, "blocks": 1}
     eraser = {"encoder": target, "image_size": SIDE, "rank": 2}
+    reduced = {"encoder": target, "image_size": SIDE}
     return {
         "target": target,
         "prior": artifact(folder / "prior", Prior(**prior), **prior),
         "decoder": artifact(folder / "decoder", Decoder(**decoder), **decoder),
         "eraser": artifact(folder / "eraser", IdentityEraser(**eraser), **eraser),
+        "reduced": artifact(folder / "reduced", ReducedAnswers(**reduced), **reduced),
     }
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from artifact import QUIET, artifact
+from pytorch_lightning import LightningDataModule, Trainer
+from torch.utils.data import DataLoader
 from toy_rivals import released, target_and_prior
 
-from lightning_modules import Decoy
+from lightning_modules import Decoy, ReducedAnswers, ReducedDecoy
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +40,50 @@ def test_under_a_secret_every_query_shows_the_same_stranger(networks: dict[str, 
             for query in (0, 1)
         )
         assert torch.allclose(first, again, atol=1e-5) == same
+
+
+class People(LightningDataModule):
+    """Pictures of public people, of whose attributes colours tell something."""
+
+    def __init__(self, fit_role: str = "public") -> None:
+        super().__init__()
+        self.fit_role = fit_role
+        self.images = torch.rand(60, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+        self.images *= torch.rand(60, 3, 1, 1, generator=torch.Generator().manual_seed(2))
+        self.attributes = (self.images.mean(dim=(2, 3)) > 0.25).float()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitems__(self, positions: list[int]) -> dict[str, torch.Tensor]:
+        return {"image": self.images[positions], "attributes": self.attributes[positions]}
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader(self, batch_size=50, drop_last=True, collate_fn=lambda batch: batch)
+
+
+def learnt(target: str, data: People) -> ReducedAnswers:
+    module = ReducedAnswers(target, 32)
+    Trainer(max_epochs=1, accelerator="cpu", **QUIET).fit(module, datamodule=data)
+    return module.eval()
+
+
+def test_of_fewer_answers_no_more_leaves_the_device(networks: dict[str, str], tmp_path: Path) -> None:
+    """What f reads of the released feature are the combinations that public people taught, of all of them."""
+    data = People()
+    module = learnt(networks["target"], data)
+    folder = artifact(tmp_path / "reduced", module, encoder=networks["target"], image_size=32)
+    defence = ReducedDecoy(**networks, reduced=folder, rank=1).eval()
+    raw, read = defence.head(defence.encoder(data.images)), defence.head(released(defence, data.images))
+    torch.testing.assert_close(module.network.mean, raw.mean(dim=0), atol=1e-4, rtol=1e-3)
+    module.network.rank = 1
+    expected = module.network(raw)
+    assert (read - expected).norm() < 0.02 * (raw - expected).norm()
+    assert torch.linalg.matrix_rank((expected - expected.mean(dim=0)).double(), rtol=1e-4) == 1
+    with pytest.raises(ValueError, match="rank=4 must lie between 1 and 3, the number of answers"):
+        ReducedDecoy(**networks, reduced=folder, rank=4)
+
+
+def test_private_people_teach_no_reduction(networks: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="private"):
+        learnt(networks["target"], People("private_train"))
