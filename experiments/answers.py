@@ -51,10 +51,10 @@ from experiments.evaluation.unlinkability import Release, links
 from experiments.evaluation.utility import load_head
 from facecrafter.files import checked_path, for_owner_alone
 from facecrafter.store import TensorStore, check_encoder, encoder_hash
-from lightning_modules.artifacts import load_artifact
+from lightning_modules.artifacts import is_trained, load_artifact
 from lightning_modules.defences.base import Defence
 
-VERSION = 6
+VERSION = 7
 """Raised when what this command computes changes: a study then computes it again."""
 
 
@@ -101,7 +101,11 @@ def run(
     other = second and _others(TensorStore.open(second), enrolled, f)
     asked = _asked(data, faces, enrolled, released, target.encoder, f, seed)
     columns, hits = floors(asked, seed)
-    columns |= at_threshold(asked["floor"], asked["floor_raw"], faces.attributes, target.task, seed)
+    # What trains its own network has no raw features of f's, and an f of protected ones never saw any.
+    is_same = head is None and not is_trained(type(target))
+    raw = asked["floor_raw"].probes.numbers if is_same else None
+    task = f.task if head else target.task
+    columns |= at_threshold(asked["floor"].probes, raw, faces.attributes, task, seed)
     columns |= links(released, other, same, asked["floor"].strangers, seed)
     counts = {"n_images": len(faces.rows), "n_identities": data.n_private_identities, "seed": seed}
     per_image = [

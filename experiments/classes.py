@@ -82,8 +82,10 @@ def complete(
 
 def _refuse_missing(found: type, init_args: Mapping[str, Any], where: str, given: Iterable[str]) -> None:
     """Arguments without a type, of which the parser would make None."""
-    known = {*init_args, *given, "args", "kwargs"}
+    known = {*init_args, *given}
     for name, item in inspect.signature(found).parameters.items():
+        if item.kind in (item.VAR_POSITIONAL, item.VAR_KEYWORD):
+            continue
         if item.default is item.empty and item.annotation is item.empty and name not in known:
             raise ValueError(f"{where}: {found.__name__} needs {name!r}: name it in its section")
 

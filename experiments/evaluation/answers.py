@@ -58,14 +58,16 @@ DECISIONS = (
         "balanced_accuracy",
         "balanced accuracy",
         "Mean of the shares of pictures with an attribute and of those without it that f's answers to the "
-        "protected features decide right at f's own threshold, averaged over the attributes: 0.5 (guessing) "
-        "to 1. Where answers are shifted the AUC sees nothing, but a cloud that sets no threshold anew does.",
+        "protected features decide right at f's own threshold, averaged over the attributes: 0 to 1, "
+        "where guessing has 0.5. Where answers are shifted the AUC sees nothing, but a cloud that sets no "
+        "threshold anew does.",
         interval=True,
     ),
     Column(
         "turned",
         "decisions turned",
-        "Share of f's decisions that protection turns into their opposite, at f's own threshold.",
+        "Share of f's decisions at its own threshold that are others of protected features than of raw ones, "
+        "of classes the share of the choices. Empty where the defence has trained networks of its own.",
         ".1%",
     ),
 )
@@ -131,21 +133,23 @@ def floors(asked: Mapping[str, Asked], seed: int) -> tuple[dict[str, Any], dict[
     return columns | {"floor_note": "; ".join(notes) or None}, hits
 
 
-def at_threshold(asked: Asked, raw: Asked, truth: Tensor, task: str, seed: int) -> dict[str, float]:
-    """The columns of `DECISIONS`, NaN where f decides nothing of the attributes.
+def at_threshold(
+    answers: Pictures, raw: Tensor | None, truth: Tensor, task: str, seed: int
+) -> dict[str, float]:
+    """The columns of `DECISIONS`, NaN where f tells people apart and decides nothing.
 
     Args:
-        asked, raw: of whose pictures to be named f's answers are those to protected and to raw features.
+        answers: f's to the protected features.
+        raw: f's to raw ones (N, A); None where there is no such f.
         truth: attributes of these pictures (N, A) in {0, 1}.
-        task: that f was trained for: each attribute (`attributes`), or the one of A `classes`.
+        task: that f was trained for: each of the `attributes`, or the one of A `classes`.
         seed: of the bootstrap.
     """
-    answers, before = (one.probes.numbers for one in (asked, raw))
-    if answers.shape != truth.shape:
+    if task not in ("attributes", "classes"):
         return {**interval_columns("balanced_accuracy", NOTHING), "turned": math.nan}
-    decided, first = (_decided(numbers, task) for numbers in (answers, before))
-    balanced = clustered_balanced_accuracy(decided, truth, asked.probes.identities, seed)
-    turned = (decided != first).double().mean().item()
+    decided = _decided(answers.numbers, task)
+    balanced = clustered_balanced_accuracy(decided, truth, answers.identities, seed)
+    turned = math.nan if raw is None else _share_of_others(decided, _decided(raw, task), task)
     return {**interval_columns("balanced_accuracy", balanced), "turned": turned}
 
 
@@ -154,6 +158,11 @@ def _decided(answers: Tensor, task: str) -> Tensor:
     if task == "classes":
         return F.one_hot(answers.argmax(dim=1), answers.shape[1])
     return (answers > 0).long()
+
+
+def _share_of_others(decided: Tensor, before: Tensor, task: str) -> float:
+    others = decided != before
+    return (others.any(dim=1) if task == "classes" else others).double().mean().item()
 
 
 def of_people(faces: FaceDataset, most: int, seed: int) -> Tensor:

@@ -228,7 +228,7 @@ def _artifacts(plan: Plan, output: Path, named: str | Path | None) -> Artifacts:
     for folder in filter(None, (output, shared)):
         _refuse_file(folder)
     if shared and not shared.exists():
-        print(f"{shared} is not there yet{_near(shared)}: nothing is reused, and it is made", flush=True)
+        print(f"{shared} is not there yet{_near(shared)}: nothing that was kept is reused", flush=True)
     return Artifacts(output, keys(plan.stages, plan.data.fingerprint), shared, mirror)
 
 

@@ -84,10 +84,10 @@ class Tiprdc(GameDefence):
     def extractor_objective(self, batch: dict[str, Tensor]) -> Tensor:
         """What Enc descends once it is pre-trained."""
         features = self.encoder(batch["image"])
-        distance, information = self._cross_entropy(features, batch), self._information(features, batch)
-        self.note(distance=distance)
+        cross_entropy, information = self._cross_entropy(features, batch), self._information(features, batch)
+        self.note(cross_entropy=cross_entropy)
         # Minus CE: the extractor wants the classifier to fail. Minus I: it keeps what tells the image.
-        return -self.lambda_ * distance - (1 - self.lambda_) * information
+        return -self.lambda_ * cross_entropy - (1 - self.lambda_) * information
 
     def classifier_objective(self, batch: dict[str, Tensor]) -> Tensor:
         """What the simulated adversary descends."""

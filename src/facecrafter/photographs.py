@@ -86,8 +86,7 @@ def read(
         known: what `read_ahead` has kept, of the same size and crop.
 
     Raises:
-        FileNotFoundError: one is not there.
-        ValueError: some are no pictures; every one of them is named.
+        ValueError: some are not there or no pictures; every one of them is named.
     """
     decoded = dict(_decoded([file for file in files if file not in known], size, crop))
     pixels = [decoded[file] if file in decoded else known[file] for file in files]
@@ -118,7 +117,7 @@ def read_ahead(
         room: bytes that these may take; the others are read again when they are needed.
 
     Raises:
-        FileNotFoundError, ValueError: see `read`.
+        ValueError: see `read`.
     """
     kept: dict[str | Path, NDArray[np.uint8]] = {}
     for file, pixels in _decoded(files, size, crop):

@@ -139,12 +139,11 @@ class Service:
             with self._opener.open(request, timeout=self.timeout) as reply:
                 content = _read_until(reply, time.monotonic() + self.timeout)
         except urllib.error.HTTPError as error:
-            said = error.read(200).decode(errors="replace")
             if error.code in PASSING:
                 raise _Passing(
                     f"{host} answers {error.code}", _seconds(error.headers.get("Retry-After"))
                 ) from None
-            raise ValueError(f"{host} refuses the question with {error.code}: {said!r}") from None
+            raise ValueError(f"{host} refuses the question with {error.code}: {_said(error)!r}") from None
         except (OSError, http.client.HTTPException) as error:  # no connection, cut off, too late
             raise _Passing(f"{host}: {error}") from error
         if len(content) > MOST_BYTES:
@@ -196,6 +195,15 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> None:
         raise ValueError(f"{req.host} sends elsewhere, to {newurl[:80]}: name that URL if it is meant")
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    """How a refusal begins, as far as it is there at once."""
+    try:
+        said: bytes = error.read1(200)
+        return said.decode(errors="replace")
+    except (OSError, http.client.HTTPException):
+        return ""
 
 
 def _read_until(reply: http.client.HTTPResponse, deadline: float) -> bytes:

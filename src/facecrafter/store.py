@@ -254,14 +254,14 @@ def _is_shape(value: Any) -> bool:
     return isinstance(value, list) and len(value) < 10 and all(_is_count(size, 2**31) for size in value)
 
 
-_CONTENT = {"files"}
-"""What a store describes by a hash, which says nothing to who reads it."""
+_BY_HASH = {"files"}
+"""What a store describes by a hash, which tells a reader nothing."""
 
 
 def _check_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for key in sorted(found.keys() | wanted.keys()):
         if found.get(key) != wanted.get(key):
-            if key in _CONTENT:
+            if key in _BY_HASH:
                 raise ValueError(
                     f"{path} was written for other {key}: some were added, changed or taken away since; "
                     "choose another output folder or delete this one"

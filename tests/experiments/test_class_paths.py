@@ -119,7 +119,7 @@ def test_an_output_that_is_no_name_is_refused_at_once(
 
 
 class Untyped:
-    def __init__(self, decoder, prior, steps=3):  # type: ignore[no-untyped-def]
+    def __init__(self, decoder, prior, *rest, steps=3, **crafting):  # type: ignore[no-untyped-def]
         """As somebody writes it who cares for no types."""
 
 

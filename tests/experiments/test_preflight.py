@@ -111,6 +111,7 @@ def test_a_defence_that_draws_elsewhere_than_from_its_generator_is_told() -> Non
     assert list(_repeats(drawn, images)) == []
     anywhere = SimpleNamespace(protect=lambda images, rng: images + torch.randn_like(images))
     assert "from its argument rng" in next(_repeats(anywhere, images))
+    assert "protect fails on two pictures: TypeError" in next(_repeats(SimpleNamespace(protect=len), images))
 
 
 def test_a_defence_is_tried_at_one_of_its_strengths() -> None:

@@ -212,7 +212,8 @@ def test_artifacts_that_are_not_there_are_told(tmp_path: Path, capsys: pytest.Ca
     misspelt = tmp_path / "phnoe" / "artifacts"
     run(config, tmp_path / "study", misspelt, dry_run=True, try_first=False)
     assert (
-        f"{misspelt} is not there yet (did you mean 'phone'?): nothing is reused" in capsys.readouterr().out
+        f"{misspelt} is not there yet (did you mean 'phone'?): nothing that was kept is reused"
+        in capsys.readouterr().out
     )
     run(config, tmp_path / "study", tmp_path / "phone" / "artifacts", dry_run=True, try_first=False)
     assert "not there yet" not in capsys.readouterr().out

@@ -71,6 +71,21 @@ def test_an_answer_that_drips_is_too_late(tmp_path: Path) -> None:
             service.ask({})
 
 
+@pytest.mark.parametrize(("status", "error"), [(503, ConnectionError), (403, ValueError)])
+def test_a_failure_whose_body_never_comes_is_one_all_the_same(
+    status: int, error: type[Exception], tmp_path: Path
+) -> None:
+    def stuck() -> Iterator[bytes]:
+        yield b"no"
+        time.sleep(0.5)
+
+    with served(lambda *_: (status, {"Content-Length": "9"}, stuck())) as server:
+        service = Service(server.url, tmp_path, tries=2, timeout=0.1, **FAST)
+        with pytest.raises(error, match=f"in 2 tries: .* answers 503|with {status}: 'no'"):
+            service.ask({})
+    assert service.asked == (2 if status == 503 else 1)
+
+
 def test_a_service_that_never_answers_is_given_up(tmp_path: Path) -> None:
     with served(lambda *_: (500, {}, b"")) as server:
         service = Service(server.url, tmp_path, tries=4, **FAST)

@@ -86,7 +86,7 @@ def _refuse_other_kinds(made: object, n: int, attack: str) -> None:
     if not isinstance(made, Reconstruction):
         raise ValueError(f"{attack}._reconstruct returned a {type(made).__name__}, not a Reconstruction")
     images, losses = tuple(made.images.shape), tuple(made.losses.shape)
-    if len(images) != 5 or images[0] != n or images[:2] != losses:
+    if len(images) != 5 or images[0] != n or images[2] != 3 or images[:2] != losses:
         raise ValueError(
             f"{attack} reconstructs images {images} with losses {losses} from {n} features: they must be "
             "(N, R, 3, H, W) and (N, R), R the restarts, 1 if there is one"

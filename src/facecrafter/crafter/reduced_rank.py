@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+LEAST = 1e-6
+"""Of the largest variance, or of an answer's own, that counts."""
+
 
 class ReducedRank(nn.Module):
     """a' = μ + (a − μ) W U_k U_kᵀ W⁻¹ S: of A answers the k combinations that tell most of the attributes.
@@ -12,7 +15,8 @@ class ReducedRank(nn.Module):
     With W = Σ^(−½), Σ the covariance of the answers, U_k are the leading left singular vectors of Cov(aW, y),
     y the attributes in units in which they vary by one: reduced-rank regression (Izenman 1975). S is diagonal
     and gives each answer the spread that it had, for which f's thresholds are made. Whoever sees a' knows k
-    numbers of a, and nothing else of it that tells people apart.
+    numbers of a, and nothing else of it that tells people apart. An answer of which these hold next to
+    nothing is its mean, whosever it is.
 
     Args:
         answers: A.
@@ -35,7 +39,8 @@ class ReducedRank(nn.Module):
         """(N, A) -> (N, A)."""
         kept = self.parts[: self.rank]
         # Combinations vary by one and do not go together: variances are sums of squares.
-        spread = (self.parts.square().sum(dim=0) / kept.square().sum(dim=0)).sqrt()
+        share = kept.square().sum(dim=0) / self.parts.square().sum(dim=0)
+        spread = torch.where(share > LEAST, share.clamp(min=LEAST).rsqrt(), 0.0)
         return self.mean + (answers - self.mean) @ self.directions[:, : self.rank] @ kept * spread
 
     @torch.no_grad()
@@ -50,15 +55,16 @@ class ReducedRank(nn.Module):
             Of each combination the share of all attributes' variance that it tells (min(A, Y),), descending.
 
         Raises:
-            ValueError: some answer is made of the others, or does not vary.
+            ValueError: no answer varies.
         """
         x, y = answers.double(), attributes.double()
         mean = x.mean(dim=0)
         x, y = x - mean, y - y.mean(dim=0)
         variances, axes = torch.linalg.eigh(x.T @ x / len(x))
-        if not variances[0] > variances[-1] * torch.finfo(x.dtype).eps * len(x):
-            raise ValueError(f"of {x.shape[1]} answers some are made of the others, or never vary")
-        root = variances.sqrt()
+        if not variances[-1] > 0:
+            raise ValueError("none of f's answers varies from one picture to the next")
+        # What is made of other answers, or of too few pictures, tells nothing and is kept last.
+        root = variances.clamp(min=LEAST * variances[-1]).sqrt()
         y = y / y.square().mean(dim=0).sqrt().clamp(min=torch.finfo(y.dtype).tiny)
         found, tells, _ = torch.linalg.svd((x @ (axes / root)).T @ y / len(x), full_matrices=True)
         self.mean.copy_(mean)

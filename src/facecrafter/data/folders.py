@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from .refusals import listed, nearest
@@ -89,16 +89,6 @@ def _stem(name: str) -> str:
 def pictures_in(folder: Path) -> Names:
     """What has the ending of a picture in a folder."""
     return Names(entry.name for entry in entries_of(folder) if _is_picture(entry))
-
-
-def pictures_below(root: Path) -> Iterator[str]:
-    """Paths from `root` of what has the ending of a picture in it or in a folder below, litter left aside."""
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not is_litter(name))
-        place = Path(folder).relative_to(root)
-        for name in sorted(files):
-            if name.rpartition(".")[2].lower() in PICTURES and not is_litter(name):
-                yield (place / name).as_posix()
 
 
 def _is_picture(entry: os.DirEntry[str]) -> bool:

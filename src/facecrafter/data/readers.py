@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +21,6 @@ from .folders import (
     folders_in,
     holds_pictures,
     not_found,
-    pictures_below,
     pictures_in,
 )
 from .refusals import Refusals, listed, nearest, quoted
@@ -379,7 +378,7 @@ def read_folder(
     _refuse_two_noes(labels, words)
     absent.check(listed(entry.name for entry in entries_of(root)), tree.nearest)
     _warn_of_alike(labels, identities)
-    _warn_of_unnamed(labels, root, images)
+    _warn_of_unnamed(labels, root, images, seen)
     table = FaceTable.of(str(labels), images, identities, np.array(flags, np.uint8), chosen)
     _warn_of_one_value(labels, table)
     return table
@@ -397,10 +396,18 @@ def _warn_of_alike(labels: Path, identities: Sequence[str]) -> None:
         )
 
 
-def _warn_of_unnamed(labels: Path, root: Path, images: Sequence[str]) -> None:
-    """On purpose, or because a table was cut."""
+def _warn_of_unnamed(labels: Path, root: Path, images: Sequence[str], files: Collection[str]) -> None:
+    """Pictures in the folders that are named, or beside these, may be left out on purpose, or because a table
+    was cut. `files` are where the `images` are, which links may lead to."""
     named = set(images)
-    if others := [name for name in pictures_below(root) if name not in named]:
+    folders = {image.rpartition("/")[0] for image in images}
+    above = {folder.rpartition("/")[0] for folder in folders if folder}
+    folders |= {f"{place}/{name}".lstrip("/") for place in above for name in folders_in(root / place)}
+    found = [f"{one}/{name}".lstrip("/") for one in sorted(folders) for name in pictures_in(root / one).names]
+    others = sorted(
+        name for name in found if name not in named and os.path.realpath(root / name) not in files
+    )
+    if others:
         log.warning(
             "%s names no row for %s pictures, which are left out: %s",
             labels,

@@ -52,8 +52,8 @@ def split_network(
 
     Args:
         arch: resnet18, vgg16 or resnet50, split as in the paper; resnet18_quarter, of a quarter of the
-            channels; `torchvision/NAME`; `timm/NAME`; the import
-            path of what makes a network; or a file of torch.export (.pt2), TorchScript (.ts) or ONNX (.onnx).
+            channels; `torchvision/NAME`; `timm/NAME`; the import path of what makes a network; or a file of
+            torch.export (.pt2), TorchScript (.ts) or ONNX (.onnx).
         n_outputs: of the head.
         split: name of a layer, such as `features.3`, or in a file of ONNX of an operation; features are its
             output. A file without one is an encoder as it is, with a new head: average pool and linear map.

@@ -111,7 +111,8 @@ def _unpacked(path: Path) -> int:
     try:
         with zipfile.ZipFile(path) as archive:
             return sum(entry.file_size for entry in archive.infolist())
-    except zipfile.BadZipFile:  # another kind of file or a damaged one: reading it tells
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError):
+        # Another kind of file or a damaged one: reading it tells.
         return path.stat().st_size
 
 

@@ -52,8 +52,22 @@ def test_every_answer_keeps_its_mean_and_spread_so_that_thresholds_hold() -> Non
     torch.testing.assert_close(learnt(ANSWERS)[0](answers), answers)
 
 
-def test_answers_that_are_made_of_others_are_refused() -> None:
+def test_what_is_made_of_others_is_kept_last() -> None:
+    """Or of fewer pictures than answers, as in a trial of a study."""
     answers, attributes = pictures()
     answers[:, 1] = answers[:, 0]
-    with pytest.raises(ValueError, match="of 6 answers some are made of the others"):
-        ReducedRank(ANSWERS).learn(answers, attributes)
+    reduced = ReducedRank(ANSWERS).double().requires_grad_(False)
+    reduced.learn(answers, attributes)
+    reduced.rank = ANSWERS - 1
+    torch.testing.assert_close(reduced(answers), answers, atol=1e-4, rtol=0)
+    reduced.learn(answers[:3], attributes[:3])
+    assert reduced(answers).isfinite().all()
+    with pytest.raises(ValueError, match="none of f's answers varies"):
+        reduced.learn(torch.ones(9, ANSWERS), attributes[:9])
+
+
+def test_an_answer_of_which_nothing_is_kept_is_its_mean() -> None:
+    reduced = ReducedRank(4)
+    reduced.rank = 2
+    answers = torch.randn(5, 4)
+    torch.testing.assert_close(reduced(answers), answers * torch.tensor([1.0, 1.0, 0.0, 0.0]))

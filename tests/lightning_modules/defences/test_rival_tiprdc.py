@@ -68,7 +68,7 @@ def test_each_players_gradient_is_that_of_its_stated_objective(target: str) -> N
     assert_descends(module, "extractor", lambda: -0.3 * cross_entropy(module) - 0.7 * information(module))
     assert_descends(module, "classifier", lambda: cross_entropy(module))
     assert_descends(module, "estimator", lambda: -information(module))
-    assert module.noted["train/distance"], "nobody would be told whether its game settles"
+    assert module.noted["train/cross_entropy"], "nobody would be told whether its game settles"
 
 
 def test_extractor_and_classifier_first_learn_the_identity_together(target: str) -> None:
