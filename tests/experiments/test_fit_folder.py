@@ -59,9 +59,11 @@ def test_another_fit_is_refused_before_a_byte_is_written(
 ) -> None:
     """Otherwise config.yaml would describe weights that it does not belong to."""
     before = contents(target)
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as stop:
         run(target.parent, option)
     message = " ".join(capsys.readouterr().err.split())
+    assert stop.value.code == 2
+    assert message.startswith("error: "), "how the command is used would be no answer"
     assert named in message
     assert "--overwrite" in message
     assert contents(target) == before
