@@ -8,7 +8,7 @@ import pandas as pd
 
 from experiments.report import names
 from experiments.report.analysis import Analysis
-from experiments.report.document import Block, Items, Table, Text
+from experiments.report.document import Block, Items, Table, Text, folded_if_long
 from experiments.report.formats import filled, intervals, name_of, named, percent
 from experiments.report.results import POINT
 from experiments.report.statistics.judges import Agreement, agreements
@@ -29,7 +29,9 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
     yield Text(JUDGES)
     yield Items([_in_words(one) for one in found])
     if len(analysis.verdicts):
-        yield Table(_readable(analysis.verdicts), "judges", analysis.verdicts)
+        table = Table(_readable(analysis.verdicts), "judges", analysis.verdicts)
+        # Where they disagree stands in words, too.
+        yield folded_if_long("What each judge says of each point", table)
 
 
 def doubts(analysis: Analysis) -> Iterator[str]:
