@@ -40,7 +40,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "LowKey": {"iterations": 1},
     "Manifold": {"prior": "prior", "inner": INNER},
     "PublishedCrafter": {"prior": "prior", "iterations": 1, **PUBLISHED},
-    "ReducedDecoy": {"prior": "prior", "reduced": "reduced", "rank": 2},
+    "ReducedDecoy": {"prior": "prior", "reduced": "reduced", "rank": OUTPUTS},
     "Tiprdc": {"n_identities": 3, "image_size": SIDE},
     "Undefended": {},
 }
