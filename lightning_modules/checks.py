@@ -55,6 +55,21 @@ def refuse_private_people(module: LightningModule, stage: str, who: str) -> None
         raise ValueError(f"{who} learns from public people: set fit_role to public, not {role}")
 
 
+def require_public_people(module: LightningModule, stage: str, who: str) -> None:
+    """Sees that ``who``, which a device is given, learns of no private person: whoever has it could tell who
+    taught it. An attacker's fit may have exposed ones (`refuse_private_people`).
+
+    Raises:
+        ValueError: the data are fitted with another role, or expose private people.
+    """
+    refuse_private_people(module, stage, who)
+    if exposed := getattr(fitted_data(module, stage), "private_exposure", 0):
+        raise ValueError(
+            f"{who} learns from public people: private_exposure={exposed} adds private ones, which only an "
+            "attacker's fit has; leave it out"
+        )
+
+
 def refuse_other_people(data: Any, role: str, n_identities: int, reason: str) -> None:
     """Sees that ``data`` is fitted with the images of ``role``, and has so many people.
 

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
 from facecrafter.batches import BATCH
-from facecrafter.randomness import seed_of
+from facecrafter.randomness import seed_of, seeded
 
 
 class SeededBatches(LightningModule):
@@ -32,6 +32,12 @@ class SeededBatches(LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         torch.manual_seed(seed_of(self._run_seed, 0, self.current_epoch, batch_idx))
+
+    def drawn(self, most: int) -> Iterator[dict[str, Tensor]]:
+        """At most so many pictures of the trainer's data, drawn by the run's seed, a few at a time."""
+        faces = self.trainer.datamodule.train_dataloader().dataset
+        chosen = torch.randperm(len(faces), generator=seeded(self._run_seed))[:most]
+        return batches(self, faces, chosen)
 
 
 class ClosedForm(LightningModule):

@@ -57,6 +57,7 @@ class Defence(LightningModule):
 
         All randomness comes from `rng`.
         """
+        # A LightningModule is no ABC: a class without it can be made all the same.
         raise NotImplementedError(f"{type(self).__name__} does not implement protect(self, images, rng)")
 
     def predict_step(self, batch: dict, batch_idx: int) -> dict | None:

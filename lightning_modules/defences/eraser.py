@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from facecrafter.crafter.erasure import Eraser
-from facecrafter.randomness import seeded
 from lightning_modules.artifacts import FeatureReader
-from lightning_modules.checks import fitted_data, refuse_private_people
-from lightning_modules.training import ClosedForm, SeededBatches, batches
+from lightning_modules.checks import require_public_people
+from lightning_modules.training import ClosedForm, SeededBatches
 
 
 class IdentityEraser(ClosedForm, SeededBatches, FeatureReader):
@@ -49,14 +48,8 @@ class IdentityEraser(ClosedForm, SeededBatches, FeatureReader):
         self.shrinkage, self.pictures = shrinkage, pictures
 
     def setup(self, stage: str) -> None:
-        """Refuses private people: whoever has the eraser could tell who taught it."""
-        refuse_private_people(self, stage, "an eraser")
-        data = fitted_data(self, stage)
-        if getattr(data, "private_exposure", 0):
-            raise ValueError(
-                f"an eraser learns from public people: private_exposure={data.private_exposure} adds private "
-                "ones, which only an attacker's fit has; leave it out"
-            )
+        """Refuses private people."""
+        require_public_people(self, stage, "an eraser")
 
     def solve(self) -> None:
         """Find the directions.
@@ -78,10 +71,8 @@ class IdentityEraser(ClosedForm, SeededBatches, FeatureReader):
 
     def _drawn(self) -> tuple[Tensor, Tensor]:
         """Features (N, n) of at most `pictures` of the trainer's data, and whom they show (N,)."""
-        faces = self.trainer.datamodule.train_dataloader().dataset
-        chosen = torch.randperm(len(faces), generator=seeded(self._run_seed))[: self.pictures]
-        encode, features, people = self.encoder.on(self.device), [], []
-        for batch in batches(self, faces, chosen):
-            features.append(encode(batch["image"]).flatten(1))
+        features, people = [], []
+        for batch in self.drawn(self.pictures):
+            features.append(self.raw_features_of(batch).flatten(1))
             people.append(batch["identity"])
         return torch.cat(features), torch.cat(people)

@@ -7,10 +7,9 @@ from torch import Tensor
 
 from facecrafter.crafter.reduced_rank import ReducedRank
 from facecrafter.nets.through_head import LOGITS
-from facecrafter.randomness import seeded
 from lightning_modules.artifacts import FeatureReader
-from lightning_modules.checks import refuse_private_people
-from lightning_modules.training import ClosedForm, SeededBatches, batches
+from lightning_modules.checks import require_public_people
+from lightning_modules.training import ClosedForm, SeededBatches
 
 
 class ReducedAnswers(ClosedForm, SeededBatches, FeatureReader):
@@ -38,24 +37,22 @@ class ReducedAnswers(ClosedForm, SeededBatches, FeatureReader):
         self.pictures = pictures
 
     def setup(self, stage: str) -> None:
-        """Refuses private people: whoever has what was learnt could tell who taught it."""
-        refuse_private_people(self, stage, "a reduction of answers")
+        """Refuses private people."""
+        require_public_people(self, stage, "a reduction of answers")
 
     def solve(self) -> None:
         """Find the combinations.
 
         Raises:
-            ValueError: some of f's answers are made of the others.
+            ValueError: none of f's answers varies from one picture to the next.
         """
         shares = self.network.learn(*self._drawn())
         self.log("train/told", shares.sum(), prog_bar=True)  # of the attributes' variance, by all of them
 
     def _drawn(self) -> tuple[Tensor, Tensor]:
         """f's answers (N, A) to at most `pictures` of the trainer's data, and their attributes (N, Y)."""
-        faces = self.trainer.datamodule.train_dataloader().dataset
-        chosen = torch.randperm(len(faces), generator=seeded(self._run_seed))[: self.pictures]
         answers, attributes = [], []
-        for batch in batches(self, faces, chosen):
+        for batch in self.drawn(self.pictures):
             answers.append(self.read(self.raw_features_of(batch)).flatten(1))
             attributes.append(batch["attributes"])
         return torch.cat(answers), torch.cat(attributes)

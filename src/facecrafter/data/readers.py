@@ -13,16 +13,7 @@ from typing import Literal
 import numpy as np
 
 from .files import header_of, lines_of, person, relative, rows_of
-from .folders import (
-    Names,
-    Tree,
-    entries_of,
-    find,
-    folders_in,
-    holds_pictures,
-    not_found,
-    pictures_in,
-)
+from .folders import Names, Tree, entries_of, find, folders_in, holds_pictures, not_found, pictures_in
 from .refusals import Refusals, listed, nearest, quoted
 from .table import FaceTable, find_columns
 

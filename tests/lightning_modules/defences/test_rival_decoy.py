@@ -45,9 +45,9 @@ def test_under_a_secret_every_query_shows_the_same_stranger(networks: dict[str, 
 class People(LightningDataModule):
     """Pictures of public people, of whose attributes colours tell something."""
 
-    def __init__(self, fit_role: str = "public") -> None:
+    def __init__(self, fit_role: str = "public", private_exposure: float = 0) -> None:
         super().__init__()
-        self.fit_role = fit_role
+        self.fit_role, self.private_exposure = fit_role, private_exposure
         self.images = torch.rand(60, 3, 32, 32, generator=torch.Generator().manual_seed(1))
         self.images *= torch.rand(60, 3, 1, 1, generator=torch.Generator().manual_seed(2))
         self.attributes = (self.images.mean(dim=(2, 3)) > 0.25).float()
@@ -87,3 +87,5 @@ def test_of_fewer_answers_no_more_leaves_the_device(networks: dict[str, str], tm
 def test_private_people_teach_no_reduction(networks: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="private"):
         learnt(networks["target"], People("private_train"))
+    with pytest.raises(ValueError, match="adds private ones"):
+        learnt(networks["target"], People(private_exposure=0.1))
