@@ -22,6 +22,9 @@ SETTLED = 0.05
 NOT_STOPPED = EarlyStoppingReason.NOT_STOPPED
 SHORTEST = 2
 """Epochs that are compared with as many before, at least: a game of two turns has both in them."""
+FALLEN = 0.1
+"""A mean that has fallen below this share of its first epoch's counts by that: of a loss of a thousandth it
+says nothing that it doubles."""
 
 
 class Settling(Callback):
@@ -30,8 +33,9 @@ class Settling(Callback):
     A module takes part by having `noted`, {'train/task': this epoch's values, batch by batch, ...}, none of
     which is negative. What is noted in validation ('val/task'), of people who are held out, goes before what
     is noted in training. Logged are each epoch's means and, once there are enough, `game/change`: the largest
-    relative change of a mean from quarter to quarter. In quarters, since a game of ten times as many epochs
-    may be ten times as slow. A training that ends above `SETTLED` ends with a warning.
+    relative change of a mean from quarter to quarter, now or at any epoch of the last half. In quarters, since
+    a game of ten times as many epochs may be ten times as slow; for as long again, since over a few epochs a
+    slow one hardly changes. A training that ends above `SETTLED` ends with a warning.
 
     To end it when it has settled, give the Trainer Lightning's EarlyStopping; docs/fits.md has the lines.
 
@@ -92,12 +96,17 @@ class Settling(Callback):
 
 
 def largest_change(history: Sequence[dict[str, float]]) -> float:
-    """Of the means of each epoch: the largest relative change from the last quarter but one to the last; NaN
-    before there are eight."""
+    """Of the means of each epoch: the largest relative change from the last quarter but one to the last, at
+    any epoch of the last half; NaN before there are sixteen."""
     names = {name for line in history for name in line} - {"epoch", "change"}
     held_out = {name for name in names if name.startswith("val/")}
-    changes = [_change([line[name] for line in history if name in line]) for name in held_out or names]
+    changes = [_lately([line[name] for line in history if name in line]) for name in held_out or names]
     return math.nan if any(map(math.isnan, changes)) else max(changes, default=math.nan)
+
+
+def _lately(values: Sequence[float]) -> float:
+    changes = [_change(values[:epochs]) for epochs in range(len(values) // 2, len(values) + 1)]
+    return math.nan if any(map(math.isnan, changes)) else max(changes)
 
 
 def _change(values: Sequence[float]) -> float:
@@ -106,4 +115,5 @@ def _change(values: Sequence[float]) -> float:
     if window < SHORTEST:
         return math.nan
     before, last = (sum(part) / window for part in (values[-2 * window : -window], values[-window:]))
-    return 0.0 if last == before else abs(last - before) / before if before else math.inf
+    scale = max(before, FALLEN * values[0])
+    return 0.0 if last == before else abs(last - before) / scale if scale else math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,8 @@ from experiments.study.mirror import CONFIG, MARKER, Mirror
 from facecrafter.files import write_whole
 
 LOG = "stage.log"
+CUT_OFF = "cut_off.txt"
+"""In the folder of a stage that is not done: seconds of its runs that did not come to their end."""
 LEFT = re.compile(r"left=(\d+):(\d\d):(\d\d)|\[[\d:]+<(?:(\d+):)?(\d\d):(\d\d)")
 
 
@@ -93,31 +96,58 @@ class Artifacts:
         """The YAML that the stage's command is run with."""
         return self.folder(name) / CONFIG
 
-    def write_config(self, stage: Stage) -> None:
-        """Make the stage's folder, with its configuration in it."""
+    def begin(self, stage: Stage) -> None:
+        """Make the stage's folder ready for a run: its configuration in it, an empty log, and how long runs
+        before it took, whose work this one may go on from."""
         folder = self.folder(stage.name)
+        if before := self._cut_off(stage.name):
+            write_whole(folder / CUT_OFF, str(before))
         config = substitute(stage.config, lambda name: str(self.folder(name)))
         output = folder / "reconstructions" if stage.command == "attack" else folder
         text = yaml.safe_dump({**config, "output": str(output)}, sort_keys=False)
         write_whole(self.config(stage.name), text)
+        self.log(stage.name).write_bytes(b"")  # that of an earlier try says nothing of this one
         if self.mirror:
             self.mirror.push(folder)
 
+    def _cut_off(self, name: str) -> float:
+        """Seconds of the stage's runs so far, none of which has finished it: each from its configuration,
+        which is written when it begins, to the last line that it has printed."""
+        before = self._noted(name)
+        try:
+            last = self.log(name).stat().st_mtime - self.config(name).stat().st_mtime
+        except FileNotFoundError:
+            return before
+        return round(before + max(0.0, last), 1)
+
+    def _noted(self, name: str) -> float:
+        try:
+            noted = float((self.folder(name) / CUT_OFF).read_text())
+        except (FileNotFoundError, ValueError):  # a damaged note costs a figure, not the study
+            return 0.0
+        return noted if 0 <= noted < math.inf else 0.0
+
     def finish(self, stage: Stage, seconds: float) -> None:
-        """Mark the stage as done. `seconds` are those of the run that finished it."""
+        """Mark the stage as done.
+
+        Args:
+            seconds: of the run that finished it; the marker adds those of runs that were cut off before.
+        """
+        folder, before = self.folder(stage.name), self._noted(stage.name)
+        (folder / CUT_OFF).unlink(missing_ok=True)
         marker = {
             "stage": stage.name,
             "command": stage.command,
             "key": self.keys[stage.name],
-            "seconds": round(seconds, 1),
-            "megabytes": round(_size(self.folder(stage.name)) / 1e6, 1),
+            "seconds": round(before + seconds, 1),
+            "megabytes": round(_size(folder) / 1e6, 1),
             "made_with": made_with(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         # Last of all: whoever finds the marker may rely on everything beside it.
-        write_marker(self.folder(stage.name), marker)
+        write_marker(folder, marker)
         if self.mirror:
-            self.mirror.push(self.folder(stage.name))
+            self.mirror.push(folder)
 
     def earlier(self, name: str) -> dict[str, float]:
         """What the stage's latest finished run cost (seconds, megabytes), whatever its key; or empty."""

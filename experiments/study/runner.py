@@ -136,8 +136,7 @@ class Runner:
     def _start(self, stage: Stage, job: Job) -> None:
         self.waiting.remove(stage.name)
         try:
-            self.artifacts.write_config(stage)
-            job.log.write_bytes(b"")  # that of an earlier try says nothing of this one
+            self.artifacts.begin(stage)
         except OSError as error:  # a full disk, say: what runs may have a folder with room left
             self._fail(stage.name, sentence(error))
             return

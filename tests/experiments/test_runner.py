@@ -22,11 +22,12 @@ import pytest
 
 import experiments
 from experiments.study import runner as study_runner
-from experiments.study.artifacts import Artifacts
+from experiments.study.artifacts import CUT_OFF, Artifacts
 from experiments.study.executors import local
 from experiments.study.executors.base import Job
 from experiments.study.executors.local import LocalExecutor
 from experiments.study.keys import Stage
+from experiments.study.marker import read_marker
 from experiments.study.runner import Runner
 
 # A package of the real modules and these commands, which import nothing slow.
@@ -145,7 +146,8 @@ from pathlib import Path
 from experiments.study import runner
 from experiments.study.executors import local
 from experiments.study.keys import Stage
-from experiments.study.artifacts import Artifacts
+from experiments.study.marker import read_marker
+from experiments.study.artifacts import CUT_OFF, Artifacts
 
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as the command does
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs deaf to it
@@ -270,7 +272,7 @@ def test_a_study_takes_no_more_threads_than_the_environment_gives_it(
     assert Runner({}, Artifacts(tmp_path, {}), jobs=2).threads == threads
 
 
-@pytest.mark.parametrize("step", ["write_config", "finish"])
+@pytest.mark.parametrize("step", ["begin", "finish"])
 def test_a_full_disk_fails_one_stage_and_stops_no_other(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -360,7 +362,7 @@ def test_what_is_thrown_away_counts_as_gone_from_the_start(
     or go on from an old checkpoint."""
     artifacts = Artifacts(tmp_path, {"one": "0" * 64})
     stage = Stage("one", "end", {})
-    artifacts.write_config(stage)
+    artifacts.begin(stage)
     artifacts.finish(stage, 1.0)
     assert artifacts.is_done("one")
 
@@ -373,9 +375,36 @@ def test_what_is_thrown_away_counts_as_gone_from_the_start(
         with pytest.raises(KeyboardInterrupt):
             artifacts.discard("one")
     assert not artifacts.folder("one").exists()
-    artifacts.write_config(stage)
+    artifacts.begin(stage)
     artifacts.discard("one")
     assert not list(artifacts.root.iterdir())
+
+
+def test_seconds_of_a_stage_count_the_runs_that_were_cut_off(tmp_path: Path) -> None:
+    """Once a study was killed and went on, an image would seem to cost what its last few took."""
+    artifacts = Artifacts(tmp_path, {"one": "0" * 64})
+    stage = Stage("one", "end", {})
+    for ran in (100.0, 20.0, 0.0):  # the last was killed before it printed anything
+        artifacts.begin(stage)
+        began = artifacts.config("one").stat().st_mtime
+        os.utime(artifacts.log("one"), (began + ran, began + ran))
+    artifacts.begin(stage)
+    artifacts.finish(stage, 3.0)
+    assert read_marker(artifacts.folder("one"))["seconds"] == pytest.approx(123, abs=0.2)
+    artifacts.discard("one")
+    artifacts.begin(stage)
+    artifacts.finish(stage, 3.0)
+    assert read_marker(artifacts.folder("one"))["seconds"] == 3, "thrown away, so paid for nothing"
+
+
+@pytest.mark.parametrize("note", ["", "nan", "-1", "inf", "soon"])
+def test_a_damaged_note_of_time_costs_no_study(note: str, tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path, {"one": "0" * 64})
+    stage = Stage("one", "end", {})
+    artifacts.begin(stage)
+    (artifacts.folder("one") / CUT_OFF).write_text(note)
+    artifacts.finish(stage, 3.0)
+    assert read_marker(artifacts.folder("one"))["seconds"] == 3
 
 
 def test_a_stage_that_drew_pictures_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
