@@ -33,7 +33,7 @@ class Settling(Callback):
     A module takes part by having `noted`, {'train/task': this epoch's values, batch by batch, ...}, none of
     which is negative. What is noted in validation ('val/task'), of people who are held out, goes before what
     is noted in training. Logged are each epoch's means and, once there are enough, `game/change`: the largest
-    relative change of a mean from quarter to quarter, now or at any epoch of the last half. In quarters, since
+    relative change of a mean from quarter to quarter, now or at any epoch of the last half. In quarters, as
     a game of ten times as many epochs may be ten times as slow; for as long again, since over a few epochs a
     slow one hardly changes. A training that ends above `SETTLED` ends with a warning.
 
