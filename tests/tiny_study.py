@@ -64,6 +64,17 @@ def tiny_study() -> dict[str, Any]:
     }
 
 
+def guessing() -> dict[str, Any]:
+    """A study of one network, whose attack and judge, external_defences/guess.py, need no training."""
+    whole = tiny_study()
+    return whole | {
+        "fits": {"target": whole["fits"]["target"]},
+        "oracles": {"pixels": {"class_path": "guess.Pixels"}},
+        "defences": {"none": whole["defences"]["none"]},
+        "attacks": {"guess": {"class_path": "guess.Guess"}},
+    }
+
+
 def write(config: dict[str, Any], path: Path) -> Path:
     """Write a configuration as YAML."""
     path.write_text(yaml.safe_dump(config, sort_keys=False))

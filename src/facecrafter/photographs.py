@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from facecrafter.crafter.crafting import FeatureCrafting
 from facecrafter.crafter.inversion import AttackerModel
+from facecrafter.crafter.release import Crafted, DownToFloor
 from facecrafter.data.decode import bounded, decode
 from facecrafter.data.folders import folders_in, pictures_in
 from facecrafter.data.refusals import Refusals
@@ -158,3 +159,22 @@ def protect(
     while state.iteration < iterations:
         loop.step(state)
     return loop.released(state)
+
+
+@torch.no_grad()
+def decoy(images: Tensor, encoder: nn.Module, generator: nn.Module, head: nn.Module, seed: int = 0) -> Tensor:
+    """Features of strangers, from which the head reads what it reads of these images; nothing is crafted.
+
+    Whoever has them learns no more of a face than the head's answers say
+    (`facecrafter.crafter.release.DownToFloor`).
+
+    Args:
+        images, encoder, generator, seed: see `protect`.
+        head: features -> answers, the cloud's f behind the encoder.
+
+    Returns:
+        (N, C, h, w), what leaves the device.
+    """
+    model, raw = AttackerModel(encoder, generator, "32"), encoder(images)
+    strangers = model.latents(raw, seeded(seed))
+    return DownToFloor()(Crafted(raw, raw, strangers, model, head))

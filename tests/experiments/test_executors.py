@@ -186,11 +186,7 @@ def test_a_study_has_the_same_keys_and_content_whoever_carries_it_out(
     monkeypatch.setattr(slurm, "SlurmExecutor", functools.partial(slurm.SlurmExecutor, cluster="local"))
     monkeypatch.syspath_prepend(EXTERNAL)
     monkeypatch.setenv("PYTHONPATH", str(EXTERNAL), prepend=os.pathsep)
-    settings = tiny_study.tiny_study() | {"oracles": {"pixels": {"class_path": "guess.Pixels"}}}
-    settings["fits"] = {"target": settings["fits"]["target"]}
-    settings["defences"] = {"none": settings["defences"]["none"]}
-    settings["attacks"] = {"guess": {"class_path": "guess.Guess"}}
-    config = tiny_study.write(settings, tmp_path / "study.yaml")
+    config = tiny_study.write(tiny_study.guessing(), tmp_path / "study.yaml")
     local = tmp_path / "local"
     assert carry_out.run(config, local, jobs=1, try_first=False) == 0
     capsys.readouterr()

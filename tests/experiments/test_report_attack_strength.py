@@ -28,7 +28,7 @@ def verdicts(rows: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
     return {
         line["attack"]: (line["rung below"], line["against it"])
         for line in table.to_dict("records")
-        if line["against it"]
+        if line.get("against it")
     }
 
 
@@ -39,6 +39,10 @@ def verdicts(rows: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
         ("progressive", "white_box"),
         ("a1_matching", "matching"),
         ("a3_hybrid", "hybrid"),
+        ("a1_through_hidden", "hidden_black_box"),
+        ("through_hidden", "progressive"),
+        ("linkage_network", "linkage"),
+        ("matching_answers", "matching"),
     ],
 )
 def test_an_attack_that_falls_behind_the_rung_below_it_is_named(attack: str, below: str) -> None:
@@ -63,6 +67,29 @@ def test_an_attack_is_held_against_its_own_rung_and_not_against_the_strongest() 
         ("black-box decoder", "stronger"),
         ("white-box search", "weaker: not comparable"),  # the decoder itself
     ]
+
+
+@pytest.mark.parametrize("attack", ["linkage", "matching", "a1_linkage", "matching_answers"])
+def test_what_makes_no_image_is_no_rung_above_a_search(attack: str) -> None:
+    """Linkage, the worst case of many defences, would be marked as not comparable where a good prior lets a
+    search name everybody undefended."""
+    assert not verdicts([undefended("white_box", 30), undefended(attack, 4)])
+
+
+@pytest.mark.parametrize(
+    ("attack", "below", "why"),
+    [
+        ("through_logits", "progressive", "it sees a part of what the other sees"),
+        ("a1_hybrid", "hybrid", "it has answers to 400 pictures to learn from"),
+        ("a2_g2", "white_box", "its generator is another"),
+        ("progressive", "white_box", "why is not known"),
+    ],
+)
+def test_what_is_weaker_says_why_where_that_is_known(attack: str, below: str, why: str) -> None:
+    """Of a rung that is behind nobody could tell whether the attack is broken or has less to go by."""
+    queries = 400 if attack.startswith("a1_") else None
+    (doubt,) = doubts(analysis([undefended(attack, 4, queries=queries), undefended(below, 30)]))
+    assert f"({why})" in doubt
 
 
 def test_where_the_rung_below_was_not_run_it_is_the_search() -> None:

@@ -110,6 +110,15 @@ def test_what_training_made_worse_or_would_still_make_better(hits: dict[int, int
     assert [flag in one for one in found] == ([True] if flag else [])
 
 
+def test_what_adapting_gains_where_there_is_nothing_to_adapt_to_is_training() -> None:
+    """A decoder that was trained for too short a time goes on learning from answers: what A1 seems to gain
+    under a defence would pass for false security."""
+    hits = {0: 2, 20: 30}
+    rows = [attack("a1", n, epoch=epoch, defence="none", strength="") for epoch, n in hits.items()]
+    (flag,) = flags(rows)
+    assert "though there is nothing to adapt to" in flag
+
+
 @pytest.mark.parametrize(
     ("changes", "flag"),
     [

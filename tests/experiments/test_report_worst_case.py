@@ -262,6 +262,23 @@ def test_that_adapting_gains_nothing_is_shown_only_by_an_attack_that_works() -> 
     assert gains(2, 30) == ("higher", True)
 
 
+@pytest.mark.strict
+@pytest.mark.parametrize(
+    ("basic", "verdict"), [(20, "no difference shown"), (2, "not shown"), (None, "not shown")]
+)
+def test_what_was_never_run_undefended_is_as_strong_as_what_it_adapts(
+    basic: int | None, verdict: str
+) -> None:
+    """What averages has nothing to average there. Taken at its word, one that works nowhere would show that
+    averaging gains nothing."""
+    rows = [row("white_box", 30, defence="none", strength=""), row("white_box", 6)]
+    rows += [row("a3_hybrid", 6, adaptive="A3")]
+    if basic is not None:
+        rows += [row("hybrid", basic, defence="none", strength="")]
+    table = adaptive_gains(pd.DataFrame(rows), outcomes(rows))
+    assert table[table["defence"] == "crafter"]["verdict"].tolist() == [verdict]
+
+
 def test_an_attack_that_finds_little_undefended_compares_nothing() -> None:
     for hits, verdict in ((2, "not shown"), (12, "no difference shown")):
         rows = [row("white_box", hits, defence="none", strength=""), row("white_box", hits)]

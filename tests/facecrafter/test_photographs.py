@@ -10,7 +10,7 @@ from fake_faces import save_face
 from torch import Tensor, nn
 
 from facecrafter.crafter.release import DownToCrafted, Stranger
-from facecrafter.photographs import find, protect, read
+from facecrafter.photographs import decoy, find, protect, read
 
 
 class Generator(nn.Sequential):
@@ -51,6 +51,22 @@ def test_with_the_head_the_answers_alone_may_leave_the_device() -> None:
     )
     assert (head(released) - head(crafted)).norm() < 0.05 * (head(stranger) - head(crafted)).norm()
     assert (released - stranger).norm() < 0.5 * (crafted - stranger).norm()
+
+
+def test_a_decoy_has_the_answers_of_a_face_and_nothing_else_of_it() -> None:
+    """As in docs/protect.md. Were the stranger drawn with a look at the face, or its answers those of the
+    stranger, it would protect nobody or serve nobody."""
+    encoder, generator = (network.eval().requires_grad_(False) for network in networks())
+    head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 16 * 16, 2)).requires_grad_(False)
+    one, other = torch.rand(2, 1, 3, 32, 32)
+    found = [decoy(images, encoder, generator, head) for images in (one, other)]
+    for images, feature in zip((one, other), found, strict=True):
+        torch.testing.assert_close(head(feature), head(encoder(images)), rtol=1e-3, atol=1e-4)
+    # What tells the two apart lies where the head reads, and nowhere else.
+    rows = torch.linalg.svd(head[1].weight, full_matrices=False).Vh
+    apart = (found[0] - found[1]).flatten()
+    assert (apart - rows.T @ (rows @ apart)).norm() < 1e-3 * apart.norm()
+    assert not torch.equal(found[0], decoy(one, encoder, generator, head, seed=1)), "another stranger"
 
 
 def test_pictures_are_found_below_a_folder_once_and_litter_is_none(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -13,15 +14,16 @@ from experiments.report.document import Block, Table, Text
 from experiments.report.formats import attack_of, filled, intervals, judges, percent, trials
 from experiments.report.statistics.checks import times_chance
 from experiments.report.statistics.paired_tests import Outcomes, together
-from experiments.report.statistics.worst_case import EVAL_ACC, key
+from experiments.report.statistics.worst_case import ADAPTIVE, EVAL_ACC, key
 
 TITLE = "How strong are the attacks?"
 LADDER = (
     "An attack that finds little where nothing is defended shows little where something is. Each is held "
     "against the rung below it, on the same undefended images: what learns from answers, averages or has "
-    "another generator against the attack that does not, what goes on from another attack's image against "
-    "that one, the others against the plain white-box search. Those shown to be weaker are marked as not "
-    "comparable: a low figure of theirs is no credit to a defence."
+    "another generator against the attack that does not, what reads f's layers against the same of the "
+    "feature, what goes on from another attack's image against that one, other reconstructions against the "
+    "plain white-box search. Those shown to be weaker are marked as not comparable: a low figure of theirs "
+    "is no credit to a defence."
 )
 VERDICTS = {"lower": "weaker: not comparable", "higher": "stronger"}
 LOWEST = "white_box"
@@ -30,10 +32,23 @@ BELOW = {
     "white_box_amortized": "white_box",
     "hybrid": "black_box",
     "black_box_adversarial": "black_box",
+    "hidden_black_box": "black_box",
+    "a1_through_hidden": "hidden_black_box",
+    **dict.fromkeys(["through_block", "through_hidden", "through_logits", "through_several"], "progressive"),
+    **dict.fromkeys(["linkage_hidden", "linkage_logits", "linkage_network"], "linkage"),
+    **dict.fromkeys(["matching_feature", "matching_answers"], "matching"),
 }
 """The attack that another one begins with or replaces a part of, by the names of the scenarios."""
-ADAPTIVE = re.compile(r"^a[123]_|_each$")
-"""What the scenarios put around the name of an attack that adapts."""
+FIRST = ("linkage", "matching")
+"""Attacks of a kind of their own, which no other is below."""
+REASONS = {
+    re.compile(r"through_(block|hidden|logits)|hidden_black_box|_(hidden|logits|answers|feature)$"): (
+        "it sees a part of what the other sees"
+    ),
+    re.compile(r"^a1_"): "it has answers to {queries:.0f} pictures to learn from",
+    re.compile(r"^a2_"): "its generator is another",
+}
+"""Why an attack may be behind the rung below it, by its name."""
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
@@ -49,10 +64,17 @@ def doubts(analysis: Analysis) -> Iterator[str]:
     if weaker:
         found = dict.fromkeys(
             f"{attack_of(line)} ({percent(line['eval_acc'])}, {names.judge(line['oracle'])}) than "
-            f"{names.attack(line['below'])}"
+            f"{names.attack(line['below'])} ({_reason(line)})"
             for line in weaker
         )
         yield f"Weaker where nothing is defended, so not comparable: {', '.join(found)}."
+
+
+def _reason(line: Mapping[str, Any]) -> str:
+    told = next((why for name, why in REASONS.items() if name.search(line["attack"])), "")
+    if "{queries" in told and not line["queries"] > 0:
+        told = ""
+    return told.format(**line) or "why is not known"
 
 
 def _ladder(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
@@ -62,7 +84,7 @@ def _ladder(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
     where there is none.
     """
     rows = best[(best["defence"] == "none") & best["eval_acc"].notna() & (best["countermeasure"] == "none")]
-    shown = rows[["attack", "epoch", "access", "adaptive", "oracle", *EVAL_ACC]]
+    shown = rows.reindex(columns=["attack", "epoch", "access", "adaptive", "queries", "oracle", *EVAL_ACC])
     known = set(rows["attack"])
     shown = shown.assign(
         times_chance=[times_chance(row) for _, row in rows.iterrows()],
@@ -81,10 +103,12 @@ def _ladder(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:
 
 
 def _below(attack: str, known: Collection[str]) -> str:
-    """The rung below an attack, of those that are `known` to the study."""
+    """The rung below an attack, of those that are `known` to the study; its own name where there is none."""
     unadapted = ADAPTIVE.sub("", attack)
-    below = unadapted if unadapted != attack else BELOW.get(attack, LOWEST)
-    return below if below in known else LOWEST
+    below = BELOW.get(attack) or (unadapted if unadapted != attack else LOWEST)
+    if below in known and not (below == LOWEST and unadapted in FIRST):
+        return below
+    return attack if unadapted.startswith(FIRST) else LOWEST
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:

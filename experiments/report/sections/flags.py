@@ -29,6 +29,10 @@ FLAGS = (
     "same images (what a search found on public people as if all its pictures were independent), corrected "
     "(Holm) for all tests of their kind."
 )
+LONGER = (
+    "gains from answers though there is nothing to adapt to (so what it goes on from was trained for too "
+    "short a time, and what it gains under a defence is that, too)"
+)
 
 BUDGETS = ("epoch", "iterations", "steps")
 """Arguments of an attack with more of which it finds more until it has converged."""
@@ -149,26 +153,28 @@ def _unsettled(found: pd.DataFrame, results: Results) -> Iterator[str]:
 
 def _epochs(found: pd.DataFrame, outcomes: Outcomes) -> Iterator[str]:
     """Attacks over several epochs: the last one against epoch 0, and against the one before it, which has
-    to have learned something: to find more than epoch 0 is what adapting is for."""
-    lasts, kinds = [], []
+    to have learned something: to find more than epoch 0 is what adapting is for, but where there is nothing
+    to adapt to."""
+    pairs, says = [], []
     for _, group in found[found["epoch"].notna()].groupby([*POINT, "attack", "oracle"], sort=False):
         ordered = [row for _, row in group.sort_values("epoch").iterrows()]
         if len(ordered) < 2:
             continue
-        if ordered[0]["epoch"] == 0:
-            lasts.append((ordered[-1], ordered[0]))
-            kinds.append("lower")
-        if ordered[-2]["epoch"] > 0:
-            lasts.append((ordered[-1], ordered[-2]))
-            kinds.append("higher")
-    tests = together([outcomes.difference(key(last), key(other)) for last, other in lasts])
-    for (last, other), kind, verdict in zip(lasts, kinds, tests["verdict"], strict=True):
-        if kind == verdict:
-            what = "is weaker than its own epoch 0" if kind == "lower" else "has not converged"
+        last, before, first = ordered[-1], ordered[-2], ordered[0]
+        if first["epoch"] == 0:
+            pairs.append((last, first))
+            longer = {"higher": LONGER} if last["defence"] == "none" else {}
+            says.append({"lower": "is weaker than its own epoch 0", **longer})
+        if before["epoch"] > 0:
+            pairs.append((last, before))
+            says.append({"higher": "has not converged"})
+    tests = together([outcomes.difference(key(last), key(other)) for last, other in pairs])
+    for (last, other), said, verdict in zip(pairs, says, tests["verdict"], strict=True):
+        if verdict in said:
             yield (
-                f"Under {name_of(last)}, {names.attack(last['attack'])} {what}: {percent(last['eval_acc'])} "
-                f"after epoch {int(last['epoch'])}, {percent(other['eval_acc'])} after epoch "
-                f"{int(other['epoch'])}, judged by {names.judge(last['oracle'])}."
+                f"Under {name_of(last)}, {names.attack(last['attack'])} {said[verdict]}: "
+                f"{percent(last['eval_acc'])} after epoch {int(last['epoch'])}, {percent(other['eval_acc'])} "
+                f"after epoch {int(other['epoch'])}, judged by {names.judge(last['oracle'])}."
             )
 
 

@@ -25,13 +25,10 @@ FLOOR = (
     "the floor than its interval can tell."
 )
 BITS = (
-    "By the same comparison f's answers to raw features say {bits} of who it is, an estimate, which may be "
-    "too low where its model is wrong. "
+    "The model by which they are compared takes f's answers to raw features to say {bits} of who it is. It "
+    "is no bound: too high where the model is surer than right, too low where no Gaussians describe them. "
 )
-FANO = (
-    "Were it exact, nobody could name more than {here} of {people} people by them, nor {million} of a "
-    "million, whatever the comparison (Fano's inequality)."
-)
+FANO = "Were it exact, nobody could name more than {limits}, whatever the comparison (Fano's inequality)."
 ENOUGH = "Were it exact, that would be enough to tell a million people apart."
 LINKS = (
     "Linkability (ISO/IEC 24745): whether two features tell that they are of one person, by their cosine "
@@ -63,9 +60,9 @@ def _bits(summary: pd.DataFrame) -> Iterator[Text]:
         return
     line = known.sort_values("defence", key=lambda names: names != "none", kind="stable").iloc[0]
     bits, people = float(line[answers.BITS.name]), int(line["n_identities"])
-    here, million = fano(bits, people), fano(bits, 1_000_000)
-    limit = FANO if million < 1 else ENOUGH
-    told = limit.format(here=percent(here), people=people, million=percent(million))
+    shares = {f"{people} people by them": fano(bits, people), "a million": fano(bits, 1_000_000)}
+    limits = [f"{percent(share)} of {whom}" for whom, share in shares.items() if share < 1]
+    told = FANO.format(limits=", nor ".join(limits)) if limits else ENOUGH
     yield Text(BITS.format(bits=f"{bits:.1f} bits") + told)
 
 

@@ -1,0 +1,27 @@
+"""What a report says of the bits in f's answers."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from experiments.report.sections.floor import _bits
+
+
+@pytest.mark.parametrize(
+    ("bits", "says", "says_not"),
+    [
+        (2.0, "37.5% of 256 people by them, nor 15.1% of a million", "enough"),
+        (9.0, "more than 50.2% of a million", "256"),  # of 256 Fano's bound is above one: it says nothing
+        (30.0, "enough to tell a million people apart", "nobody"),
+    ],
+)
+def test_a_bound_that_says_nothing_is_not_said(bits: float, says: str, says_not: str) -> None:
+    """'Nobody could name more than 100% of 256 people' passes for a guarantee at a glance."""
+    summary = pd.DataFrame(
+        {"defence": ["none"], "strength": [""], "n_identities": [256], "answer_bits": [bits]}
+    )
+    (text,) = _bits(summary)
+    assert says in text.text
+    assert says_not not in text.text.split("describe them.")[1]
+    assert "It is no bound" in text.text
