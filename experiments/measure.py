@@ -81,7 +81,7 @@ NOT_ATTACKED = {
 }
 """The row of a defence that nobody attacks, because no feature leaves the device."""
 
-VERSION = 6
+VERSION = 7
 """Raised when what this command computes changes: a study then computes it again."""
 
 
@@ -178,7 +178,7 @@ def run(
         judges = enrol(loaded, data, faces, seed)
         rows, per_image = link(reads, [shown, *asked_again], faces, judges)
     elif isinstance(reads, Matcher):
-        rows, per_image = match(reads, [shown, *asked_again], faces, data.faces("private_train"))
+        rows, per_image = match(reads, [shown, *asked_again], faces, data.faces("private_train"), seed)
     else:
         rows, per_image = [NOT_ATTACKED], []
     learnt = {"queries": TensorStore.open(answers).count()} if answers else {}

@@ -152,12 +152,20 @@ class MadeUpStudy:
         lines = [f"{n},{0.02 - n / 1e5 + leak / 100},{0.02 - n / 1e5}" for n in (25, 50, 100)]
         _write_lines(measured / "epsilon.csv", "n,epsilon,null", lines)
 
-    def identify(self, defence: str, strength: str, leak: float) -> None:
-        """Identities read from the features."""
-        labels = _labels(defence, strength, "exposure_features") | {"adaptive": "exposure"}
-        name = ".".join(filter(None, (defence, strength, "exposure_features")))
+    def identify(
+        self,
+        defence: str,
+        strength: str,
+        leak: float,
+        attack: str = "exposure_features",
+        adaptive: str = "exposure",
+        **figures: float,
+    ) -> None:
+        """Identities read from the features, with `figures` beside."""
+        labels = _labels(defence, strength, attack) | {"adaptive": adaptive}
+        name = ".".join(filter(None, (defence, strength, attack)))
         measured = self._stage(name, "measure", labels)
-        rows = [self._row(labels, "itself", leak, 0.3)]
+        rows = [self._row(labels, "itself", leak, 0.3) | figures]
         _write_results(measured, rows)
         self._write_images(measured, rows)
 

@@ -14,16 +14,17 @@ from experiments.evaluation.answers import answered
 from experiments.evaluation.batches import in_batches, mean_in_batches
 from experiments.evaluation.exposure import ITSELF, Reading, share
 from experiments.evaluation.faces import Faces, load_features
+from experiments.evaluation.judge import open_set_columns
 from experiments.evaluation.rows import lines_per_image
 from experiments.machine import device
-from facecrafter.metrics import identified
-from facecrafter.metrics.matching import Channel
+from facecrafter.metrics import identified, likelihood_ratios
+from facecrafter.metrics.matching import Channel, of_strangers
 from facecrafter.store import TensorStore
 from lightning_modules.attackers.matcher import Matcher
 
 
 def match(
-    matcher: Matcher, queries: Sequence[TensorStore], faces: Faces, known: FaceDataset
+    matcher: Matcher, queries: Sequence[TensorStore], faces: Faces, known: FaceDataset, seed: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Whom `matcher` takes the features for, among photographs of the private people.
 
@@ -32,6 +33,7 @@ def match(
         queries: stores of the features of these pictures, as they are released: their mean coordinates count.
         faces: the pictures they are of.
         known: photographs of everybody, none of them a picture that was released.
+        seed: of the bootstrap.
 
     Returns:
         The one row there is, its `seconds` per image, and the lines of each image.
@@ -43,15 +45,29 @@ def match(
 
     photographs = answered(placed, known, torch.arange(len(known)))
 
-    def named(sent: Tensor, channel: Channel | None = None) -> Reading:
+    def scores(sent: Tensor, channel: Channel | None = None) -> Tensor:
         places = (one.to(device()) for one in (sent, photographs.numbers, photographs.identities))
-        scores = matcher.scores(*places, channel).cpu()
-        return Reading(*(identified(scores, faces.identities, k=k) for k in (1, 5)))
+        return matcher.scores(*places, channel).cpu()
 
     features = [load_features(store, faces) for store in queries]
     before = time.monotonic()
-    found = named(mean_in_batches(matcher.coordinates, features))
+    sent = mean_in_batches(matcher.coordinates, features)
+    densities = scores(sent)
+    found = _named(densities, faces)
     seconds = (time.monotonic() - before) / len(faces.rows)
-    clean = named(in_batches(placed, faces.images), Channel.transparent(len(matcher.scale), device()))
-    row = {"seconds": seconds, **ITSELF, "clean_acc": share(clean.correct), **found.columns(faces.identities)}
+    strangers = of_strangers(matcher.people, matcher.channel, sent.to(device()), matcher.queries).cpu()
+    ratios = likelihood_ratios(densities, strangers, faces.identities)
+    clean = scores(in_batches(placed, faces.images), Channel.transparent(len(matcher.scale), device()))
+    row = {
+        "seconds": seconds,
+        **ITSELF,
+        "clean_acc": share(_named(clean, faces).correct),
+        **found.columns(faces.identities),
+        **open_set_columns(ratios, faces.identities, seed, found.correct),
+    }
     return [row], lines_per_image(ITSELF, faces, vars(found))
+
+
+def _named(densities: Tensor, faces: Faces) -> Reading:
+    """Who is likeliest, by log-densities (N, P)."""
+    return Reading(*(identified(densities, faces.identities, k=k) for k in (1, 5)))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from experiments.evaluation.combining import FUSION, UNION
+from experiments.evaluation.judge import OPEN_SET
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Table, Text
 from experiments.report.formats import (
@@ -21,6 +22,7 @@ from experiments.report.formats import (
     points_of_change,
 )
 from experiments.report.results import POINT
+from experiments.report.statistics.open_set import of_worst
 
 TITLE = "The worst case of every defence"
 PUBLISHED = True
@@ -43,6 +45,13 @@ DECISIONS = (
 SECONDS = (
     "Seconds an image: what the defence's stage took, its start and any training among it, over the images "
     "that it protected; stages of a study may run side by side."
+)
+VERIFIED = (
+    "Verified at 1% (0.1%): the share that this worst attack makes pass for the right person, by a threshold "
+    "that 1% (0.1%) of the wrong people pass; not found at 1%: the share of its searches that miss the right "
+    "person, by one at which 1% of the searches for people who are not there find somebody. A judge compares "
+    "reconstructions with photographs; where features are compared with photographs, the score is how much "
+    "likelier a feature is, were it of this person, than were it of anybody else."
 )
 NOT_FACED = (
     "Points that were not attacked by what is the worst case of others (hollow in the figure) are not "
@@ -72,8 +81,11 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
     summary = analysis.summary
     together = _together(analysis.best)
     costs = analysis.results.seconds_an_image()
-    yield Table(_readable(summary, analysis.protection, together, costs), "summary", summary)
-    yield Text(f"{WORST} {SECONDS}" if costs["seconds"].notna().any() else WORST)
+    open_set = of_worst(summary, analysis.best)
+    table = _readable(summary, open_set, analysis.protection, together, costs)
+    yield Table(table, "summary", summary.join(open_set.add_prefix("worst_")))
+    told = {SECONDS: costs["seconds"].notna().any(), VERIFIED: open_set.notna().any(axis=None)}
+    yield Text(" ".join([WORST, *(text for text, is_told in told.items() if is_told)]))
     if _decisions(summary):
         yield Text(DECISIONS)
     if len(together):
@@ -99,7 +111,11 @@ def _together(best: pd.DataFrame) -> pd.DataFrame:
 
 
 def _readable(
-    summary: pd.DataFrame, protection: pd.DataFrame, together: pd.DataFrame, costs: pd.DataFrame
+    summary: pd.DataFrame,
+    open_set: pd.DataFrame,
+    protection: pd.DataFrame,
+    together: pd.DataFrame,
+    costs: pd.DataFrame,
 ) -> pd.DataFrame:
     """The summary, each worst case against the undefended one, and what attacks find together."""
     table = named(summary).assign(
@@ -110,6 +126,7 @@ def _readable(
             "identified by the worst attack": intervals(summary, "worst_eval_acc", percent),
             "worst attack": [_worst(line) for line in summary.to_dict("records")],
             "judge": judges(summary["worst_oracle"]),
+            **{column.title: intervals(open_set, column.name, percent) for column in OPEN_SET},
         }
     )
     if len(protection):

@@ -27,7 +27,7 @@ from facecrafter.metrics.same_person import SamePerson, fano
 from facecrafter.metrics.seeds import Spread, over_seeds
 from facecrafter.metrics.unlinkability import Linkability, linkability
 from facecrafter.metrics.utility import MeanAUC, attribute_aucs, mean_auc
-from facecrafter.metrics.verification import fnir_at_fpir, person_scores, tar_at_far
+from facecrafter.metrics.verification import fnir_at_fpir, likelihood_ratios, person_scores, tar_at_far
 
 __all__ = [
     "Epsilon",
@@ -61,6 +61,7 @@ __all__ = [
     "fnir_at_fpir",
     "frechet_distance",
     "identified",
+    "likelihood_ratios",
     "linkability",
     "macro_f1",
     "mean_auc",

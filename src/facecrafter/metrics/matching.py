@@ -101,14 +101,34 @@ def matched(
         who = counts == count
         # Of n photographs with mean m, a person lies at n·s/(n·s + 1)·m, give or take s/(n·s + 1).
         weight = count * people.spread / (count * people.spread + 1)
-        expected = (weight * means[who]) @ channel.gain + channel.offset
-        varies = (1 + weight / count)[:, None] * channel.gain
-        factor = torch.linalg.cholesky(channel.gain.T @ varies + channel.noise / queries)
-        whiten = torch.linalg.inv(factor).T
-        probes, places = sent.double() @ whiten, expected @ whiten
-        distance = torch.stack([(places - probe).square().sum(dim=1) for probe in probes])
-        scores[:, who] = -distance / 2 - factor.diagonal().log().sum()
+        scores[:, who] = _log_densities(channel, sent, weight * means[who], weight / count, queries)
     return scores
+
+
+def of_strangers(people: SamePerson, channel: Channel, sent: Tensor, queries: int = 1) -> Tensor:
+    """Log-density of each of N protected pictures, if it is of somebody with no known photograph.
+
+    The arguments are those of `matched`.
+
+    Returns:
+        (N,) float64, up to the constant of `matched`.
+    """
+    nowhere = torch.zeros_like(people.spread)[None]
+    return _log_densities(channel, sent, nowhere, people.spread, queries)[:, 0]
+
+
+def _log_densities(
+    channel: Channel, sent: Tensor, places: Tensor, uncertainty: Tensor, queries: int
+) -> Tensor:
+    """(N, P), of protected pictures of people who lie at `places` (P, K), give or take variances (K,)."""
+    expected = places @ channel.gain + channel.offset
+    varies = (1 + uncertainty)[:, None] * channel.gain
+    factor = torch.linalg.cholesky(channel.gain.T @ varies + channel.noise / queries)
+    whiten = torch.linalg.inv(factor).T
+    probes, centres = sent.double() @ whiten, expected @ whiten
+    distance = torch.stack([(centres - probe).square().sum(dim=1) for probe in probes])
+    densities: Tensor = -distance / 2 - factor.diagonal().log().sum()
+    return densities
 
 
 def _drawn_to_diagonal(covariance: Tensor, pairs: int) -> Tensor:

@@ -8,6 +8,9 @@ have in common with faces in general helps nobody: without knowledge, TAR equals
 An open-set search returns who scores highest, if that is above a threshold, and may be for somebody who is
 not in the gallery. Such searches are made of the same reconstructions, without their own person (ISO/IEC
 19795-1).
+
+Of protected features that are compared with photographs the score is a log-likelihood ratio: of this person
+to anybody else.
 """
 
 from __future__ import annotations
@@ -45,6 +48,32 @@ def person_scores(features: Tensor, gallery: Tensor, gallery_identities: Tensor)
     return F.normalize(features.double()) @ F.normalize(sums).T
 
 
+def likelihood_ratios(densities: Tensor, strangers: Tensor, identities: Tensor) -> Tensor:
+    """How much likelier each of N probes is, were it of each of P people, than were it of anybody else.
+
+    Anybody else is each of the others who are enrolled, or a stranger, all equally likely. A probe's own
+    person is among the others in no impostor's score: these are those of somebody who is not enrolled.
+
+    Args:
+        densities: (N, P), logarithms, of N probes for P people.
+        strangers: (N,), if they were of somebody who is not enrolled, up to the same constant.
+        identities: (N,) int64 in 0..P-1, whom the probes show.
+
+    Returns:
+        (N, P) natural logarithms.
+    """
+    # A density says how usual a probe is, too, so that one threshold would fit few of them. Held against
+    # strangers alone, a probe that is like all the enrolled passes for each; against these alone, one that is
+    # like none of them for whoever is the least unlike it.
+    own = F.one_hot(identities, densities.shape[1]).bool()
+    others = torch.cat([densities.masked_fill(own, -math.inf), strangers[:, None]], dim=1)
+    # From both sides up to each: a sum from which the largest part is taken away has no digits left.
+    before = F.pad(others[:, :-2], (1, 0), value=-math.inf).logcumsumexp(dim=1)
+    after = others[:, 1:].flip(1).logcumsumexp(dim=1).flip(1)
+    count = (densities.shape[1] - 1 + own).to(densities)
+    return densities - torch.logaddexp(before, after) + count.log()
+
+
 def tar_at_far(scores: Tensor, identities: Tensor, far: float, seed: int = 0) -> Interval:
     """True accept rate at a false accept rate, with its interval over identities.
 
@@ -71,7 +100,9 @@ def tar_at_far(scores: Tensor, identities: Tensor, far: float, seed: int = 0) ->
     return _share_of(accepted, identities, seed)
 
 
-def fnir_at_fpir(scores: Tensor, identities: Tensor, fpir: float, seed: int = 0) -> Interval:
+def fnir_at_fpir(
+    scores: Tensor, identities: Tensor, fpir: float, seed: int = 0, first: Tensor | None = None
+) -> Interval:
     """False negative identification rate at a false positive identification rate, over identities.
 
     A search finds the right person if they score higher than anybody else, and if at most the share ``fpir``
@@ -82,6 +113,8 @@ def fnir_at_fpir(scores: Tensor, identities: Tensor, fpir: float, seed: int = 0)
         scores: (N, P), of N images for P people.
         identities: (N,) int64 in 0..P-1.
         fpir: in (0, 1).
+        first: (N,) bool, whether the right person scores higher than anybody else, where ``scores`` of others
+            are those of searches without them.
 
     Returns:
         NaN throughout if there are fewer than 1/fpir searches, or one person alone.
@@ -90,11 +123,12 @@ def fnir_at_fpir(scores: Tensor, identities: Tensor, fpir: float, seed: int = 0)
     if len(scores) < 1 / fpir or not impostors.shape[1]:
         return Interval(math.nan, math.nan, math.nan)
     highest = impostors.max(dim=1).values
+    found = genuine > highest if first is None else first
     as_high = (highest[:, None] >= genuine).double()
 
     def missed(weights: Tensor) -> Tensor:
         searches = weights.sum(dim=1, keepdim=True)
-        return ~((weights @ as_high / searches <= fpir) & (genuine > highest))
+        return ~((weights @ as_high / searches <= fpir) & found)
 
     return _share_of(missed, identities, seed)
 

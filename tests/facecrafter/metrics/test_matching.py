@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from facecrafter.metrics.matching import Channel, matched
+from facecrafter.metrics.matching import Channel, matched, of_strangers
 from facecrafter.metrics.same_person import SamePerson
 
 K = 4
@@ -51,7 +51,8 @@ def log_density(
 
 
 def test_scores_are_those_of_the_joint_gaussian(people: SamePerson, rng: torch.Generator) -> None:
-    """Two people with one photograph each, one with three; up to a constant."""
+    """Two people with one photograph each, one with three, and somebody with none; up to one constant: with
+    another one for strangers, a ratio to them would be off by it for everybody."""
     channel = some_channel(rng)
     identities = torch.tensor([0, 1, 2, 2, 2])
     known = torch.randn(5, K, generator=rng, dtype=torch.float64)
@@ -64,6 +65,11 @@ def test_scores_are_those_of_the_joint_gaussian(people: SamePerson, rng: torch.G
         ]
     )
     torch.testing.assert_close(scores - scores[:, :1], expected - expected[:, :1])
+    shown = torch.diag(people.spread) + torch.eye(K, dtype=torch.float64)
+    covariance = channel.gain.T @ shown @ channel.gain + channel.noise / 3
+    stranger = torch.distributions.MultivariateNormal(channel.offset, covariance).log_prob(sent)
+    found = of_strangers(people, channel, sent, queries=3)
+    torch.testing.assert_close(scores - found[:, None], expected - stranger[:, None])
 
 
 def test_through_nothing_it_is_the_comparison_of_raw_pictures(

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_curve
 from sklearn.metrics.pairwise import cosine_similarity
 
 from facecrafter.metrics.proportions import wilson
-from facecrafter.metrics.verification import fnir_at_fpir, person_scores, tar_at_far
+from facecrafter.metrics.verification import fnir_at_fpir, likelihood_ratios, person_scores, tar_at_far
 
 
 def some_scores(n: int = 300, people: int = 30, leak: float = 1.5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -118,3 +118,89 @@ def test_too_few_searches_or_nobody_else_give_no_rate() -> None:
 def test_who_is_not_in_the_gallery_is_named() -> None:
     with pytest.raises(ValueError, match="identity 1 has no gallery image"):
         person_scores(torch.ones(1, 2), torch.ones(2, 2), torch.tensor([0, 2]))
+
+
+def some_densities(n: int = 130, people: int = 9) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log-densities of N probes for P people and for a stranger, each probe more or less usual, and whom they
+    show."""
+    torch.manual_seed(1)
+    identities = torch.arange(n) % people
+    densities = 2 * torch.randn(n, people, dtype=torch.float64)
+    densities[torch.arange(n), identities] += 4
+    usual = 40 * torch.randn(n, dtype=torch.float64)
+    return densities + usual[:, None], usual - 1, identities
+
+
+def ratio(densities: list[float], stranger: float, person: int, gallery: list[int]) -> float:
+    """Of one person of those in the gallery to the others in it and a stranger, term by term."""
+    others = [densities[other] for other in gallery if other != person] + [stranger]
+    mean = sum(math.exp(other - stranger) for other in others) / len(others)
+    return densities[person] - (stranger + math.log(mean))
+
+
+def share_over(thresholds: set[float], allowed: float, impostors: list[float], hits: list[float]) -> float:
+    """The largest share of hits above a threshold that at most the share `allowed` of the impostors reach."""
+    reach = [
+        sum(hit >= t for hit in hits) / len(hits)
+        for t in thresholds
+        if sum(impostor >= t for impostor in impostors) <= allowed * len(impostors)
+    ]
+    return max(reach)
+
+
+def test_open_set_figures_of_densities_are_those_of_plain_searches() -> None:
+    """Every pair and every search by itself, with the gallery that it has. With the own person in the gallery
+    of an impostor, who is to be nobody that the attacker knows, a defence would look worse than it is."""
+    densities, strangers, identities = some_densities()
+    scores = likelihood_ratios(densities, strangers, identities)
+    first = densities.argmax(dim=1) == identities
+    everybody = list(range(densities.shape[1]))
+    genuine, impostors, highest, named = [], [], [], []
+    for row, stranger, own in zip(densities.tolist(), strangers.tolist(), identities.tolist(), strict=True):
+        without = [person for person in everybody if person != own]
+        enrolled = [ratio(row, stranger, person, everybody) for person in everybody]
+        genuine.append(enrolled[own])
+        wrong = [ratio(row, stranger, person, without) for person in without]
+        impostors += wrong
+        highest.append(max(wrong))
+        named.append(enrolled[own] if max(enrolled) == enrolled[own] else -math.inf)
+    thresholds = {*genuine, math.inf}
+    verified, found = (
+        tar_at_far(scores, identities, 0.01),
+        fnir_at_fpir(scores, identities, 0.5, first=first),
+    )
+    assert verified.value == pytest.approx(share_over(thresholds, 0.01, impostors, genuine), abs=1e-12)
+    assert found.value == pytest.approx(1 - share_over(thresholds, 0.5, highest, named), abs=1e-12)
+    assert 0.1 < verified.value < 0.9
+    assert 0.1 < found.value < 0.9
+    assert found.value != fnir_at_fpir(scores, identities, 0.5).value, "who is first counts"
+    assert verified.lo < verified.value < verified.hi
+    others = scores[torch.ones_like(scores, dtype=torch.bool).scatter_(1, identities[:, None], False)]
+    torch.testing.assert_close(others, torch.tensor(impostors, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
+def test_how_usual_a_probe_is_counts_for_nobody() -> None:
+    """One threshold is for all probes: a constant in all densities of one would decide whether it passes."""
+    densities, strangers, identities = some_densities()
+    moved = torch.linspace(-900, 900, len(densities), dtype=torch.float64)
+    torch.testing.assert_close(
+        likelihood_ratios(densities + moved[:, None], strangers + moved, identities),
+        likelihood_ratios(densities, strangers, identities),
+        rtol=0,
+        atol=1e-9,
+    )
+
+
+def test_ratios_of_densities_that_are_far_apart_keep_their_digits() -> None:
+    """Against somebody 2000 likelier than all others these are nothing, and by subtraction would be lost."""
+    densities = torch.tensor([[2000.0, 1.0, 0.0], [-3000.0, -3001.0, -3500.0]], dtype=torch.float64)
+    found = likelihood_ratios(densities, torch.tensor([0.0, -9000.0]).double(), torch.tensor([0, 2]))
+    first = [2000 - math.log((math.e + 2) / 3), 1 - math.log(2 / 2), 0 - math.log((math.e + 1) / 2)]
+    second = [1 + math.log(2), -1 + math.log(2), -3500 + 3000 - math.log((1 + math.exp(-1)) / 3)]
+    torch.testing.assert_close(found, torch.tensor([first, second], dtype=torch.float64), rtol=0, atol=1e-9)
+
+
+def test_one_person_is_held_against_a_stranger() -> None:
+    found = likelihood_ratios(torch.tensor([[3.0]]).double(), torch.tensor([1.0]).double(), torch.tensor([0]))
+    assert found.tolist() == [[2.0]]
+    assert math.isnan(tar_at_far(found, torch.tensor([0]), 0.01).value)

@@ -1,0 +1,136 @@
+"""Features compared with photographs: `experiments.measure` with a Matcher, on what fits leave behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from artifact import QUIET, artifact
+from pytorch_lightning import Trainer
+
+from datamodules import SyntheticFaces
+from experiments import measure
+from facecrafter.metrics import fnir_at_fpir, identified, likelihood_ratios, tar_at_far
+from facecrafter.metrics.matching import of_strangers
+from facecrafter.store import TensorStore, encoder_hash
+from lightning_modules.artifacts import load_artifact
+from lightning_modules.attackers.matcher import Matcher
+from lightning_modules.defences.base import Undefended
+from lightning_modules.networks.target import TargetNetwork
+
+SIZE = 32
+# A hundred searches and a thousand pairs of others: 9 pictures of each of 12 people, and 9 to know them by.
+DATA = {"n_identities": 30, "images_per_identity": 18, "private_identities": 12, "image_size": SIZE}
+MATCHER = {"image_size": SIZE, "directions": [16, 16]}
+FIGURES = ("tar_at_far_1", "tar_at_far_01", "fnir_at_fpir_1")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> SyntheticFaces:
+    cache = str(tmp_path_factory.mktemp("cache"))
+    faces = SyntheticFaces(**DATA, train_test_ratio=1.0, batch_size=64, cache_dir=cache)
+    faces.prepare_data()
+    faces.setup("test")
+    return faces
+
+
+@pytest.fixture(scope="module")
+def fits(data: SyntheticFaces, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders of a target network, of no defence, and of a matcher that learnt on public people."""
+    folder = tmp_path_factory.mktemp("fits")
+    torch.manual_seed(0)
+    network = {"n_outputs": len(data.attribute_names), "arch": "resnet18_quarter"}
+    target = artifact(folder / "target", TargetNetwork(**network), **network)
+    artifact(folder / "none", Undefended(target), target=target)
+    matcher = Matcher(target, **MATCHER)
+    public = SyntheticFaces(**DATA, train_test_ratio=1.0, batch_size=64, cache_dir=str(data.cache_dir))
+    Trainer(max_epochs=1, accelerator="cpu", **QUIET).fit(matcher, datamodule=public)
+    artifact(folder / "matcher", matcher, encoder=target, **MATCHER)
+    return folder
+
+
+def write_features(folder: Path, data: SyntheticFaces, fits: Path, noise: float) -> None:
+    """The features of the private-test images under so much noise, in units of their standard deviation."""
+    encoder, test = load_artifact(fits / "none", Undefended).encoder, data.faces("private_test")
+    with torch.no_grad():
+        features = encoder(test.images(range(len(test))))
+    drawn = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
+    features = features + noise * features.std() * drawn
+    meta = {"kind": "features", "dtype": "float32", "shape": list(features.shape[1:]), "batches": 1}
+    store = TensorStore.create(folder, meta | {"encoder": encoder_hash(encoder)})
+    store.write(0, row=test.rows, features=features)
+
+
+@pytest.fixture
+def command(data: SyntheticFaces, fits: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    def run(noise: float, seed: int = 0) -> dict[str, Any]:
+        write_features(tmp_path / f"noise{noise}", data, fits, noise)
+        init_args = DATA | {"train_test_ratio": 1.0, "cache_dir": str(data.cache_dir)}
+        config = {
+            "data": {"class_path": "datamodules.SyntheticFaces", "init_args": init_args},
+            "defence": str(fits / "none"),
+            "features": str(tmp_path / f"noise{noise}"),
+            "identifier": str(fits / "matcher"),
+            "output": str(tmp_path / "measure"),
+            "seed": seed,
+        }
+        (tmp_path / "measure.yaml").write_text(yaml.safe_dump(config))
+        measure.main(["--config", str(tmp_path / "measure.yaml")])
+        (row,) = json.loads((tmp_path / "measure" / "results.json").read_text())
+        return row
+
+    return run
+
+
+def test_a_comparison_is_told_in_the_open_set_figures_of_judges(
+    command: Callable[..., dict[str, Any]], data: SyntheticFaces, fits: Path, tmp_path: Path
+) -> None:
+    """Without them a privacy team would read of the strongest attack only whom it names among known people.
+    They are of ratios: by bare densities, which are high for all people where a picture is a usual one, less
+    than half as many would be verified."""
+    row = command(1.0, seed=3)
+    matcher = load_artifact(fits / "matcher", Matcher)
+    known, test = data.faces("private_train"), data.faces("private_test")
+    with torch.no_grad():
+        photographs = matcher.coordinates(
+            matcher.encoder.on(torch.device("cpu"))(known.images(range(len(known))))
+        )
+        sent = matcher.coordinates(TensorStore.open(tmp_path / "noise1.0").load("features")["features"])
+        densities = matcher.scores(sent, photographs, known.identities)
+    strangers = of_strangers(matcher.people, matcher.channel, sent)
+    ratios, first = (
+        likelihood_ratios(densities, strangers, test.identities),
+        identified(densities, test.identities),
+    )
+    expected = {
+        "tar_at_far_1": tar_at_far(ratios, test.identities, 0.01, seed=3),
+        "tar_at_far_01": tar_at_far(ratios, test.identities, 0.001, seed=3),
+        "fnir_at_fpir_1": fnir_at_fpir(ratios, test.identities, 0.01, seed=3, first=first),
+    }
+    for name, interval in expected.items():
+        found = [row[f"{name}{bound}"] for bound in ("", "_lo", "_hi")]
+        assert found == pytest.approx(list(interval), abs=1e-9), name
+    assert tar_at_far(densities, test.identities, 0.01).value < row["tar_at_far_1"] / 2
+    told = {
+        column["name"]: column for column in json.loads((tmp_path / "measure" / "columns.json").read_text())
+    }
+    for name in FIGURES:
+        assert "features that are themselves compared with photographs" in told[name]["describe"]
+        assert told[name]["interval"]
+
+
+def test_noise_is_seen_in_each_figure(command: Callable[..., dict[str, Any]]) -> None:
+    """Else a threshold, or a direction, is wrong; and no search finds more people than are named first."""
+    plain, noisy = command(0.0), command(6.0)
+    for name in ("tar_at_far_1", "tar_at_far_01"):
+        assert noisy[name] < plain[name] - 0.1
+    assert noisy["fnir_at_fpir_1"] > plain["fnir_at_fpir_1"] + 0.1
+    for row in (plain, noisy):
+        assert row["tar_at_far_01"] <= row["tar_at_far_1"]
+        assert row["fnir_at_fpir_1"] >= 1 - row["eval_acc"] - 1e-9
+        assert all(row[f"{name}_lo"] <= row[name] <= row[f"{name}_hi"] for name in FIGURES)
