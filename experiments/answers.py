@@ -45,7 +45,7 @@ from experiments.evaluation.answers import (
     together,
 )
 from experiments.evaluation.batches import in_batches
-from experiments.evaluation.faces import Faces, load_features
+from experiments.evaluation.faces import Faces, load_features, load_some
 from experiments.evaluation.rows import check_labels, lines_per_image, write
 from experiments.evaluation.unlinkability import Release, links
 from experiments.evaluation.utility import load_head
@@ -98,7 +98,7 @@ def run(
     faces, enrolled = Faces.of(data), data.faces("private_train")
     released = _release(load_features(protected, faces), faces.identities, f)
     same = again and _release(load_features(TensorStore.open(again), faces), faces.identities, f)
-    other = second and _others(TensorStore.open(second), enrolled, f)
+    other = second and _release(*load_some(TensorStore.open(second), enrolled), f)
     asked = _asked(data, faces, enrolled, released, target.encoder, f, seed)
     columns, hits = floors(asked, seed)
     # What trains its own network has no raw features of f's, and an f of protected ones never saw any.
@@ -150,19 +150,6 @@ def _asked(
 
 def _release(features: Tensor, identities: Tensor, f: nn.Module) -> Release:
     return Release(features, in_batches(f, features).flatten(1), identities)
-
-
-def _others(store: TensorStore, pictures: FaceDataset, f: nn.Module) -> Release:
-    """What is in `store`, of some of the `pictures`.
-
-    Raises:
-        ValueError: it holds other rows.
-    """
-    content = store.load("row", "features")
-    if unknown := content["row"][~torch.isin(content["row"], pictures.rows)].tolist():
-        raise ValueError(f"{store.path} holds rows {unknown[:5]}, which are none of the pictures asked for")
-    whose = pictures.identities[torch.searchsorted(pictures.rows, content["row"])]
-    return _release(content["features"].float(), whose, f)
 
 
 @for_owner_alone()

@@ -106,6 +106,7 @@ def run(
     identifier: Path | None = None,
     averages: Path | None = None,
     again: list[Path] | None = None,
+    known: Path | None = None,
     labels: dict[str, str | int | float | None] | None = None,
     head: Path | None = None,
     prior: Path | None = None,
@@ -131,6 +132,8 @@ def run(
             identifier to read.
         again: folders of the stores of further queries of the same images: a Linker or a Matcher takes the
             mean of what it reads of all.
+        known: folder of the store of features of private-train photographs, of everybody, which the attacker
+            had protected: a Matcher compares with them in place of raw ones.
         labels: what the rows say about the run.
         head: artifact folder of the f that was trained on protected features, in the development scenario;
             without it utility is that of the defence's own head.
@@ -161,6 +164,7 @@ def run(
     shown = open_made_from(protected, averages) if averages else protected
     reads = load_identifier(identifier, protected, oracles) if identifier else None
     asked_again = open_again(again or [], reads)
+    photographs = open_known(known, reads)
     data.prepare_data()
     data.setup("test")
     faces = Faces.of(data)
@@ -178,7 +182,8 @@ def run(
         judges = enrol(loaded, data, faces, seed)
         rows, per_image = link(reads, [shown, *asked_again], faces, judges)
     elif isinstance(reads, Matcher):
-        rows, per_image = match(reads, [shown, *asked_again], faces, data.faces("private_train"), seed)
+        known_faces = data.faces("private_train")
+        rows, per_image = match(reads, [shown, *asked_again], faces, known_faces, seed, photographs)
     else:
         rows, per_image = [NOT_ATTACKED], []
     learnt = {"queries": TensorStore.open(answers).count()} if answers else {}
@@ -246,6 +251,21 @@ def open_again(folders: Sequence[Path], reads: LightningModule | None) -> list[T
     for store in stores:
         check_encoder(store, reads.encoder_hash, "the identifier was trained for", "protect with its defence")
     return stores
+
+
+def open_known(folder: Path | None, reads: LightningModule | None) -> TensorStore | None:
+    """The store of photographs that the attacker had protected, for whoever compares with them.
+
+    Raises:
+        ValueError: nobody does, or they are of another encoder.
+    """
+    if folder is None:
+        return None
+    if not isinstance(reads, Matcher):
+        raise ValueError("`known` names photographs for a Matcher to compare with; name one as identifier")
+    store = TensorStore.open(folder)
+    check_encoder(store, reads.encoder_hash, "the identifier was trained for", "protect with its defence")
+    return store
 
 
 def enrol(

@@ -71,7 +71,7 @@ NO_NUMBER = {
 of a class's arguments and of a command's configuration. All else counts. A callback of one's own that only
 notes, shows or writes says so itself: `CHANGES_NUMBERS = False`."""
 
-LATER = {"measure": {"again", "answers"}}
+LATER = {"measure": {"again", "answers", "known"}}
 """Arguments that a command got after studies had been computed: where they say nothing they count as if they
 were not there, so that what those studies made is still found."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from datamodules.datasets import FaceDataset
 from datamodules.faces import FaceDataModule
 from facecrafter.store import TensorStore
 
@@ -59,3 +61,16 @@ def load_features(store: TensorStore, faces: Faces) -> Tensor:
     content = store.load("row", "features")
     check_rows(store, content["row"], faces)
     return content["features"].float()
+
+
+def load_some(store: TensorStore, pictures: FaceDataset) -> tuple[Tensor, Tensor]:
+    """The features (N, C, h, w) in `store`, of some of the `pictures`, and whose they are (N,).
+
+    Raises:
+        ValueError: it holds other rows.
+    """
+    content = store.load("row", "features")
+    if unknown := content["row"][~torch.isin(content["row"], pictures.rows)].tolist():
+        raise ValueError(f"{store.path} holds rows {unknown[:5]}, which are none of the pictures asked for")
+    whose = pictures.identities[torch.searchsorted(pictures.rows, content["row"])]
+    return content["features"].float(), whose

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from datamodules.datasets import FaceDataset
-from experiments.evaluation.answers import answered
+from experiments.evaluation.answers import Pictures, answered
 from experiments.evaluation.batches import in_batches, mean_in_batches
 from experiments.evaluation.exposure import ITSELF, Reading, share
-from experiments.evaluation.faces import Faces, load_features
+from experiments.evaluation.faces import Faces, load_features, load_some
 from experiments.evaluation.judge import open_set_columns
 from experiments.evaluation.rows import lines_per_image
 from experiments.machine import device
@@ -24,7 +24,12 @@ from lightning_modules.attackers.matcher import Matcher
 
 
 def match(
-    matcher: Matcher, queries: Sequence[TensorStore], faces: Faces, known: FaceDataset, seed: int
+    matcher: Matcher,
+    queries: Sequence[TensorStore],
+    faces: Faces,
+    known: FaceDataset,
+    seed: int,
+    protected: TensorStore | None = None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Whom `matcher` takes the features for, among photographs of the private people.
 
@@ -34,24 +39,33 @@ def match(
         faces: the pictures they are of.
         known: photographs of everybody, none of them a picture that was released.
         seed: of the bootstrap.
+        protected: the store of features of some of the photographs, of everybody, which the attacker had
+            protected and compares with; without one it encodes all of them as they are.
 
     Returns:
         The one row there is, its `seconds` per image, and the lines of each image.
+
+    Raises:
+        ValueError: `protected` holds other pictures, or none of somebody.
     """
     encode = matcher.encoder.on(device())
 
     def placed(images: Tensor) -> Tensor:
         return matcher.coordinates(encode(images))
 
-    photographs = answered(placed, known, torch.arange(len(known)))
+    if protected is None:
+        photographs, known_by = answered(placed, known, torch.arange(len(known))), None
+    else:
+        features, whose = load_some(protected, known)
+        photographs, known_by = Pictures(in_batches(matcher.coordinates, features), whose), matcher.channel
 
     def scores(sent: Tensor, channel: Channel | None = None) -> Tensor:
         places = (one.to(device()) for one in (sent, photographs.numbers, photographs.identities))
-        return matcher.scores(*places, channel).cpu()
+        return matcher.scores(*places, channel, known_by).cpu()
 
-    features = [load_features(store, faces) for store in queries]
+    released = [load_features(store, faces) for store in queries]
     before = time.monotonic()
-    sent = mean_in_batches(matcher.coordinates, features)
+    sent = mean_in_batches(matcher.coordinates, released)
     densities = scores(sent)
     found = _named(densities, faces)
     seconds = (time.monotonic() - before) / len(faces.rows)

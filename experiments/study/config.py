@@ -250,10 +250,13 @@ class Identification(AgainstDefences, Cost):
     Attributes:
         again: names of further queries of the same images: it takes the mean of what it reads of all, where
             `averaging` reads the mean of their features.
+        known: the query of private_train pictures that a Matcher compares with, photographs that the attacker
+            had protected, too; without one it encodes all of them as they are.
     """
 
     identifier: Text
     again: list[Text] = field(default_factory=list)
+    known: Text | None = None
 
 
 @dataclass(config=KNOWN_KEYS)
@@ -363,6 +366,11 @@ def _contradictions(config: StudyConfig) -> list[str]:
             found.append(
                 f"identifications.{name}: `again` reads several queries, which is an attack of its own: say "
                 "adaptive: A3"
+            )
+        if one.known and one.adaptive == "none":
+            found.append(
+                f"identifications.{name}: `known` has photographs protected, which only who may query the "
+                "defence can: say adaptive: A1, or A3 with `again` or `averaging`"
             )
         if one.again and one.averaging:
             found.append(

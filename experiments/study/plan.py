@@ -232,6 +232,7 @@ class Plan:
                 answers=answers if pairs is None else None,
                 averages=averages,
                 again=self._queries(point, identification.again),
+                known=self._for(point, identification.known and f"${{{identification.known}}}"),
                 countermeasure=countermeasure,
             )
             self._measure(self.measures.identification_stage(point, one, head))

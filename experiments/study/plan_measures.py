@@ -55,6 +55,7 @@ class Identifies:
         answers: the store that it learned from, where the number of all is asked for.
         averages: the store of averages that it reads, None for the features as they were released.
         again: further queries of the same images, of all of which it takes the mean of what it reads.
+        known: the query of photographs that it compares with, None for raw ones.
         countermeasure: what the user does against averaging.
     """
 
@@ -66,6 +67,7 @@ class Identifies:
     answers: str | None = None
     averages: str | None = None
     again: Sequence[str] = ()
+    known: str | None = None
     countermeasure: str = "none"
 
 
@@ -123,6 +125,8 @@ class Measures:
             inputs["averages"] = one.averages
         if one.again:
             inputs["again"] = [f"{query}/features" for query in one.again]
+        if one.known is not None:
+            inputs["known"] = f"{one.known}/features"
         if one.oracle is not None:
             parts.append(one.oracle)
             inputs["oracles"] = {one.oracle: self.oracles[one.oracle]}

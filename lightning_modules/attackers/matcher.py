@@ -183,17 +183,23 @@ class Matcher(ClosedForm, SeededBatches, FillingReader):
         return Channel(self.gain, self.offset.detach(), self.noise)
 
     def scores(
-        self, sent: Tensor, known: Tensor, identities: Tensor, channel: Channel | None = None
+        self,
+        sent: Tensor,
+        known: Tensor,
+        identities: Tensor,
+        channel: Channel | None = None,
+        known_by: Channel | None = None,
     ) -> Tensor:
         """Log-density of features, if they are of people with known photographs; see `matched`.
 
         Args:
             sent: coordinates of the features (N, K).
-            known: those of raw photographs (M, K).
+            known: those of the photographs (M, K).
             identities: whom these show (M,).
             channel: what was done to the features; without one, what the defence does.
+            known_by: what was done to the photographs; without one, nothing.
         """
-        return matched(self.people, channel or self.channel, sent, known, identities, self.queries)
+        return matched(self.people, channel or self.channel, sent, known, identities, self.queries, known_by)
 
     def _parts(self, features: Tensor) -> list[Tensor]:
         """The feature, filled, and what f makes of it in each layer, (N, n) each."""

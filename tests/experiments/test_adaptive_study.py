@@ -236,6 +236,25 @@ def test_each_point_is_asked_what_its_answers_give_away() -> None:
     }
 
 
+def test_photographs_may_be_what_this_very_defence_makes_of_them() -> None:
+    """Those of another defence, or raw ones, would make an attack that compares like with like look weak."""
+    study = adaptive_study()
+    study["queries"]["known"] = {"data": {"predict_role": "private_train"}}
+    study["identifications"]["a1_matching"] |= {"known": "known"}
+    plan = plan_of(study)
+    assert plan.stages["noise.sigma=1.0.a1_matching"].config["known"] == "${noise.sigma=1.0.known}/features"
+    assert plan.stages["noise.sigma=1.0.known"].config["data"]["init_args"]["predict_role"] == "private_train"
+    plain = keys_of(adaptive_study())
+    assert {name for name, key in keys_of(study).items() if plain.get(name) != key} == {
+        "noise.sigma=1.0.known",
+        "noise.sigma=1.0.a1_matching",
+        *(name for name in plain if name.endswith(".union") and "sigma=1.0" in name),
+    }
+    study["identifications"]["a1_matching"]["adaptive"] = "none"
+    with pytest.raises(ValueError, match=r"a1_matching: `known` has photographs protected.*say adaptive: A1"):
+        plan_of(study)
+
+
 def test_fewer_pairs_are_a_curve_of_the_same_attack() -> None:
     """Everything that learns from pairs learns from as many, other networks stay as they are, and so does
     what all pairs give."""

@@ -334,6 +334,11 @@ def test_several_queries_are_for_who_reads_features(command: Callable[..., list[
         command(again=["somewhere"], averages="elsewhere", identifier="defence", reconstructions=None)
 
 
+def test_protected_photographs_are_for_who_compares(command: Callable[..., list[dict[str, Any]]]) -> None:
+    with pytest.raises(ValueError, match="`known` names photographs for a Matcher"):
+        command(known="somewhere")
+
+
 class SecondChannel(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         return features[:, 1:]

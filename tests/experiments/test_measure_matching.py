@@ -54,9 +54,11 @@ def fits(data: SyntheticFaces, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def write_features(folder: Path, data: SyntheticFaces, fits: Path, noise: float) -> None:
-    """The features of the private-test images under so much noise, in units of their standard deviation."""
-    encoder, test = load_artifact(fits / "none", Undefended).encoder, data.faces("private_test")
+def write_features(
+    folder: Path, data: SyntheticFaces, fits: Path, noise: float, role: str = "private_test"
+) -> None:
+    """The features of the role's images under so much noise, in units of their standard deviation."""
+    encoder, test = load_artifact(fits / "none", Undefended).encoder, data.faces(role)
     with torch.no_grad():
         features = encoder(test.images(range(len(test))))
     drawn = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
@@ -68,8 +70,10 @@ def write_features(folder: Path, data: SyntheticFaces, fits: Path, noise: float)
 
 @pytest.fixture
 def command(data: SyntheticFaces, fits: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    def run(noise: float, seed: int = 0) -> dict[str, Any]:
+    def run(noise: float, seed: int = 0, known: str | None = None) -> dict[str, Any]:
         write_features(tmp_path / f"noise{noise}", data, fits, noise)
+        if known:
+            write_features(tmp_path / known, data, fits, noise, known)
         init_args = DATA | {"train_test_ratio": 1.0, "cache_dir": str(data.cache_dir)}
         config = {
             "data": {"class_path": "datamodules.SyntheticFaces", "init_args": init_args},
@@ -78,6 +82,7 @@ def command(data: SyntheticFaces, fits: Path, tmp_path: Path) -> Callable[..., d
             "identifier": str(fits / "matcher"),
             "output": str(tmp_path / "measure"),
             "seed": seed,
+            **({"known": str(tmp_path / known)} if known else {}),
         }
         (tmp_path / "measure.yaml").write_text(yaml.safe_dump(config))
         measure.main(["--config", str(tmp_path / "measure.yaml")])
@@ -134,3 +139,19 @@ def test_noise_is_seen_in_each_figure(command: Callable[..., dict[str, Any]]) ->
         assert row["tar_at_far_01"] <= row["tar_at_far_1"]
         assert row["fnir_at_fpir_1"] >= 1 - row["eval_acc"] - 1e-9
         assert all(row[f"{name}_lo"] <= row[name] <= row[f"{name}_hi"] for name in FIGURES)
+
+
+def test_photographs_may_have_been_protected_too(command: Callable[..., dict[str, Any]]) -> None:
+    """Undefended they are the same photographs, whoever encodes them; where noise is added to them as well,
+    less is known of everybody. Read as raw ones, nothing would change."""
+    same = command(0.0, known="private_train")
+    assert same["eval_acc"] == pytest.approx(command(0.0)["eval_acc"])
+    assert command(3.0, known="private_train")["eval_acc"] != command(3.0)["eval_acc"]
+
+
+def test_protected_photographs_are_of_those_who_may_be_known(
+    command: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the very pictures that were released everybody would be named, and it would pass for a leak."""
+    with pytest.raises((ValueError, SystemExit), match="none of the pictures asked for"):
+        command(0.0, known="private_test")

@@ -37,6 +37,8 @@ BELOW = {
     **dict.fromkeys(["through_block", "through_hidden", "through_logits", "through_several"], "progressive"),
     **dict.fromkeys(["linkage_hidden", "linkage_logits", "linkage_network"], "linkage"),
     **dict.fromkeys(["matching_feature", "matching_answers"], "matching"),
+    "a1_matching_protected": "a1_matching",
+    "a1_matching_answers_protected": "a1_matching_answers",
 }
 """The attack that another one begins with or replaces a part of, by the names of the scenarios."""
 FIRST = ("linkage", "matching")

@@ -74,7 +74,13 @@ class Channel:
 
 
 def matched(
-    people: SamePerson, channel: Channel, sent: Tensor, known: Tensor, identities: Tensor, queries: int = 1
+    people: SamePerson,
+    channel: Channel,
+    sent: Tensor,
+    known: Tensor,
+    identities: Tensor,
+    queries: int = 1,
+    known_by: Channel | None = None,
 ) -> Tensor:
     """Log-density of each of N protected pictures, if it is of each of P people with known photographs.
 
@@ -82,9 +88,10 @@ def matched(
         people: what stays with a person.
         channel: what the defence does.
         sent: coordinates of what it made of the pictures (N, K).
-        known: those of raw photographs (M, K).
+        known: those of the photographs (M, K).
         identities: (M,) int64 in 0..P-1, each at least once.
         queries: of how many queries `sent` is the mean.
+        known_by: what was done to the photographs; without one they are raw.
 
     Returns:
         (N, P) float64, up to a constant.
@@ -97,12 +104,25 @@ def matched(
         raise ValueError(f"identity {int(counts.argmin())} has no known photograph")
     means = person_means(known.double(), identities, len(counts))
     scores = sent.double().new_empty(len(sent), len(counts))
+    known_by = known_by or Channel.transparent(means.shape[1], means.device)
     for count in set(counts.tolist()):
         who = counts == count
-        # Of n photographs with mean m, a person lies at n·s/(n·s + 1)·m, give or take s/(n·s + 1).
-        weight = count * people.spread / (count * people.spread + 1)
-        scores[:, who] = _log_densities(channel, sent, weight * means[who], weight / count, queries)
+        places, uncertainty = _placed(people, known_by, means[who], count)
+        scores[:, who] = _log_densities(channel, sent, places, uncertainty, queries)
     return scores
+
+
+def _placed(people: SamePerson, known_by: Channel, means: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Where people lie (P, K) and their covariance (K, K), from the means (P, K) of so many photographs each.
+
+    A person p ~ N(0, S) has photographs p + w, w ~ N(0, I), of which a mean is pA + b and an error of
+    covariance R = (AᵀA + N)/n: p lies at (m − b)QᵀAᵀS, Q = (AᵀSA + R)⁻¹, give or take S − SAQAᵀS. Of raw
+    photographs that is n·s/(n·s + 1)·m, give or take s/(n·s + 1).
+    """
+    seen = people.spread[:, None] * known_by.gain
+    varies = known_by.gain.T @ (seen + known_by.gain / count) + known_by.noise / count
+    weight = torch.linalg.solve(varies, seen.T)
+    return (means - known_by.offset) @ weight, torch.diag(people.spread) - seen @ weight
 
 
 def of_strangers(people: SamePerson, channel: Channel, sent: Tensor, queries: int = 1) -> Tensor:
@@ -114,15 +134,15 @@ def of_strangers(people: SamePerson, channel: Channel, sent: Tensor, queries: in
         (N,) float64, up to the constant of `matched`.
     """
     nowhere = torch.zeros_like(people.spread)[None]
-    return _log_densities(channel, sent, nowhere, people.spread, queries)[:, 0]
+    return _log_densities(channel, sent, nowhere, torch.diag(people.spread), queries)[:, 0]
 
 
 def _log_densities(
     channel: Channel, sent: Tensor, places: Tensor, uncertainty: Tensor, queries: int
 ) -> Tensor:
-    """(N, P), of protected pictures of people who lie at `places` (P, K), give or take variances (K,)."""
+    """(N, P), of protected pictures of people at `places` (P, K), which are known by a covariance (K, K)."""
     expected = places @ channel.gain + channel.offset
-    varies = (1 + uncertainty)[:, None] * channel.gain
+    varies = channel.gain + uncertainty @ channel.gain
     factor = torch.linalg.cholesky(channel.gain.T @ varies + channel.noise / queries)
     whiten = torch.linalg.inv(factor).T
     probes, centres = sent.double() @ whiten, expected @ whiten

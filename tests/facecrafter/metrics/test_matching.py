@@ -37,15 +37,23 @@ def pictures(people: SamePerson, count: int, each: int, rng: torch.Generator) ->
 
 
 def log_density(
-    probe: Tensor, photographs: Tensor, people: SamePerson, channel: Channel, queries: int
+    probe: Tensor,
+    photographs: Tensor,
+    people: SamePerson,
+    channel: Channel,
+    queries: int,
+    known_by: Channel | None = None,
 ) -> Tensor:
     """Of one protected picture given one person's photographs: the joint Gaussian of both, conditioned."""
-    n = len(photographs)
+    n, known_by = len(photographs), known_by or Channel.transparent(K)
     shared, own = torch.diag(people.spread), torch.eye(K, dtype=torch.float64)
-    known = torch.kron(torch.ones(n, n, dtype=torch.float64), shared) + torch.eye(n * K, dtype=torch.float64)
-    cross = torch.kron(torch.ones(1, n, dtype=torch.float64), channel.gain.T @ shared)
+    seen = known_by.gain.T @ shared @ known_by.gain
+    error = known_by.gain.T @ known_by.gain + known_by.noise
+    ones, each = torch.ones(n, n, dtype=torch.float64), torch.eye(n, dtype=torch.float64)
+    known = torch.kron(ones, seen) + torch.kron(each, error)
+    cross = torch.kron(ones[:1], channel.gain.T @ shared @ known_by.gain)
     alone = channel.gain.T @ (shared + own) @ channel.gain + channel.noise / queries
-    mean = channel.offset + cross @ torch.linalg.solve(known, photographs.flatten())
+    mean = channel.offset + cross @ torch.linalg.solve(known, (photographs - known_by.offset).flatten())
     covariance = alone - cross @ torch.linalg.solve(known, cross.T)
     return torch.distributions.MultivariateNormal(mean, covariance).log_prob(probe)
 
@@ -70,6 +78,27 @@ def test_scores_are_those_of_the_joint_gaussian(people: SamePerson, rng: torch.G
     stranger = torch.distributions.MultivariateNormal(channel.offset, covariance).log_prob(sent)
     found = of_strangers(people, channel, sent, queries=3)
     torch.testing.assert_close(scores - found[:, None], expected - stranger[:, None])
+
+
+def test_photographs_that_were_protected_too_are_read_as_such(
+    people: SamePerson, rng: torch.Generator
+) -> None:
+    """An attacker who has photographs protected compares like with like; taken for raw ones, what the
+    defence does to all of them would pass for what tells people apart."""
+    channel = some_channel(rng)
+    identities = torch.tensor([0, 1, 2, 2, 2])
+    known = torch.randn(5, K, generator=rng, dtype=torch.float64)
+    sent = torch.randn(6, K, generator=rng, dtype=torch.float64)
+    scores = matched(people, channel, sent, known, identities, 3, known_by=channel)
+    expected = torch.stack(
+        [
+            torch.stack(
+                [log_density(one, known[identities == p], people, channel, 3, channel) for p in range(3)]
+            )
+            for one in sent
+        ]
+    )
+    torch.testing.assert_close(scores - scores[:, :1], expected - expected[:, :1])
 
 
 def test_through_nothing_it_is_the_comparison_of_raw_pictures(
