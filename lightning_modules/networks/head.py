@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -51,7 +52,7 @@ class HeadTraining(SeededBatches, FeatureNetwork):
         super().__init__(encoder)
         head = split_network(arch, n_outputs, split, arch_args).head
         self.head = head.to(memory_format=torch.channels_last)
-        self.n_outputs = n_outputs
+        self.n_outputs, self.arch = n_outputs, arch
         self.task: Task = task
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -72,6 +73,18 @@ class HeadTraining(SeededBatches, FeatureNetwork):
             raise ValueError(
                 f"the data has {labels} attributes but n_outputs={self.n_outputs}; set n_outputs={labels}"
             )
+        self._refuse_other_shapes(getattr(datamodule, "data", datamodule).image_size)
+
+    def _refuse_other_shapes(self, image_size: int) -> None:
+        shape = self.shape_read(image_size)
+        head = deepcopy(self.head).to("meta").eval()
+        try:
+            head(torch.zeros(1, *shape, device="meta"))
+        except RuntimeError as error:
+            raise ValueError(
+                f"the head of arch={self.arch} reads no features {shape}, as the encoder in "
+                f"{self.encoder_folder} makes them: name the arch, split and arch_args that it has"
+            ) from error
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss = task_loss(self(self._features(batch)), batch["attributes"], self.task)

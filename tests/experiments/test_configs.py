@@ -135,6 +135,7 @@ def test_every_study_is_planned(
 
     assert_a_network_that_goes_on_is_judged_before_it_does(plans[0].config)
     assert_f_learns_as_long_with_and_without_users(plans[0].config)
+    assert_f_is_the_head_of_its_encoder(plans[0].config)
     assert_a_matcher_goes_on_from_one_of_its_layers(plans[0].config)
     assert_no_network_is_fitted_for_nothing(plans[0])
     labels = plans[0].labels.values()
@@ -176,6 +177,15 @@ def assert_f_learns_as_long_with_and_without_users(config: StudyConfig) -> None:
     if {"head", "public_head"} <= config.fits.keys():
         head, public = (config.fits[name].trainer["max_epochs"] for name in ("head", "public_head"))
         assert head == public
+
+
+def assert_f_is_the_head_of_its_encoder(config: StudyConfig) -> None:
+    """Else it is refused after an hour, when all that users send is protected."""
+    arch = {
+        name: fit_.model.get("init_args", {}).get("arch", "resnet18") for name, fit_ in config.fits.items()
+    }
+    for name in {"head", "public_head"} & config.fits.keys():
+        assert arch[name] == arch["encoder"], name
 
 
 def test_every_example_is_tried() -> None:

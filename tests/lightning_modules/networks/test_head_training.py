@@ -142,6 +142,15 @@ def test_features_of_others_or_of_another_encoder_are_refused(tmp_path: Path) ->
 
 
 @pytest.mark.filterwarnings(*IGNORED)
+def test_the_head_of_another_network_is_refused(tmp_path: Path) -> None:
+    """It would fail within a convolution, and nobody could tell that `arch` has to be the encoder's."""
+    target = toy_target(tmp_path, 17)
+    model = section(encoder=target, arch="resnet18_quarter")
+    with pytest.raises(ValueError, match=rf"arch=resnet18_quarter reads no features .*in {target} makes"):
+        fit_from_the_command_line(tmp_path / "other", model, {"batch_size": 2}, {})
+
+
+@pytest.mark.filterwarnings(*IGNORED)
 def test_users_may_contribute_some_of_their_images(tmp_path: Path) -> None:
     """What they keep to themselves is not trained with; a crowd smaller than a batch is refused by name."""
     features = protected(tmp_path / "noise", toy_target(tmp_path, 17), limit=5)
