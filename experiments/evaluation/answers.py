@@ -50,7 +50,7 @@ BITS = Column(
     "answer_bits",
     "bits in raw answers",
     "Bits that f's answers to raw features say of who it is, by the normal model that was learned on public "
-    "people: an estimate, which may be too low where the model is wrong.",
+    "people: no bound, and too high where that is surer than right.",
     ".1f",
 )
 DECISIONS = (

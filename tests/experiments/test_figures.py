@@ -18,7 +18,7 @@ from experiments.report.plotting import COLOURS, INK, PAPER, Figure, drawing, st
 from experiments.report.rendering import html
 from experiments.report.results import Results
 from experiments.report.sections import contact_sheets as sheets
-from experiments.report.tradeoff import joined_and_apart
+from experiments.report.tradeoff import draw_tradeoff, joined_and_apart
 from facecrafter.store import TensorStore
 
 
@@ -139,6 +139,22 @@ def test_reconstructions_stand_below_their_own_faces(tmp_path: Path, monkeypatch
     sheets.contact_sheets(Results(tmp_path, study, stages, pd.DataFrame(), pd.DataFrame(), []), tmp_path)
     (lines,) = drawn
     torch.testing.assert_close(lines["no defence"], lines["private faces"])
+
+
+@pytest.mark.parametrize("floor", [0.137, float("nan"), None])
+def test_the_floor_is_drawn_where_it_was_measured(floor: float | None, tmp_path: Path) -> None:
+    """Without it a defence that leaves what f's answers give away, which none can avoid, looks as if it leaked;
+    at another height one that leaks looks as if it did not."""
+    shares = {"value": 0.4, "value_lo": 0.3, "value_hi": 0.5, "auc": 0.8, "auc_lo": 0.7, "auc_hi": 0.9}
+    points = pd.DataFrame([{"defence": "crafter", "strength": "beta=1", **shares}])
+    reference = pd.Series(
+        {"clean_acc": 0.9, "n_identities": 50} | ({} if floor is None else {"floor_raw": floor})
+    )
+    with drawing(tmp_path / "a-drawing.svg") as axes:
+        draw_tradeoff(axes, points, "value", reference)
+        across = {line.get_label(): set(line.get_ydata()) for line in axes.lines if len(line.get_xdata()) > 1}
+    found = {label: heights for label, heights in across.items() if "answers" in str(label)}
+    assert found == ({"f's answers (13.7%)": {0.137}} if floor == 0.137 else {})
 
 
 def test_points_that_escaped_the_worst_attack_are_hollow_and_apart() -> None:

@@ -13,12 +13,14 @@ from test_report_worst_case import outcomes, row
 
 from experiments.report.results import Results
 from experiments.report.sections.flags import _averaged, doubts
+from experiments.report.statistics.checks import Check
 
 
 def flags(
     rows: list[dict[str, Any]],
     class_path: str = "lightning_modules.Disco",
     folder: Path | None = None,
+    checks: tuple[Check, ...] = (),
     **init_args: Any,
 ) -> list[str]:
     model = {"class_path": class_path, "init_args": init_args}
@@ -26,7 +28,7 @@ def flags(
     stages = [{"name": "crafter.beta=1", "folder": "."}] if folder else []
     best = pd.DataFrame(rows)
     results = Results(folder or Path(), config, stages, best, pd.DataFrame(), [])
-    return list(doubts(SimpleNamespace(best=best, outcomes=outcomes(rows), results=results, checks=[])))
+    return list(doubts(SimpleNamespace(best=best, outcomes=outcomes(rows), results=results, checks=checks)))
 
 
 def attack(name: str, hits: int, **other: Any) -> dict[str, Any]:
@@ -48,6 +50,16 @@ def test_black_box_over_white_box_is_flagged_where_the_defence_makes_it_so() -> 
 @pytest.mark.parametrize("name", ["linkage", "fusion", "union"])
 def test_what_makes_no_image_of_its_own_masks_no_gradient(name: str) -> None:
     assert not flags([attack("white_box", 2), attack(name, 30)])
+
+
+def test_a_judge_who_failed_a_check_cannot_tell() -> None:
+    """Else his low figures would stand there as if a defence had made them."""
+    checks = (
+        Check("classifier", "the strongest attack identifies enough of the undefended images", True),
+        Check("blind", "blind identifies 4.0% of the clean images; no attack is shown to exceed that", False),
+    )
+    (flag,) = flags([attack("white_box", 2)], checks=checks)
+    assert flag.startswith("The figures of blind cannot tell: not so that blind identifies 4.0% of the clean")
 
 
 def test_a_defence_that_draws_at_random_needs_several_queries() -> None:

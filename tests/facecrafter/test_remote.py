@@ -116,17 +116,47 @@ def test_what_cannot_help_is_asked_once_and_not_kept(answer: Any, message: str, 
     assert "secret" not in (tmp_path / "ledger.json").read_text()
 
 
-def test_all_processes_share_the_pace_and_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that were waited, one after the other, on a clock that stood at 1000 before."""
+    found: list[float] = []
+    played = {"time": lambda: 1000.0 + sum(found), "sleep": found.append}
+    monkeypatch.setattr(remote, "time", SimpleNamespace(**played, monotonic=played["time"]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": formatdate(1009)}, 9.0),
+        ({"Retry-After": "86400"}, 120.0),
+    ],
+)
+def test_a_service_says_when_it_is_asked_again(
+    said: dict[str, str], seconds: float, waits: list[float], tmp_path: Path
+) -> None:
+    """Who asks sooner is refused once more, pays for it, and is shut out in the end; but no study waits for a
+    day."""
+    with served(lambda _, number: (429, said, b"slow down") if number == 1 else 1) as server:
+        assert Service(server.url, tmp_path, backoff=0.001).ask({}) == 1
+    first_turn, wait, second_turn = waits
+    assert wait == pytest.approx(seconds)
+    assert first_turn == second_turn == 0
+
+
+def test_a_service_that_says_nothing_is_given_twice_as_long_every_time(
+    waits: list[float], tmp_path: Path
+) -> None:
+    """Give or take half: else all processes would come back at once."""
+    with served(lambda _, number: (503, {}, b"busy") if number < 5 else 1) as server:
+        assert Service(server.url, tmp_path, per_second=1000.0, backoff=10.0).ask({}) == 1
+    paused = [wait for wait in waits if wait > 1]
+    assert [5 * 2**n <= wait <= 15 * 2**n for n, wait in enumerate(paused)] == [True] * 4
+
+
+def test_all_processes_share_the_pace_and_the_budget(tmp_path: Path, waits: list[float]) -> None:
     """Never faster than asked for, whoever asks; and the budget holds over all of them."""
-    clock = [1000.0]
-    waits: list[float] = []
-
-    def wait(seconds: float) -> None:
-        waits.append(seconds)
-        clock[0] += seconds
-
-    played = {"time": lambda: clock[0], "monotonic": lambda: clock[0], "sleep": wait}
-    monkeypatch.setattr(remote, "time", SimpleNamespace(**played))
     with served(lambda *_: 1) as server:
         services = [Service(server.url, tmp_path, per_second=50, most=5) for _ in range(2)]
         for number in range(5):

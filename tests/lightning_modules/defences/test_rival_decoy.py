@@ -9,8 +9,9 @@ import torch
 from artifact import QUIET, artifact
 from pytorch_lightning import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
-from toy_rivals import released, target_and_prior
+from toy_rivals import CHANNELS, released, target_and_prior, toy_target
 
+from facecrafter.crafter.towards import keyed_latents
 from lightning_modules import Decoy, ReducedAnswers, ReducedDecoy
 
 
@@ -40,6 +41,32 @@ def test_under_a_secret_every_query_shows_the_same_stranger(networks: dict[str, 
             for query in (0, 1)
         )
         assert torch.allclose(first, again, atol=1e-5) == same
+
+
+@pytest.fixture(scope="module")
+def linear(networks: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The same prior before a target network whose head reads the mean of each channel, and maps it once."""
+    return {**networks, "target": toy_target(tmp_path_factory.mktemp("linear"))}
+
+
+@pytest.mark.parametrize("secret", [None, "a"])
+@pytest.mark.parametrize("layer", ["logits", "hidden"])
+def test_of_the_face_its_feature_holds_what_the_layer_reads_and_nothing_else(
+    linear: dict[str, str], layer: str, secret: str | None
+) -> None:
+    """In closed form: the stranger's feature, and the shortest way to what h reads. With more of the face in it
+    all that is said of a floor would be wrong; with less it would serve fewer tasks than asked for."""
+    defence = Decoy(**linear, layer=layer, secret=secret).eval()
+    found = defence.protect(IMAGES, torch.Generator().manual_seed(3))
+    drawn = torch.randn(2, 8, generator=torch.Generator().manual_seed(3))
+    z = drawn if secret is None else keyed_latents(secret, IMAGES, 8)
+    with torch.no_grad():
+        raw, stranger = defence.encoder(IMAGES), defence.encoder(defence.model.generator(z))
+    reads = defence.head[-1].weight.detach() if layer == "logits" else torch.eye(CHANNELS)
+    missing = (raw - stranger).mean(dim=(2, 3))
+    correction = missing @ torch.linalg.pinv(reads) @ reads
+    expected = stranger + correction[:, :, None, None]
+    assert (found - expected).norm() < 1e-3 * (raw - stranger).norm()
 
 
 class People(LightningDataModule):

@@ -13,6 +13,7 @@ from toy_rivals import (
     IGNORED,
     SIDE,
     assert_descends,
+    assert_published,
     assert_same_weights,
     fit,
     fit_from_the_command_line,
@@ -88,6 +89,11 @@ def test_each_players_gradient_is_that_of_its_stated_objective(target: str, loss
         lambda: 0.7 * task(module, pruned(module)) - 0.3 * reconstruction(module, pruned(module), loss),
     )
     assert_descends(module, "decoder", lambda: reconstruction(module, pruned(module), loss))
+
+
+def test_privacy_weighs_as_published_where_nothing_is_said(target: str) -> None:
+    """By the mean squared error the pruner would hear little but the task: a weaker rival than published."""
+    assert_published(Disco(target, SIDE, **SMALL).distance)
 
 
 @pytest.mark.parametrize("lambda_", [0.2, 0.8])
