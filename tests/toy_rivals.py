@@ -158,8 +158,8 @@ def value_at(
 
 
 def assert_published(distance: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """Of images that differ by 1, 2 and 2 deviations of red, green and blue, by hand: √(32·16·(1 + 4 + 4)) / 16
-    in a batch of 32 images of 4 × 4 pixels, and in one of 8 as well."""
+    """Of images that differ by 1, 2 and 2 deviations of red, green and blue, by hand: 32 images of 4 × 4
+    pixels have √(32·16·(1 + 4 + 4)) / 16, and so have 8."""
     images = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(6))
     apart = torch.tensor([0.229, 2 * 0.224, 2 * 0.225])[:, None, None]
     assert distance(images, images + apart).item() == pytest.approx(3 * 2**0.5, rel=1e-5)

@@ -143,8 +143,8 @@ def test_reconstructions_stand_below_their_own_faces(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("floor", [0.137, float("nan"), None])
 def test_the_floor_is_drawn_where_it_was_measured(floor: float | None, tmp_path: Path) -> None:
-    """Without it a defence that leaves what f's answers give away, which none can avoid, looks as if it leaked;
-    at another height one that leaks looks as if it did not."""
+    """Without it a defence that leaves what f's answers give away, as all do that keep them, looks as if it
+    leaked; at another height one that leaks looks as if it did not."""
     shares = {"value": 0.4, "value_lo": 0.3, "value_hi": 0.5, "auc": 0.8, "auc_lo": 0.7, "auc_hi": 0.9}
     points = pd.DataFrame([{"defence": "crafter", "strength": "beta=1", **shares}])
     reference = pd.Series(

@@ -15,11 +15,34 @@ from tiny_study import DATA, TRAINER, model, tiny_study, write
 from datamodules import SyntheticFaces
 from experiments.evaluation.public_judge import PublicJudge
 from experiments.study import carry_out
-from experiments.study.config import load
+from experiments.study.config import StudyConfig, load
+from experiments.study.keys import references
 from experiments.study.layers import STANDARD, read
 from experiments.study.plan import Plan
 
 FACES = DATA["init_args"] | {"val_fraction": 0.4}
+IN_THE_SUITE = {
+    "at the split": {"white_box", "progressive", "black_box", "hybrid"},
+    "adaptive": {"a1_black_box", "a1_hybrid", "a1_progressive", "a1_through_hidden"},
+    "averaged": {"a3_progressive", "a3_black_box", "a3_linkage", "a3_matching", "a3_matching_answers"},
+    "each query": {"a3_matching_each", "a3_matching_answers_each"},
+    "linked": {"linkage", "linkage_network", "linkage_hidden", "linkage_logits"},
+    "compared": {"matching", "matching_feature", "matching_answers", "a1_matching", "a1_matching_answers"},
+    "compared with protected photographs": {"a1_matching_protected", "a1_matching_answers_protected"},
+    "together": {"union", "fusion"},
+}
+"""What a published comparison rests on, beside `BEHIND_THE_SPLIT`."""
+BEHIND_THE_SPLIT = {
+    "through_block": {"0"},
+    "through_hidden": {"hidden"},
+    "through_logits": {"logits"},
+    "through_several": {"feature", "0", "hidden"},
+    "hidden_black_box": {"hidden"},
+    "a1_through_hidden": {"hidden"},
+    "linkage_hidden": {"hidden"},
+    "linkage_logits": {"logits"},
+}
+"""The layers of f that an attack looks at."""
 
 
 @pytest.fixture(scope="module")
@@ -80,16 +103,21 @@ def test_an_attack_has_the_settings_that_find_most_public_people(tmp_path: Path)
     assert budget == "2 settings tried on public people"
 
 
-def test_the_standard_suite_expands_on_any_defence(tmp_path: Path) -> None:
-    """Basic, adaptive and averaged attacks, linkage and what all find together, for every point."""
+@pytest.fixture(scope="module")
+def standard(tmp_path_factory: pytest.TempPathFactory) -> StudyConfig:
+    """The suite against noise, and against nothing."""
     study = tiny_study() | {"attacks": "standard"}
     study["fits"]["prior"] = {"model": model("Prior", latent_dim=8, width=4, critic_width=4)}
     study["defences"] = {
         "none": study["defences"]["none"],
         "noise": {"model": model("GaussianNoise", target="${target}"), "strengths": {"sigma": [1.0]}},
     }
-    config = load(write(study, tmp_path / "standard.yaml"))
-    plan = Plan(config)
+    return load(write(study, tmp_path_factory.mktemp("suite") / "standard.yaml"))
+
+
+def test_the_standard_suite_expands_on_any_defence(standard: StudyConfig) -> None:
+    """Basic, adaptive and averaged attacks, linkage and what all find together, for every point."""
+    config, plan = standard, Plan(standard)
     for point in ("none", "noise.sigma=1.0"):
         mine = {labels["attack"] for name, labels in plan.labels.items() if name.startswith(f"{point}.")}
         assert mine == {*config.attacks, *config.identifications, "union", "fusion"}
@@ -99,6 +127,27 @@ def test_the_standard_suite_expands_on_any_defence(tmp_path: Path) -> None:
         assert linked == plan.stages[f"{point}.a3_progressive.none"].config["features"]
     adaptive = {labels["adaptive"] for labels in plan.labels.values()}
     assert adaptive == {"none", "A1", "A3"}
+
+
+@pytest.mark.strict
+@pytest.mark.parametrize("kind", IN_THE_SUITE)
+def test_the_standard_suite_lacks_no_attack_that_a_defence_has_to_face(
+    standard: StudyConfig, kind: str
+) -> None:
+    """By name, as what is left out of the suite breaks nothing else: every defence would only look safer."""
+    faced = {labels["attack"] for name, labels in Plan(standard).labels.items() if name.startswith("noise.")}
+    assert faced >= IN_THE_SUITE[kind]
+
+
+@pytest.mark.strict
+@pytest.mark.parametrize("attack", BEHIND_THE_SPLIT)
+def test_the_standard_suite_looks_behind_the_split(standard: StudyConfig, attack: str) -> None:
+    """A release in a stranger's feature leaks there alone: judged at the split it would look safe."""
+    found = {name: one.layers for name, one in standard.attacks.items()}
+    for name, one in standard.identifications.items():
+        (fit,) = references(one.identifier)
+        found[name] = standard.fits[fit].model["init_args"].get("layers", {})
+    assert set(found[attack]) == BEHIND_THE_SPLIT[attack]
 
 
 @pytest.mark.parametrize("order", [["classifier", "strangers"], ["strangers", "classifier"]])

@@ -208,9 +208,26 @@ class Undefended(Pairs):
         return DataLoader(self.batches()[:2], batch_size=None)
 
 
-def test_tuning_on_undefended_features_never_makes_the_attack_worse(folders: dict[str, str]) -> None:
-    """Who adapts and finds less than before has tuned badly, which says nothing of a defence."""
-    pairs = Undefended(
+class Known(Undefended):
+    """Images that the prior shows all but exactly: there is nothing to gain by tuning, and much to lose."""
+
+    def __init__(self, encoder: nn.Module, prior: nn.Module, count: int = 24) -> None:
+        super().__init__(encoder, prior, count)
+        random = torch.Generator().manual_seed(4)
+        with torch.no_grad():
+            faces = prior.eval()(torch.randn(count, 3, generator=random))
+            self.images = (faces + 0.01 * torch.randn(faces.shape, generator=random)).clamp(0, 1)
+            self.features = encoder(self.images)
+
+
+@pytest.mark.parametrize(("kind", "slack"), [(Undefended, 1.0), (Known, 1.01)])
+def test_tuning_on_undefended_features_never_makes_the_attack_worse(
+    kind: type[Undefended], slack: float, folders: dict[str, str]
+) -> None:
+    """Who adapts and finds less than before has tuned badly, which says nothing of a defence. Of images that
+    the prior shows all but exactly the published rate would make the error a tenth larger; a rate that is
+    chosen by some may cost the others next to nothing."""
+    pairs = kind(
         load_artifact(folders["encoder"], Encoding).encoder, load_artifact(folders["prior"], Faces).network
     )
     held_out = copy(pairs)
@@ -219,7 +236,7 @@ def test_tuning_on_undefended_features_never_makes_the_attack_worse(folders: dic
     torch.manual_seed(5)
     Trainer(max_epochs=8, accelerator="cpu", **QUIET).fit(tuned, datamodule=pairs)
     assert tuned.learning_rate in tuned_prior.RATES
-    assert error(tuned, held_out) <= error(TunedPrior(**folders), held_out)
+    assert error(tuned, held_out) <= slack * error(TunedPrior(**folders), held_out)
 
 
 def test_tuning_finds_more_of_images_by_which_no_rate_was_chosen(folders: dict[str, str]) -> None:

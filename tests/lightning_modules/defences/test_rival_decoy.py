@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from toy_rivals import CHANNELS, released, target_and_prior, toy_target
 
 from facecrafter.crafter.towards import keyed_latents
-from lightning_modules import Decoy, ReducedAnswers, ReducedDecoy
+from lightning_modules import Decoy, Prior, ReducedAnswers, ReducedDecoy
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,16 @@ def test_under_a_secret_every_query_shows_the_same_stranger(networks: dict[str, 
 
 
 @pytest.fixture(scope="module")
-def linear(networks: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The same prior before a target network whose head reads the mean of each channel, and maps it once."""
-    return {**networks, "target": toy_target(tmp_path_factory.mktemp("linear"))}
+def linear(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A head that reads the mean of each channel and maps it once, and a prior whose faces differ."""
+    folder = tmp_path_factory.mktemp("linear")
+    size = {"latent_dim": 8, "image_size": 32, "width": 4, "critic_width": 4}
+    torch.manual_seed(0)
+    prior = Prior(**size)
+    with torch.no_grad():
+        for weight in prior.network.parameters():
+            weight.mul_(4)
+    return {"target": toy_target(folder), "prior": artifact(folder / "prior", prior, **size)}
 
 
 @pytest.mark.parametrize("secret", [None, "a"])
@@ -54,14 +61,15 @@ def linear(networks: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
 def test_of_the_face_its_feature_holds_what_the_layer_reads_and_nothing_else(
     linear: dict[str, str], layer: str, secret: str | None
 ) -> None:
-    """In closed form: the stranger's feature, and the shortest way to what h reads. With more of the face in it
-    all that is said of a floor would be wrong; with less it would serve fewer tasks than asked for."""
+    """In closed form: the stranger's feature, and the shortest way to what h reads. With more of the face in
+    it, it would leak what no figure of h shows; with less, it would serve fewer tasks than asked for."""
     defence = Decoy(**linear, layer=layer, secret=secret).eval()
     found = defence.protect(IMAGES, torch.Generator().manual_seed(3))
     drawn = torch.randn(2, 8, generator=torch.Generator().manual_seed(3))
     z = drawn if secret is None else keyed_latents(secret, IMAGES, 8)
     with torch.no_grad():
         raw, stranger = defence.encoder(IMAGES), defence.encoder(defence.model.generator(z))
+    assert (stranger[0] - stranger[1]).norm() > 0.1 * (raw - stranger).norm()
     reads = defence.head[-1].weight.detach() if layer == "logits" else torch.eye(CHANNELS)
     missing = (raw - stranger).mean(dim=(2, 3))
     correction = missing @ torch.linalg.pinv(reads) @ reads
