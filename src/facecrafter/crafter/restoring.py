@@ -35,8 +35,9 @@ def restored(layer: Layer, wanted: Tensor, start: Tensor, steps: int, learning_r
         start: S (N, C, h, w).
         steps, learning_rate: of Adam.
     """
-    few = wanted[0].numel() <= FEW
-    found = by_newton(layer, wanted, start) if few else by_adam(layer, wanted, start, steps, learning_rate)
+    if wanted[0].numel() > FEW:
+        return by_adam(layer, wanted, start, steps, learning_rate)
+    found = by_newton(layer, wanted, start)
     _warn_of_what_is_left(layer, wanted, start, found)
     return found
 
