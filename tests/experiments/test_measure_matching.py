@@ -9,85 +9,39 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
-from artifact import QUIET, artifact
-from pytorch_lightning import Trainer
+from compared_features import faces, fitted, measured, write_features
 
 from datamodules import SyntheticFaces
-from experiments import measure
 from facecrafter.metrics import fnir_at_fpir, identified, likelihood_ratios, tar_at_far
 from facecrafter.metrics.matching import of_strangers
-from facecrafter.store import TensorStore, encoder_hash
+from facecrafter.store import TensorStore
 from lightning_modules.artifacts import load_artifact
 from lightning_modules.attackers.matcher import Matcher
-from lightning_modules.defences.base import Undefended
-from lightning_modules.networks.target import TargetNetwork
 
-SIZE = 32
 # A hundred searches and a thousand pairs of others: 9 pictures of each of 12 people, and 9 to know them by.
-DATA = {"n_identities": 30, "images_per_identity": 18, "private_identities": 12, "image_size": SIZE}
-MATCHER = {"image_size": SIZE, "directions": [16, 16]}
+DATA = {"n_identities": 30, "images_per_identity": 18, "private_identities": 12, "train_test_ratio": 1.0}
 FIGURES = ("tar_at_far_1", "tar_at_far_01", "fnir_at_fpir_1")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> SyntheticFaces:
-    cache = str(tmp_path_factory.mktemp("cache"))
-    faces = SyntheticFaces(**DATA, train_test_ratio=1.0, batch_size=64, cache_dir=cache)
-    faces.prepare_data()
-    faces.setup("test")
-    return faces
+    return faces(tmp_path_factory.mktemp("cache"), **DATA)
 
 
 @pytest.fixture(scope="module")
 def fits(data: SyntheticFaces, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folders of a target network, of no defence, and of a matcher that learnt on public people."""
-    folder = tmp_path_factory.mktemp("fits")
-    torch.manual_seed(0)
-    network = {"n_outputs": len(data.attribute_names), "arch": "resnet18_quarter"}
-    target = artifact(folder / "target", TargetNetwork(**network), **network)
-    artifact(folder / "none", Undefended(target), target=target)
-    matcher = Matcher(target, **MATCHER)
-    public = SyntheticFaces(**DATA, train_test_ratio=1.0, batch_size=64, cache_dir=str(data.cache_dir))
-    Trainer(max_epochs=1, accelerator="cpu", **QUIET).fit(matcher, datamodule=public)
-    artifact(folder / "matcher", matcher, encoder=target, **MATCHER)
-    return folder
-
-
-def write_features(
-    folder: Path, data: SyntheticFaces, fits: Path, noise: float, role: str = "private_test"
-) -> None:
-    """The features of the role's images under so much noise, in units of their standard deviation."""
-    encoder, test = load_artifact(fits / "none", Undefended).encoder, data.faces(role)
-    with torch.no_grad():
-        features = encoder(test.images(range(len(test))))
-    drawn = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
-    features = features + noise * features.std() * drawn
-    meta = {"kind": "features", "dtype": "float32", "shape": list(features.shape[1:]), "batches": 1}
-    store = TensorStore.create(folder, meta | {"encoder": encoder_hash(encoder)})
-    store.write(0, row=test.rows, features=features)
+    return fitted(tmp_path_factory.mktemp("fits"), data.cache_dir, **DATA)
 
 
 @pytest.fixture
 def command(data: SyntheticFaces, fits: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     def run(noise: float, seed: int = 0, known: str | None = None) -> dict[str, Any]:
         write_features(tmp_path / f"noise{noise}", data, fits, noise)
+        given = {"features": str(tmp_path / f"noise{noise}"), "seed": seed}
         if known:
             write_features(tmp_path / known, data, fits, noise, known)
-        init_args = DATA | {"train_test_ratio": 1.0, "cache_dir": str(data.cache_dir)}
-        config = {
-            "data": {"class_path": "datamodules.SyntheticFaces", "init_args": init_args},
-            "defence": str(fits / "none"),
-            "features": str(tmp_path / f"noise{noise}"),
-            "identifier": str(fits / "matcher"),
-            "output": str(tmp_path / "measure"),
-            "seed": seed,
-            **({"known": str(tmp_path / known)} if known else {}),
-        }
-        (tmp_path / "measure.yaml").write_text(yaml.safe_dump(config))
-        measure.main(["--config", str(tmp_path / "measure.yaml")])
-        (row,) = json.loads((tmp_path / "measure" / "results.json").read_text())
-        return row
+            given["known"] = str(tmp_path / known)
+        return measured(tmp_path, fits, data.cache_dir, DATA, **given)
 
     return run
 

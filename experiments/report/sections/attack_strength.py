@@ -27,7 +27,10 @@ LADDER = (
 )
 VERDICTS = {"lower": "weaker: not comparable", "higher": "stronger"}
 LOWEST = "white_box"
+FIRST = ("linkage", "matching")
+"""Attacks of a kind of their own: no other is below them."""
 BELOW = {
+    **{kind: kind for kind in FIRST},
     "progressive": "white_box",
     "white_box_amortized": "white_box",
     "hybrid": "black_box",
@@ -41,8 +44,6 @@ BELOW = {
     "a1_matching_answers_protected": "a1_matching_answers",
 }
 """The attack that another one begins with or replaces a part of, by the names of the scenarios."""
-FIRST = ("linkage", "matching")
-"""Attacks of a kind of their own, which no other is below."""
 REASONS = {
     re.compile(r"through_(block|hidden|logits)|hidden_black_box|_(hidden|logits|answers|feature)$"): (
         "it sees a part of what the other sees"
@@ -108,7 +109,7 @@ def _below(attack: str, known: Collection[str]) -> str:
     """The rung below an attack, of those that are `known` to the study; its own name where there is none."""
     unadapted = ADAPTIVE.sub("", attack)
     below = BELOW.get(attack) or (unadapted if unadapted != attack else LOWEST)
-    if below in known and not (below == LOWEST and unadapted in FIRST):
+    if below in known:
         return below
     return attack if unadapted.startswith(FIRST) else LOWEST
 
