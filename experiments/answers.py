@@ -42,6 +42,7 @@ from experiments.evaluation.answers import (
     at_threshold,
     floors,
     of_people,
+    proved,
     together,
 )
 from experiments.evaluation.batches import in_batches
@@ -107,6 +108,7 @@ def run(
     task = f.task if head else target.task
     columns |= at_threshold(asked["floor"].probes, raw, faces.attributes, task, seed)
     columns |= links(released, other, same, asked["floor"].strangers, seed)
+    columns |= proved(target.bits, data.n_private_identities)
     counts = {"n_images": len(faces.rows), "n_identities": data.n_private_identities, "seed": seed}
     per_image = [
         line

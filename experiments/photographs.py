@@ -137,11 +137,18 @@ def photographs(
 
 
 def tell(path: Path, protector: Protector, count: int, each: float) -> None:
-    """Write and print what the device holds, and how long an image took."""
+    """Write and print what the device holds, how long an image took, and what is proved of its features."""
     parts = {name: round(size, 1) for name, size in protector.parts().items()}
-    write_whole(path, json.dumps({"megabytes": parts, "seconds_per_image": round(each, 3)}, indent=2))
+    bits = protector.defence.bits
+    told = {"megabytes": parts, "seconds_per_image": round(each, 3), "bits": bits}
+    write_whole(path, json.dumps(told, indent=2))
     held = ", ".join(f"{name} {size} MB" for name, size in parts.items())
     print(f"{count} pictures, {each:.2f} s each; the device holds: {held}")
+    if bits is not None:
+        print(
+            "proved: of M people who are equally likely otherwise, whoever has a picture's features names "
+            f"the right one in at most {2**bits}/M of the cases"
+        )
 
 
 def write_index(path: Path, names: Sequence[str], batch_size: int) -> None:

@@ -20,7 +20,8 @@ from lightning_modules.defences.erasure import Erasure
 from lightning_modules.defences.image_space import Fawkes, LowKey
 from lightning_modules.defences.manifold import Manifold
 from lightning_modules.defences.noise import ChannelDropout, GaussianNoise
-from lightning_modules.defences.reduced_answers import ReducedAnswers
+from lightning_modules.defences.public_answers import AnswersCodebook, ReducedAnswers
+from lightning_modules.defences.quantised_decoy import QuantisedDecoy
 from lightning_modules.defences.reduced_decoy import ReducedDecoy
 from lightning_modules.defences.tiprdc import Tiprdc
 from lightning_modules.networks.head import HeadTraining
@@ -34,6 +35,7 @@ __all__ = [
     "AdversarialDecoder",
     "AdversarialLearning",
     "Amortizer",
+    "AnswersCodebook",
     "ChannelDropout",
     "Crafter",
     "CrafterZ",
@@ -61,6 +63,7 @@ __all__ = [
     "PretrainedStyleGan2",
     "Prior",
     "PublishedCrafter",
+    "QuantisedDecoy",
     "ReducedAnswers",
     "ReducedDecoy",
     "RidgeLinker",

@@ -68,6 +68,7 @@ CASES: dict[str, dict[str, Any]] = {
     "Matcher": {"model": model("Matcher", encoder="${target}", image_size=32, directions=[4, 4])},
     "IdentityEraser": {"model": model("IdentityEraser", encoder="${target}", image_size=32, rank=2)},
     "ReducedAnswers": {"model": model("ReducedAnswers", encoder="${target}", image_size=32)},
+    "AnswersCodebook": {"model": model("AnswersCodebook", encoder="${target}", image_size=32, bits=2)},
     "SurrogateClassifier": {"model": model("SurrogateClassifier", n_identities=8, trunk=NARROW)},
     "FeatureIdentifier": {
         "model": model("FeatureIdentifier", encoder="${target}", n_identities=4),
@@ -99,7 +100,7 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-SOLVED_AT_ONCE = {"RidgeLinker", "IdentityEraser", "Matcher", "ReducedAnswers"}
+SOLVED_AT_ONCE = {"RidgeLinker", "IdentityEraser", "Matcher", "ReducedAnswers", "AnswersCodebook"}
 """Have no step to go on from, and so no last.ckpt."""
 
 

@@ -53,6 +53,14 @@ BITS = Column(
     "people: no bound, and too high where that is surer than right.",
     ".1f",
 )
+PROVED = Column(
+    "proved",
+    "proved: at most",
+    "Share of the pictures whose person anybody who has the features can name at most, of as many people who "
+    "are equally likely otherwise: proved for the release, by the bits that its features tell. Empty where "
+    "nothing is proved.",
+    ".1%",
+)
 DECISIONS = (
     Column(
         "balanced_accuracy",
@@ -71,7 +79,7 @@ DECISIONS = (
         ".1%",
     ),
 )
-COLUMNS = (*SHARES, BITS, *DECISIONS)
+COLUMNS = (*SHARES, BITS, PROVED, *DECISIONS)
 STRANGERS = 4000
 """Pictures of `public`, and as many of `public_val`, that comparing is learned on, at most; whole people."""
 NOTHING = Interval(math.nan, math.nan, math.nan)
@@ -131,6 +139,11 @@ def floors(asked: Mapping[str, Asked], seed: int) -> tuple[dict[str, Any], dict[
             notes.append(f"{name}: {error}")
         columns |= interval_columns(name, share)
     return columns | {"floor_note": "; ".join(notes) or None}, hits
+
+
+def proved(bits: int | None, people: int) -> dict[str, float]:
+    """The column `PROVED`, of features that tell so many bits at most (`Defence.bits`)."""
+    return {PROVED.name: math.nan if bits is None else min(1.0, 2**bits / people)}
 
 
 def at_threshold(

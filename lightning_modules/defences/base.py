@@ -34,6 +34,10 @@ class Defence(LightningModule):
     randomised: ClassVar[bool] = False
     """Whether `protect` draws anew for every query of an image, so that an attacker gains by asking again."""
 
+    bits: int | None = None
+    """What its features of a picture tell at most, however many of them there are and whoever has them: they
+    are right at most 2^bits times as often as without (maximal leakage). None where nothing is proved."""
+
     encoder: nn.Module
     head: nn.Module
 
@@ -85,9 +89,11 @@ class Defence(LightningModule):
         for listen in self.listeners:
             listen(metrics)
 
-    def meta(self) -> dict[str, str]:
-        """What the store of features records, so that an attack on another encoder is refused."""
-        return {"encoder": encoder_hash(self.encoder)}
+    def meta(self) -> dict[str, str | int]:
+        """What the store of features records: the encoder, so that an attack on another one is refused, and
+        `bits` where they are proved."""
+        proved = {} if self.bits is None else {"bits": self.bits}
+        return {"encoder": encoder_hash(self.encoder), **proved}
 
 
 class Undefended(Defence):

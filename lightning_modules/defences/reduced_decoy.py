@@ -7,7 +7,7 @@ from facecrafter.nets.through_head import LOGITS
 from facecrafter.store import encoder_hash
 from lightning_modules.artifacts import load_reader
 from lightning_modules.defences.decoy import Decoy
-from lightning_modules.defences.reduced_answers import ReducedAnswers
+from lightning_modules.defences.public_answers import ReducedAnswers
 
 
 class ReducedDecoy(Decoy):

@@ -30,6 +30,10 @@ BITS = (
 )
 FANO = "Were it exact, nobody could name more than {limits}, whatever the comparison (Fano's inequality)."
 ENOUGH = "Were it exact, that would be enough to tell a million people apart."
+PROVED = (
+    "'Proved: at most': what any attacker can name of as many equally likely people, whatever is tried and "
+    "however often, since a feature holds one of a few words and nothing else of the face."
+)
 LINKS = (
     "Linkability (ISO/IEC 24745): whether two features tell that they are of one person, by their cosine "
     "and by f's answers to them. What is drawn by lot shows how much of it few pairs give where there is "
@@ -46,6 +50,8 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
         return
     yield Text(FLOOR)
     yield from _bits(told)
+    if told["proved"].notna().any():
+        yield Text(PROVED)
     if told["d_sys"].notna().any() or told["d_sys_answers"].notna().any():
         yield Text(LINKS)
     yield Table(_readable(told), "floor", told)
@@ -68,10 +74,11 @@ def _bits(summary: pd.DataFrame) -> Iterator[Text]:
 
 def _readable(told: pd.DataFrame) -> pd.DataFrame:
     shares = {column.title: intervals(told, column.name, percent) for column in answers.SHARES}
+    bound = {answers.PROVED.title: ["" if pd.isna(share) else percent(share) for share in told["proved"]]}
     links = {
         column.title: intervals(told, column.name, decimal)
         if column.interval
         else [decimal(value) for value in told[column.name].astype(float)]
         for column in unlinkability.COLUMNS
     }
-    return filled(named(told).assign(**shares, **{"worst case": told["against_floor"]}, **links))
+    return filled(named(told).assign(**shares, **{"worst case": told["against_floor"]}, **bound, **links))

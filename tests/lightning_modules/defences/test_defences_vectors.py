@@ -14,7 +14,7 @@ import lightning_modules
 from facecrafter.crafter.critic import CriticTraining
 from facecrafter.crafter.inversion import InnerProblem
 from facecrafter.crafter.reference import RestartedInversion
-from lightning_modules import Decoder, Defence, IdentityEraser, Prior, ReducedAnswers
+from lightning_modules import AnswersCodebook, Decoder, Defence, IdentityEraser, Prior, ReducedAnswers
 from lightning_modules.defences import tiprdc
 
 IMAGES = torch.rand(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
@@ -40,6 +40,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "LowKey": {"iterations": 1},
     "Manifold": {"prior": "prior", "inner": INNER},
     "PublishedCrafter": {"prior": "prior", "iterations": 1, **PUBLISHED},
+    "QuantisedDecoy": {"prior": "prior", "codebook": "codebook", "bits": 2},
     "ReducedDecoy": {"prior": "prior", "reduced": "reduced", "rank": OUTPUTS},
     "Tiprdc": {"n_identities": 3, "image_size": SIDE},
     "Undefended": {},
@@ -62,10 +63,13 @@ def folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "decoder": artifact(folder / "decoder", Decoder(**decoder), **decoder),
         "eraser": artifact(folder / "eraser", IdentityEraser(**eraser), **eraser),
         "reduced": artifact(folder / "reduced", ReducedAnswers(**reduced), **reduced),
+        "codebook": artifact(folder / "codebook", AnswersCodebook(**reduced), **reduced),
     }
 
 
-@pytest.mark.filterwarnings("ignore:.*Jacobian rule", "ignore:.*iteration 1")
+@pytest.mark.filterwarnings(
+    "ignore:.*Jacobian rule", "ignore:.*iteration 1", "ignore:.*does not read what it should"
+)
 @pytest.mark.parametrize("name", DEFENCES)
 def test_a_defence_protects_what_is_no_map(
     name: str, folders: dict[str, str], monkeypatch: pytest.MonkeyPatch

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
 from artifact import QUIET, artifact
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch.utils.data import DataLoader
 from toy_rivals import CHANNELS, released, target_and_prior, toy_target
 
 from facecrafter.crafter.towards import keyed_latents
-from lightning_modules import Decoy, Prior, ReducedAnswers, ReducedDecoy
+from lightning_modules import AnswersCodebook, Decoy, Prior, QuantisedDecoy, ReducedAnswers, ReducedDecoy
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,9 @@ def test_of_the_face_its_feature_holds_what_the_layer_reads_and_nothing_else(
     assert (found - expected).norm() < 1e-3 * (raw - stranger).norm()
 
 
+Learnt = TypeVar("Learnt", bound=LightningModule)
+
+
 class People(LightningDataModule):
     """Pictures of public people, of whose attributes colours tell something."""
 
@@ -97,8 +101,7 @@ class People(LightningDataModule):
         return DataLoader(self, batch_size=50, drop_last=True, collate_fn=lambda batch: batch)
 
 
-def learnt(target: str, data: People) -> ReducedAnswers:
-    module = ReducedAnswers(target, 32)
+def learnt(module: Learnt, data: People) -> Learnt:
     Trainer(max_epochs=1, accelerator="cpu", **QUIET).fit(module, datamodule=data)
     return module.eval()
 
@@ -106,7 +109,7 @@ def learnt(target: str, data: People) -> ReducedAnswers:
 def test_of_fewer_answers_no_more_leaves_the_device(networks: dict[str, str], tmp_path: Path) -> None:
     """What f reads of the released feature are the combinations that public people taught, of all of them."""
     data = People()
-    module = learnt(networks["target"], data)
+    module = learnt(ReducedAnswers(networks["target"], 32), data)
     folder = artifact(tmp_path / "reduced", module, encoder=networks["target"], image_size=32)
     defence = ReducedDecoy(**networks, reduced=folder, rank=1).eval()
     raw, read = defence.head(defence.encoder(data.images)), defence.head(released(defence, data.images))
@@ -121,6 +124,57 @@ def test_of_fewer_answers_no_more_leaves_the_device(networks: dict[str, str], tm
 
 def test_private_people_teach_no_reduction(networks: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="private"):
-        learnt(networks["target"], People("private_train"))
+        learnt(ReducedAnswers(networks["target"], 32), People("private_train"))
     with pytest.raises(ValueError, match="adds private ones"):
-        learnt(networks["target"], People(private_exposure=0.1))
+        learnt(ReducedAnswers(networks["target"], 32), People(private_exposure=0.1))
+
+
+@pytest.fixture(scope="module")
+def codebook(networks: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    target, bits = networks["target"], 3
+    module = learnt(AnswersCodebook(target, 32, bits), People())
+    folder = tmp_path_factory.mktemp("codebook")
+    return artifact(folder, module, encoder=target, image_size=32, bits=bits)
+
+
+def test_a_feature_holds_one_word_and_nothing_else_of_the_face(
+    networks: dict[str, str], codebook: str
+) -> None:
+    """Pictures of the same word are sent as the same feature, bit by bit, where the same stranger is drawn.
+    Were anything else of them in it, the bound that is shipped with it would be wrong."""
+    images = People().images
+    defence = QuantisedDecoy(**networks, codebook=codebook, bits=2).eval()
+    words = defence.release.reduced(defence.head(defence.encoder(images)))
+    which = words.unique(dim=0, return_inverse=True)[1]
+    assert 2 <= len(which.unique()) <= 2**defence.bits < len(images)
+    for word in which.unique():
+        first, *others = images[which == word][:4]
+        sent = [released(defence, image[None]) for image in (first, *others)]
+        assert all(torch.equal(sent[0], other) for other in sent)
+        told = defence.head(sent[0])[0]
+        assert (told - words[which == word][0]).norm() < 0.02 * words.norm(dim=1).mean()
+    assert not torch.equal(*(released(defence, images[which == word][:1]) for word in (0, 1)))
+
+
+def test_asking_again_shows_another_stranger_with_the_same_word(
+    networks: dict[str, str], codebook: str
+) -> None:
+    assert QuantisedDecoy.is_randomised({})
+    first, again = (
+        released(QuantisedDecoy(**networks, codebook=codebook, bits=2, query=query).eval(), IMAGES, query)
+        for query in (0, 1)
+    )
+    head = Decoy(**networks).eval().head
+    assert (first - again).norm() > 0.05 * first.norm()
+    assert (head(first) - head(again)).norm() < 0.02 * head(first).norm()
+
+
+def test_bits_that_the_codebook_does_not_have_are_refused(networks: dict[str, str], codebook: str) -> None:
+    for bits in (0, 4):
+        with pytest.raises(ValueError, match=f"bits={bits} must lie between 1 and 3, those of {codebook}"):
+            QuantisedDecoy(**networks, codebook=codebook, bits=bits)
+
+
+def test_what_is_proved_goes_with_the_features(networks: dict[str, str], codebook: str) -> None:
+    assert QuantisedDecoy(**networks, codebook=codebook, bits=2).meta()["bits"] == 2
+    assert "bits" not in Decoy(**networks).meta()
