@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from datamodules import SyntheticFaces
 from experiments import answers
-from experiments.evaluation.answers import Asked, Pictures, at_threshold, floors
+from experiments.evaluation.answers import Asked, Pictures, at_threshold, floors, proved
 from experiments.evaluation.unlinkability import Release, links
 from facecrafter.store import TensorStore, encoder_hash
 
@@ -41,6 +41,7 @@ class Known(nn.Module):
         self.task = "identities"
 
     training_step = LightningModule.training_step  # it learns nothing
+    bits: int | None = None
 
     def read(self, features: Tensor) -> Tensor:
         nearest = torch.cdist(features.flatten(1), self.colours).argmin(dim=1)
@@ -64,10 +65,16 @@ def released(folder: Path, defence: Known, faces: Any) -> Path:
 
 
 def measured(
-    data: SyntheticFaces, answer: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, **stores: Any
+    data: SyntheticFaces,
+    answer: Any,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bits: int | None = None,
+    **stores: Any,
 ) -> dict[str, Any]:
     """The one row of the command, run on features that the encoder makes."""
     defence = Known(data, answer)
+    defence.bits = bits
     monkeypatch.setattr(answers, "load_artifact", lambda *_: defence)
     config = {
         "data": {
@@ -128,6 +135,15 @@ def test_a_picture_is_never_compared_with_itself(
     assert row["floor"] < 0.35
     assert row["answer_bits"] < 2
     assert row["d_sys_photograph"] is None
+    assert row["proved"] is None
+
+
+def test_what_is_proved_of_features_is_a_share_of_the_people(
+    data: SyntheticFaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of two words is as good as two guesses among ten people; more words than people prove nothing."""
+    assert measured(data, picture, tmp_path, monkeypatch, bits=1)["proved"] == pytest.approx(0.2)
+    assert proved(4, 10)["proved"] == 1
 
 
 def at(answers: Tensor, raw: Tensor | None, truth: Tensor, task: str) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from fake_faces import save_face
 from tiny_study import DATA, TRAINER, model, write
 
 from experiments import fit, protect
-from experiments.photographs import Protector
+from experiments.photographs import Protector, tell
 from facecrafter import photographs as pictures
 from facecrafter.cells import original
 from facecrafter.photographs import read
@@ -92,6 +93,8 @@ def test_a_folder_of_photographs_needs_no_labels_and_features_know_their_files(
     assert "the device holds: encoder" in told.out
     assert "left out 1 files that are no pictures by their ending" in told.err
     measured = (output / "device.json").read_text()
+    assert json.loads(measured)["bits"] is None, "of noise nothing is proved"
+    assert "proved" not in told.out
     protect.main([*line, "--batch_size", "2"])
     assert "all 3 pictures were protected before" in capsys.readouterr().out
     assert (output / "device.json").read_text() == measured, "no time was measured now"
@@ -172,3 +175,13 @@ def test_one_photograph_is_enough_and_what_is_none_is_named(noise: Path, tmp_pat
     assert not (tmp_path / "out" / "features").exists()
     with pytest.raises(ValueError, match="no picture in it"):
         protect.main(["--images", str(noise / "features"), *line[2:]])
+
+
+def test_what_is_proved_is_shipped_and_said(
+    noise: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    protector = Protector(noise)
+    protector.defence.bits = 5
+    tell(tmp_path / "device.json", protector, 3, 0.1)
+    assert json.loads((tmp_path / "device.json").read_text())["bits"] == 5
+    assert "names the right one in at most 32/M of the cases" in capsys.readouterr().out

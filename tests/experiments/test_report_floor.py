@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
+from experiments.report.document import Table, Text
+from experiments.report.sections import floor
 from experiments.report.sections.floor import _bits
 
 
@@ -25,3 +29,16 @@ def test_a_bound_that_says_nothing_is_not_said(bits: float, says: str, says_not:
     assert says in text.text
     assert says_not not in text.text.split("describe them.")[1]
     assert "It is no bound" in text.text
+
+
+@pytest.mark.parametrize("proved", [0.125, float("nan")])
+def test_what_is_proved_stands_beside_what_was_measured(proved: float) -> None:
+    """And is explained where, and only where, something is."""
+    lines = {"defence": ["none", "quantised_decoy"], "strength": ["", "bits=5"], "n_identities": [256, 256]}
+    summary = pd.DataFrame(lines | {"floor": [0.13, 0.04], "proved": [float("nan"), proved]})
+    found = list(floor.blocks(SimpleNamespace(summary=summary.assign(against_floor=""))))  # type: ignore[arg-type]
+    (table,) = (block for block in found if isinstance(block, Table))
+    said = [block.text for block in found if isinstance(block, Text)]
+    assert (floor.PROVED in said) == (proved == 0.125)
+    told = table.readable.get("proved: at most")
+    assert told is None if proved != 0.125 else list(told) == ["", "12.5%"]
