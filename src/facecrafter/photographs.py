@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from facecrafter.crafter.crafting import FeatureCrafting
 from facecrafter.crafter.inversion import AttackerModel
-from facecrafter.crafter.release import Crafted, DownToFloor
+from facecrafter.crafter.release import Crafted, DownToFloor, DownToReduced
 from facecrafter.data.decode import bounded, decode
 from facecrafter.data.folders import folders_in, pictures_in
 from facecrafter.data.refusals import Refusals
@@ -162,19 +162,29 @@ def protect(
 
 
 @torch.no_grad()
-def decoy(images: Tensor, encoder: nn.Module, generator: nn.Module, head: nn.Module, seed: int = 0) -> Tensor:
+def decoy(
+    images: Tensor,
+    encoder: nn.Module,
+    generator: nn.Module,
+    head: nn.Module,
+    seed: int = 0,
+    keep: nn.Module | None = None,
+) -> Tensor:
     """Features of strangers, from which the head reads what it reads of these images; nothing is crafted.
 
     Whoever has them learns no more of a face than the head's answers say
-    (`facecrafter.crafter.release.DownToFloor`).
+    (`facecrafter.crafter.release.DownToFloor`), or than what is kept of these.
 
     Args:
         images, encoder, generator, seed: see `protect`.
         head: features -> answers, the cloud's f behind the encoder.
+        keep: answers (N, A) -> what is kept of them (N, A), such as a `facecrafter.crafter.codebook.Codebook`
+            that has learnt from answers to public people; None keeps all.
 
     Returns:
         (N, C, h, w), what leaves the device.
     """
     model, raw = AttackerModel(encoder, generator, "32"), encoder(images)
     strangers = model.latents(raw, seeded(seed))
-    return DownToFloor()(Crafted(raw, raw, strangers, model, head))
+    release = DownToFloor() if keep is None else DownToReduced(keep)
+    return release(Crafted(raw, raw, strangers, model, head))

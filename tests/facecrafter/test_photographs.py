@@ -9,6 +9,7 @@ import torch
 from fake_faces import save_face
 from torch import Tensor, nn
 
+from facecrafter.crafter.codebook import Codebook
 from facecrafter.crafter.release import DownToCrafted, Stranger
 from facecrafter.photographs import decoy, find, protect, read
 
@@ -67,6 +68,22 @@ def test_a_decoy_has_the_answers_of_a_face_and_nothing_else_of_it() -> None:
     apart = (found[0] - found[1]).flatten()
     assert (apart - rows.T @ (rows @ apart)).norm() < 1e-3 * apart.norm()
     assert not torch.equal(found[0], decoy(one, encoder, generator, head, seed=1)), "another stranger"
+
+
+def test_of_a_decoy_with_few_words_the_word_is_all_that_is_left() -> None:
+    """As in docs/protect.md: faces of one word are sent alike."""
+    encoder, generator = (network.eval().requires_grad_(False) for network in networks())
+    head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 16 * 16, 2)).requires_grad_(False)
+    public = torch.rand(40, 1, 1, 1) * torch.rand(40, 3, 32, 32)
+    codebook = Codebook(answers=2, bits=2).requires_grad_(False)
+    codebook.learn(head(encoder(public)))
+    words = codebook(head(encoder(public)))
+    found = [decoy(images[None], encoder, generator, head, keep=codebook) for images in public[:12]]
+    for one, word in zip(found, words, strict=False):
+        torch.testing.assert_close(head(one)[0], word, rtol=1e-3, atol=1e-3)
+        alike = [other for other, theirs in zip(found, words, strict=False) if torch.equal(word, theirs)]
+        assert all(torch.equal(one, other) for other in alike)
+    assert 2 <= len(words[:12].unique(dim=0)) < 12
 
 
 def test_pictures_are_found_below_a_folder_once_and_litter_is_none(tmp_path: Path) -> None:
