@@ -21,27 +21,30 @@ from experiments.evaluation.batches import of_photographs
 from experiments.evaluation.columns import Column, interval_columns
 from facecrafter.metrics import Interval, SamePerson, clustered_balanced_accuracy, clustered_share, identified
 
-NAMED = "name the right person, compared with known photographs of all by what was learned on public people"
+NAMED = (
+    "name the right person, when compared with known photographs of everybody by what was learned on public "
+    "people"
+)
 SHARES = (
     Column(
         "floor",
         "floor: answers",
-        f"Share of the pictures of which f's answers to the protected features {NAMED}: a defence that keeps "
-        "these answers cannot leave less.",
+        f"Share of the pictures for which f's answers to the protected features {NAMED}. A defence that "
+        "keeps these answers cannot leave less.",
         ".1%",
         interval=True,
     ),
     Column(
         "floor_raw",
         "floor: answers to raw features",
-        f"Share of the pictures of which f's answers to raw features {NAMED}.",
+        f"Share of the pictures for which f's answers to raw features {NAMED}.",
         ".1%",
         interval=True,
     ),
     Column(
         "floor_attributes",
         "floor: true attributes",
-        f"Share of the pictures whose true attributes {NAMED}: as if f never erred.",
+        f"Share of the pictures for which the true attributes {NAMED}, as if f never erred.",
         ".1%",
         interval=True,
     ),
@@ -49,33 +52,33 @@ SHARES = (
 BITS = Column(
     "answer_bits",
     "bits in raw answers",
-    "Bits that f's answers to raw features say of who it is, by the normal model that was learned on public "
-    "people: no bound, and too high where that is surer than right.",
+    "Bits that f's answers to raw features tell about who it is, by the normal model that was learned on "
+    "public people. It is no bound, and too high where the model is overconfident.",
     ".1f",
 )
 PROVED = Column(
     "proved",
     "proved: at most",
     "Share of the pictures whose person anybody who has the features can name at most, of as many people who "
-    "are equally likely otherwise: proved for the release, by the bits that its features tell. Empty where "
-    "nothing is proved.",
+    "are otherwise equally likely. It is proved for the release, by the bits that its features tell. Empty "
+    "where nothing is proved.",
     ".1%",
 )
 DECISIONS = (
     Column(
         "balanced_accuracy",
         "balanced accuracy",
-        "Mean of the shares of pictures with an attribute and of those without it that f's answers to the "
-        "protected features decide right at f's own threshold, averaged over the attributes: 0 to 1, "
-        "where guessing has 0.5. Where answers are shifted the AUC sees nothing, but a cloud that sets no "
-        "threshold anew does.",
+        "How often f's answers to the protected features decide right at f's own threshold: the mean of the "
+        "share among pictures with an attribute and the share among those without it, averaged over the "
+        "attributes, 0 to 1; guessing has 0.5. The AUC does not see a shift of the answers, but a cloud that "
+        "sets no new threshold does.",
         interval=True,
     ),
     Column(
         "turned",
         "decisions turned",
-        "Share of f's decisions at its own threshold that are others of protected features than of raw ones, "
-        "of classes the share of the choices. Empty where the defence has trained networks of its own.",
+        "Share of f's decisions at its own threshold that differ between protected and raw features; for "
+        "classes, the share of the choices. Empty where the defence has trained networks of its own.",
         ".1%",
     ),
 )

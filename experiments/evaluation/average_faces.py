@@ -16,7 +16,7 @@ COLUMNS = (
         "epsilon",
         "ε",
         "Transport cost from the reconstructions to average faces, per pixel and channel (ε-perceptual "
-        "inversion indistinguishability), 0 or more; lower tells less.",
+        "inversion indistinguishability), 0 or more; lower reveals less.",
         ".5f",
     ),
     Column(

@@ -29,32 +29,32 @@ from facecrafter.metrics import (
 from lightning_modules.networks.embeddings import clean_embeddings
 from lightning_modules.networks.oracle import IdentityOracle, mean_directions
 
-COMPARED = "reconstructions, or of the features that are themselves compared with photographs,"
+COMPARED = "reconstructions (or of the features, where these are compared with photographs)"
 GALLERY = 4
 """Photographs of each person, at most, that images are compared with: as many for all, and no long wait."""
 OPEN_SET = (
     Column(
         "tar_at_far_1",
         "verified at 1%",
-        f"Share of the {COMPARED} accepted as the right person by a threshold that accepts 1% of the wrong "
-        "ones; lower tells less.",
+        f"Share of the {COMPARED} accepted as the right person, at a threshold that accepts 1% of the wrong "
+        "ones; lower reveals less.",
         ".1%",
         interval=True,
     ),
     Column(
         "tar_at_far_01",
         "verified at 0.1%",
-        f"Share of the {COMPARED} accepted as the right person by a threshold that accepts 0.1% of the wrong "
-        "ones; lower tells less.",
+        f"Share of the {COMPARED} accepted as the right person, at a threshold that accepts 0.1% of the "
+        "wrong ones; lower reveals less.",
         ".1%",
         interval=True,
     ),
     Column(
         "fnir_at_fpir_1",
         "not found at 1%",
-        f"Share of the searches with one of the {COMPARED} that do not find the right person (FNIR), by a "
+        f"Share of the searches with one of the {COMPARED} that do not find the right person (FNIR), at a "
         "threshold at which 1% of the searches for people who are not there find somebody (FPIR); higher "
-        "tells less.",
+        "reveals less.",
         ".1%",
         interval=True,
     ),
@@ -64,40 +64,41 @@ COLUMNS = (
     Column(
         "clean_acc",
         "clean images",
-        "Share of the clean private-test images of whom the judge names the right person: the most that "
+        "Share of the clean private-test images on which the judge names the right person: the most that "
         "Eval Acc can be expected to reach.",
         ".1%",
     ),
     Column(
         "eval_acc",
         "Eval Acc",
-        "Share of the reconstructions of whom the judge names the right person (evaluation accuracy); lower "
-        "tells less.",
+        "Share of the reconstructions on which the judge names the right person (evaluation accuracy); lower "
+        "reveals less.",
         ".1%",
         interval=True,
     ),
     Column(
         "top5",
         "top 5",
-        "Share of the reconstructions with the right person among the judge's first five; lower tells less.",
+        "Share of the reconstructions with the right person among the judge's first five; lower reveals "
+        "less.",
         ".1%",
     ),
     Column(
         "fsim",
         "FSIM",
-        "Cosine of the judge's features of the reconstruction and of the clean image, -1 to 1; lower tells "
+        "Cosine of the judge's features of the reconstruction and of the clean image, -1 to 1; lower reveals "
         "less.",
     ),
     Column(
         "nn_distance",
         "distance to the nearest photograph",
-        "One minus the cosine to the nearest photograph in the gallery, 0 to 2; higher tells less.",
+        "One minus the cosine to the nearest photograph in the gallery, 0 to 2; higher reveals less.",
     ),
     Column(
         "nn_same_person",
         "nearest photograph is theirs",
         "Share of the reconstructions whose nearest photograph in the gallery is of the right person; lower "
-        "tells less.",
+        "reveals less.",
         ".1%",
     ),
     *OPEN_SET,

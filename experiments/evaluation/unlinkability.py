@@ -19,36 +19,39 @@ COLUMNS = (
     Column(
         "d_sys",
         "D↔sys",
-        "Linkability (ISO/IEC 24745) of features of two pictures by their cosine: 0, one person's cannot be "
-        "told from two people's, to 1; lower tells less.",
+        "Linkability (ISO/IEC 24745) of the features of two pictures by their cosine, from 0 (pairs of one "
+        "person cannot be told from pairs of two people) to 1; lower reveals less.",
         interval=True,
     ),
     Column(
-        "m_sys", "M↔sys", "Maximal linkability by the same cosine, 0 to 1; lower tells less.", interval=True
+        "m_sys",
+        "M↔sys",
+        "Maximal linkability by the same cosine, 0 to 1; lower reveals less.",
+        interval=True,
     ),
     Column(
         "d_sys_answers",
         "D↔sys of answers",
-        "Linkability of the same two features by f's answers to them, 0 to 1; lower tells less.",
+        "Linkability of the same two features by f's answers to them, 0 to 1; lower reveals less.",
         interval=True,
     ),
     Column(
         "m_sys_answers",
         "M↔sys of answers",
-        "Maximal linkability by the same answers, 0 to 1; lower tells less.",
+        "Maximal linkability by the same answers, 0 to 1; lower reveals less.",
         interval=True,
     ),
     Column(
         "d_sys_lot",
         "D↔sys by lot",
-        "Linkability by the cosine where who is who is drawn by lot: what histograms of so few pairs show "
+        "Linkability by the cosine with people assigned at random: what histograms of so few pairs show "
         "where there is nothing to link.",
     ),
     Column(
         "d_sys_photograph",
         "D↔sys of one photograph",
-        "Linkability by the cosine of two releases of one and the same photograph, 0 to 1; 1 where a defence "
-        "draws nothing at random.",
+        "Linkability by the cosine of two releases of the same photograph, 0 to 1; 1 where a defence draws "
+        "nothing at random.",
         interval=True,
     ),
 )

@@ -37,8 +37,8 @@ COLUMNS = (
         "probe_auc",
         "AUC of unknown tasks",
         "Mean AUC over attributes that f never saw, 0.5 (chance) to 1, read from the protected features, or "
-        "from what f makes of them, by a linear probe trained on raw features of public people: what they "
-        "are good for beyond the task that was known when they were made; higher is more useful.",
+        "from what f makes of them, by a linear probe trained on raw features of public people. It says what "
+        "they are worth beyond the task that was known when they were made; higher is more useful.",
         interval=True,
     ),
 )

@@ -55,10 +55,10 @@ ATTACKS = {
     "a1_matching_answers": "comparison with answers to photographs, learned from queries (A1)",
     "a3_matching_answers": "comparison with answers to photographs, of the average of several queries (A3)",
     "a3_matching_answers_each": "comparison with answers to photographs, averaged over several queries (A3)",
-    "a1_matching_protected": "comparison with photographs that were protected, too (A1)",
-    "a1_matching_answers_protected": "comparison with answers to photographs that were protected, too (A1)",
-    "exposure_images": "search, some private photographs leaked",
-    "exposure_features": "reading identities, some private features leaked",
+    "a1_matching_protected": "comparison with photographs that were also protected (A1)",
+    "a1_matching_answers_protected": "comparison with answers to photographs that were also protected (A1)",
+    "exposure_images": "search with some leaked private photographs",
+    "exposure_features": "reading identities with some leaked private features",
 }
 JUDGES = {
     "classifier": "the classifier of private people",

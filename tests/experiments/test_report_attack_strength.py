@@ -79,10 +79,10 @@ def test_what_makes_no_image_is_no_rung_above_a_search(attack: str) -> None:
 @pytest.mark.parametrize(
     ("attack", "below", "why"),
     [
-        ("through_logits", "progressive", "it sees a part of what the other sees"),
-        ("a1_hybrid", "hybrid", "it has answers to 400 pictures to learn from"),
-        ("a2_g2", "white_box", "its generator is another"),
-        ("progressive", "white_box", "why is not known"),
+        ("through_logits", "progressive", "it sees only a part of what the other sees"),
+        ("a1_hybrid", "hybrid", "it learns from answers to 400 pictures"),
+        ("a2_g2", "white_box", "it has another generator"),
+        ("progressive", "white_box", "the reason is not known"),
     ],
 )
 def test_what_is_weaker_says_why_where_that_is_known(attack: str, below: str, why: str) -> None:

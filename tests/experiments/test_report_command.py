@@ -56,7 +56,7 @@ def test_the_answer_names_the_best_point_that_is_affordable(study: Path) -> None
     facts = dict(card.facts)
     assert "0.862 instead of 0.900" in facts["What the cloud loses"]
     assert "(black-box decoder)" in facts["People named in a hundred pictures"]
-    assert "Were not tried" in facts["Attackers who adapt"]
+    assert "They were not tried" in facts["Attackers who adapt"]
 
 
 def test_figures_and_tables_for_a_paper_are_written_when_asked_for(study: Path, published: Path) -> None:
@@ -230,7 +230,9 @@ def test_an_unfinished_study_says_what_is_missing(html: str, tmp_path: Path) -> 
     page = build(folder, show_faces=False).read_text()
     assert "not finished: 2 of its measurements" in page
     assert "They are of Crafter β = 4." in page
-    assert "Not told for Crafter β = 1, Crafter β = 2: the stage `answers` of each has not run yet" in page
+    assert (
+        "Not available for Crafter β = 1, Crafter β = 2: the stage `answers` of each has not run yet" in page
+    )
     assert "not finished" not in html
 
 
@@ -253,8 +255,8 @@ def test_the_floor_stands_beside_what_attacks_find(rich: Path) -> None:
     assert floor.loc[("crafter", "beta=0.5"), "against_floor"] == "above the floor"
     assert set(floor.loc["disco", "against_floor"]) == {""}
     html = (rich / "report.html").read_text()
-    assert "Not told for Disco ratio = 0.6, Disco ratio = 0.9: floor: for some reason." in html
-    assert "8.0 (4.0 to 16.0) in a hundred, without any picture: no defence that keeps" in html
+    assert "Not available for Disco ratio = 0.6, Disco ratio = 0.9: floor: for some reason." in html
+    assert "8.0 (4.0 to 16.0) in a hundred, without any picture. No defence that keeps" in html
     assert "s answers 0.090" in html, "for whoever cannot see the line"
     rows = pd.read_csv(rich / "results.csv")
     assert (rows.loc[rows["defence"] == "crafter", "floor"] == 0.08).all()
@@ -386,13 +388,13 @@ def test_every_attack_describes_itself(rich: Path) -> None:
     assert lines.keys() == {names.attack(name) for name in (*ATTACKS, *adaptive)}
     assert lines[names.attack("white_box")].endswith("Has the encoder.")
     assert (
-        "Adapts to the defence (A1). Run with its networks as they are after epochs 0, 5."
+        "Adapts to the defence (A1). Run with its networks after epochs 0, 5."
         in (lines[names.attack("a1_black_box")])
     )
     assert (
         "2 queries of a picture (matched), also against shuffle, record." in lines[names.attack("a3_matched")]
     )
-    assert "somebody.gone.Attack, which cannot be imported any more." in lines["of_old"]
+    assert "somebody.gone.Attack, which can no longer be imported." in lines["of_old"]
     assert all(len(line) > len(name) + 20 for name, line in lines.items())
 
 

@@ -56,10 +56,14 @@ def test_a_judge_who_failed_a_check_cannot_tell() -> None:
     """Else his low figures would stand there as if a defence had made them."""
     checks = (
         Check("classifier", "the strongest attack identifies enough of the undefended images", True),
-        Check("blind", "blind identifies 4.0% of the clean images; no attack is shown to exceed that", False),
+        Check(
+            "blind", "blind identifies 4.0% of the clean images; no attack may be shown to exceed that", False
+        ),
     )
     (flag,) = flags([attack("white_box", 2)], checks=checks)
-    assert flag.startswith("The figures of blind cannot tell: not so that blind identifies 4.0% of the clean")
+    assert flag.startswith(
+        "The figures of blind cannot tell. Failed check: blind identifies 4.0% of the clean"
+    )
 
 
 def test_a_defence_that_draws_at_random_needs_several_queries() -> None:
@@ -134,7 +138,7 @@ def test_what_adapting_gains_where_there_is_nothing_to_adapt_to_is_training() ->
 @pytest.mark.parametrize(
     ("changes", "flag"),
     [
-        (["nan", "nan"], "was over after 2 epochs and had not settled (too few to tell)"),
+        (["nan", "nan"], "ended after 2 epochs and had not settled (too few epochs to tell)"),
         (["nan", "0.01", "0.23"], "had not settled (it was still changing by 23.0%)"),
         (["nan", "0.23", "0.01"], ""),
     ],
@@ -178,8 +182,8 @@ def test_an_epoch_chosen_on_public_people_was_the_last_of_those_tried(
     results = Results(tmp_path, config, stages, pd.DataFrame(rows), pd.DataFrame(), [])
     analysis = SimpleNamespace(best=pd.DataFrame(rows), outcomes=outcomes(rows), results=results, checks=[])
     flag = (
-        "Under Crafter β = 1, a1 has not converged: 70.0% of public people's pictures with epoch = 40, the "
-        "most that was tried, 20.0% with less."
+        "Under Crafter β = 1, a1 has not converged: it identifies 70.0% of public people's pictures with "
+        "epoch = 40, the most that was tried, and 20.0% with less."
     )
     assert list(doubts(analysis)) == ([flag] if flagged else [])
 

@@ -15,7 +15,7 @@ from experiments.report.sections.floor import _bits
 @pytest.mark.parametrize(
     ("bits", "says", "says_not"),
     [
-        (2.0, "37.5% of 256 people by them, nor 15.1% of a million", "enough"),
+        (2.0, "37.5% of 256 people by these answers, or 15.1% of a million", "enough"),
         (9.0, "more than 50.2% of a million", "256"),  # of 256 Fano's bound is above one: it says nothing
         (30.0, "enough to tell a million people apart", "nobody"),
     ],
@@ -27,8 +27,8 @@ def test_a_bound_that_says_nothing_is_not_said(bits: float, says: str, says_not:
     )
     (text,) = _bits(summary)
     assert says in text.text
-    assert says_not not in text.text.split("describe them.")[1]
-    assert "It is no bound" in text.text
+    assert says_not not in text.text.split("describe the answers.")[1]
+    assert "This is no bound" in text.text
 
 
 @pytest.mark.parametrize("proved", [0.125, float("nan")])

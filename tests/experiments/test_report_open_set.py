@@ -79,7 +79,7 @@ def test_comparing_features_stands_beside_the_judges_on_both_pages(study: MadeUp
     points = [line for line in lines if line.startswith(("| no defence |", "| Crafter β = 1 |"))]
     worst = [line for line in points if "comparison with features of photographs" in line]
     assert sum(all(shown in line for shown in SHOWN) for line in worst) == 2
-    assert any("likelier a feature is, were it of this person" in line for line in lines)
+    assert any("likelier the feature is if it is of this person" in line for line in lines)
     raw = pd.read_csv(study.folder / "tables" / "summary.csv")
     assert raw["worst_fnir_at_fpir_1_hi"].tolist() == [0.8, 0.8]
 

@@ -158,7 +158,7 @@ def test_as_good_is_also_what_was_not_shown_to_help() -> None:
 def test_the_answer_leaves_out_what_escaped_the_worst_attack_and_says_so() -> None:
     """It could not be believed; but who only reads the answer would think that it was found worse."""
     escaped = (
-        "a s = 2 (12 in a hundred, AUC 0.810): not attacked by white-box search of all layers, the worst"
+        "a s = 2 (12 in a hundred, AUC 0.810): not attacked by white-box search of all layers, the strongest"
     )
     points = [point("none", "", 0.82, 35), point("a", "s=2", 0.81, 5, not_faced="progressive")]
     text = found(*points, point("a", "s=1", 0.80, 12))
@@ -185,7 +185,7 @@ def test_no_defence_is_no_rival() -> None:
 
 def test_what_is_shown_is_said() -> None:
     table = standings(ranking(*tables(point("a", "", 0.8, 25), point("b", "", 0.8, 5))))
-    assert shown_better(table) == "Shown: b better than a."
+    assert shown_better(table) == "Shown: b is better than a."
     assert shown_better(table.assign(better="")) == "No defence is shown to be better than another."
 
 
@@ -221,7 +221,7 @@ def test_two_that_each_win_once_are_not_ranked() -> None:
         ((30, 15, 5), "order privacy: the leak falls at every step of s=0, s=1, s=2"),
         (
             (5, 6, 30),
-            "in part: along s=0, s=1, s=2 the leak rises, shown for 2 of 3 pairs, but no difference",
+            "in part. Along s=0, s=1, s=2 the leak rises. This is shown for 2 of 3 pairs; no difference",
         ),
         ((5, 30, 5), "do not order privacy: the leak rises from s=0 to s=1, falls from s=1 to s=2"),
         ((5, 6, 7), "no difference is shown between any two of s=0, s=1, s=2"),
@@ -256,12 +256,12 @@ def test_of_many_equals_the_answer_names_the_most_useful() -> None:
 def test_the_answer_prefers_what_is_affordable() -> None:
     text = found(point("none", "", 0.90, 35), point("a", "", 0.80, 2), point("b", "", 0.86, 12))
     assert text.startswith("Use b\n")
-    assert "Nothing else that costs as little and faced the same attacks." in text
+    assert "No other point that costs as little and faced the same attacks." in text
 
 
 def test_the_answer_says_when_only_dear_points_help() -> None:
     text = found(point("none", "", 0.90, 35), point("a", "", 0.80, 2))
-    assert text.startswith("Use a if its price may be paid\n")
+    assert text.startswith("Use a if its cost is acceptable\n")
 
 
 def test_the_answer_claims_nothing_that_is_not_shown() -> None:
@@ -298,10 +298,10 @@ def test_who_is_protected_to_the_floor() -> None:
 @pytest.mark.parametrize(
     ("false_security", "words"),
     [
-        (None, "Were not tried"),
-        (False, "Were not shown to find more"),
-        (True, "Find more than basic ones here"),
-        ("not shown", "undefended, too, they find too little to tell"),
+        (None, "They were not tried"),
+        (False, "They were not shown to find more"),
+        (True, "They find more than basic attacks do here"),
+        ("not shown", "they find too little to tell, even undefended"),
     ],
 )
 def test_the_answer_says_how_far_the_attacks_went(false_security: Any, words: str) -> None:
@@ -321,5 +321,5 @@ def test_a_failed_check_is_the_answer() -> None:
     card = answer(summary, against_none(summary, outcomes), outcomes, failed)
     assert card.headline == "The comparison means nothing yet"
     assert [fact.answer for fact in card.facts] == [
-        "No: 1 of 2 checks failed, so a low share of named pictures may only show a weak attack."
+        "No: 1 of 2 checks failed. A low identification rate may only show that the attack is weak."
     ]

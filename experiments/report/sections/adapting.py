@@ -13,10 +13,10 @@ from experiments.report.statistics.worst_case import answering
 
 TITLE = "What an attacker gains by adapting"
 GAINS = (
-    "Each adaptive attack, at its best, against the strongest basic attack on the same defence: the "
-    "change in percentage points on the same images, with 95% intervals, corrected (Holm) for the number "
-    "of adaptive attacks on one defence at one strength. Where adapting finds more, the basic figures "
-    "alone would have given false security."
+    "Each adaptive attack, at its best, is compared with the strongest basic attack on the same defence. The "
+    "change is in percentage points on the same images, with 95% intervals. The tests are corrected (Holm) "
+    "for the number of adaptive attacks on one defence at one strength. Where adapting finds more, the basic "
+    "figures alone would have given false security."
 )
 
 
@@ -31,8 +31,7 @@ def doubts(analysis: Analysis) -> Iterator[str]:
     table = answering(analysis.gains)
     for line in table[table["verdict"] == "higher"].to_dict("records"):
         yield (
-            f"False security: {attack_of(line)} identifies {percent(line['eval_acc'])} "
-            f"under {name_of(line)}; "
-            f"of the basic attacks the {names.attack(line['basic_attack'])} is the strongest, with "
-            f"{percent(line['basic_eval_acc'])}."
+            f"False security: under {name_of(line)}, {attack_of(line)} identifies "
+            f"{percent(line['eval_acc'])}. The strongest basic attack, the "
+            f"{names.attack(line['basic_attack'])}, identifies {percent(line['basic_eval_acc'])}."
         )

@@ -12,9 +12,9 @@ from experiments.report.formats import intervals, judges, named, p_value, percen
 
 TITLE = "Against undefended, on the same images"
 PAIRED = (
-    "The change of Eval Acc against no defence, attack by attack and image by image, and the share of the "
-    "undefended Eval Acc that is left, with 95% intervals over people. The verdicts are corrected for the "
-    "number of lines (Holm)."
+    "Each attack on a defence is compared with the same attack on no defence, image by image. The table "
+    "shows the change of Eval Acc and the share of the undefended Eval Acc that is left, with 95% intervals "
+    "over people. The verdicts are corrected for the number of lines (Holm)."
 )
 
 

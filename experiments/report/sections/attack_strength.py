@@ -18,12 +18,13 @@ from experiments.report.statistics.worst_case import ADAPTIVE, EVAL_ACC, key
 
 TITLE = "How strong are the attacks?"
 LADDER = (
-    "An attack that finds little where nothing is defended shows little where something is. Each is held "
-    "against the rung below it, on the same undefended images: what learns from answers, averages or has "
-    "another generator against the attack that does not, what reads f's layers against the same of the "
-    "feature, what goes on from another attack's image against that one, other reconstructions against the "
-    "plain white-box search. Those shown to be weaker are marked as not comparable: a low figure of theirs "
-    "is no credit to a defence."
+    "An attack that finds little where nothing is defended shows little where something is. So each attack "
+    "is compared with the rung below it, on the same undefended images. An attack that learns from answers, "
+    "averages or has another generator is compared with the attack that does not. An attack that reads f's "
+    "layers is compared with the same attack on the feature. An attack that goes on from another attack's "
+    "image is compared with that attack. Other reconstructions are compared with the plain white-box search. "
+    "Attacks that are shown to be weaker are marked as not comparable: a low figure of theirs is no credit "
+    "to a defence."
 )
 VERDICTS = {"lower": "weaker: not comparable", "higher": "stronger"}
 LOWEST = "white_box"
@@ -46,10 +47,10 @@ BELOW = {
 """The attack that another one begins with or replaces a part of, by the names of the scenarios."""
 REASONS = {
     re.compile(r"through_(block|hidden|logits)|hidden_black_box|_(hidden|logits|answers|feature)$"): (
-        "it sees a part of what the other sees"
+        "it sees only a part of what the other sees"
     ),
-    re.compile(r"^a1_"): "it has answers to {queries:.0f} pictures to learn from",
-    re.compile(r"^a2_"): "its generator is another",
+    re.compile(r"^a1_"): "it learns from answers to {queries:.0f} pictures",
+    re.compile(r"^a2_"): "it has another generator",
 }
 """Why an attack may be behind the rung below it, by its name."""
 
@@ -70,14 +71,14 @@ def doubts(analysis: Analysis) -> Iterator[str]:
             f"{names.attack(line['below'])} ({_reason(line)})"
             for line in weaker
         )
-        yield f"Weaker where nothing is defended, so not comparable: {', '.join(found)}."
+        yield f"Weaker where nothing is defended, and so not comparable: {', '.join(found)}."
 
 
 def _reason(line: Mapping[str, Any]) -> str:
     told = next((why for name, why in REASONS.items() if name.search(line["attack"])), "")
     if "{queries" in told and not line["queries"] > 0:
         told = ""
-    return told.format(**line) or "why is not known"
+    return told.format(**line) or "the reason is not known"
 
 
 def _ladder(best: pd.DataFrame, outcomes: Outcomes) -> pd.DataFrame:

@@ -15,9 +15,10 @@ from experiments.report.results import POINT
 
 TITLE = "What the cloud still reads"
 ATTRIBUTES = (
-    "The mean hides which attributes a defence costs. AUC of each attribute, read from the protected "
-    "features by the same network as without a defence; the number of images that have the attribute says "
-    "how far to trust it. Attributes near 0.5 cannot be read even undefended."
+    "The mean hides which attributes a defence costs. This section shows the AUC of each attribute, read "
+    "from the protected features by the same network as without a defence. The number of images that have "
+    "the attribute says how far to trust its AUC. Attributes whose undefended AUC is near 0.5 cannot be read "
+    "even without a defence."
 )
 
 

@@ -16,12 +16,12 @@ from experiments.report.statistics.worst_case import EVAL_ACC, key
 
 TITLE = "Averaging several queries (A3)"
 AVERAGING = (
-    "A defence with randomness in it gives another feature every time; an attacker who sees the same "
-    "picture several times can average them. Against that, the features can be shuffled at every query, "
-    "or recorded, so that a picture always gives the same one. Plain averaging takes the features "
-    "position by position; matched averaging first puts the shuffled ones back in order. Each cell: "
-    "identified (95% interval), and whether that is lower or higher than the strongest basic attack on a "
-    "single query, corrected (Holm)."
+    "A randomised defence gives a different feature at every query. An attacker who sees the same picture "
+    "several times can average these features. There are two countermeasures: shuffle the features at every "
+    "query, or record them, so that a picture always gives the same one. Plain averaging takes the features "
+    "position by position. Matched averaging first puts shuffled features back in order. Each cell shows "
+    "what is identified (95% interval), and whether that is lower or higher than the strongest basic attack "
+    "on a single query, corrected (Holm)."
 )
 
 

@@ -11,23 +11,23 @@ from experiments.report.formats import name_of
 TITLE = "May the comparison be believed?"
 PUBLISHED = True
 DOUBTFUL = (
-    "A judge who passes is enough: one who fails beside them knows too little to lower the worst case. "
-    "The figures show those who pass."
+    "One judge who passes all checks is enough. A judge who fails knows too little to lower the worst case. "
+    "The figures show the judges who pass."
 )
 UNFINISHED = (
-    "The study is not finished: {missing} of its measurements are missing, and what they would find is not "
-    "on this page. They are of {points}."
+    "The study is not finished: {missing} of its measurements are missing. This page cannot say what they "
+    "would find. They are of {points}."
 )
 PAINTED = (
-    "The faces of this study are painted by a program, of people who do not exist: it shows how the "
-    "defences and the attacks compare, not how many real people would be identified."
+    "The faces of this study are painted by a program and show people who do not exist. The study shows how "
+    "defences and attacks compare. It does not show how many real people would be identified."
 )
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:
     yield Checks(analysis.checks)
     if failed := sorted({item.oracle for item in analysis.checks} - set(analysis.judges)):
-        yield Text(f"{DOUBTFUL} Here they are {', '.join(analysis.judges)}, not {', '.join(failed)}.")
+        yield Text(f"{DOUBTFUL} Here these are {', '.join(analysis.judges)}, not {', '.join(failed)}.")
     if missing := analysis.results.missing:
         points = dict.fromkeys(name_of(stage["labels"]) for stage in missing)
         yield Text(UNFINISHED.format(missing=len(missing), points=", ".join(points)))

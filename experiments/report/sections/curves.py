@@ -17,8 +17,8 @@ from experiments.report.tradeoff import draw_tradeoff, in_words
 TITLE = "Privacy against utility, attack by attack"
 PUBLISHED = True
 CURVES = (
-    "Each point is one strength of a defence, with 95% intervals; the ideal corner is bottom right. "
-    "Dotted: chance. Dots and dashes: what f's answers to raw features give away. Dashed: how often the "
+    "Each point is one strength of a defence, with 95% intervals. The ideal corner is bottom right. Dotted "
+    "line: chance. Dash-dotted line: what f's answers to raw features give away. Dashed line: how often the "
     "judge identifies the clean photographs."
 )
 OPEN = 2

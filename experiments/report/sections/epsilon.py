@@ -18,14 +18,14 @@ from facecrafter.metrics.correlation import rank_correlation
 
 TITLE = "Is ε consistent with the rest?"
 EPSILON = (
-    "ε is the distance between what an attacker sees and average faces: the theory's measure of how much "
-    "personal information is left. If it measures that, attacks that identify more and resemble the "
-    "originals more have a larger ε. Intervals are over defences and strengths. The dashed line is what "
-    "two sets of average faces give; at or below it, ε finds no personal information."
+    "ε is the distance between what an attacker sees and average faces. In the theory it measures how much "
+    "personal information is left. If it does, attacks that identify more and resemble the originals more "
+    "have a larger ε. Intervals are over defences and strengths. The dashed line is the ε between two sets "
+    "of average faces. At or below it, ε finds no personal information."
 )
 SAMPLE_SIZE = (
-    "ε falls with the number of images it is computed from, as the null does. Neither value means much "
-    "alone: what counts is whether the curves part from the dashed one."
+    "ε falls with the number of images that it is computed from, and so does the null. Neither value means "
+    "much alone. What counts is whether the curves part from the dashed one."
 )
 LIKENESS = {"eval_acc": "Eval Acc", "ssim": "SSIM", "fsim": "FSIM"}
 """What ε is held against: whoever is further from an average face should be recognised and resemble more."""

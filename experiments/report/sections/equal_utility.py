@@ -15,16 +15,17 @@ from experiments.report.statistics.paired_tests import NO_DIFFERENCE
 TITLE = "Which defence leaks less at equal utility?"
 PUBLISHED = True
 RANKING = (
-    "Two defences are compared where each has its mean AUC within the other's 95% interval: by the strongest "
-    "of the attacks that both faced, on the same images, people kept together; the one that leaks less by "
-    "these has to stand by all that it faced. All these tests are corrected for their number (Holm), so that "
-    "the chance of one false difference among them is at most 5%. What overlaps is not ranked; and one "
-    "defence is called better than another only by a pair in which it leaks less at a mean AUC at least as "
-    "high, because what leaks less may also be the less useful."
+    "Two defences are compared where the mean AUC of each lies within the other's 95% interval. They are "
+    "compared by the strongest of the attacks that both faced, on the same images, with each person's images "
+    "kept together. The one that leaks less by these attacks has to stand by all attacks that it faced. All "
+    "tests are corrected for their number (Holm), so the chance of one false difference among them is at "
+    "most 5%. Results that overlap are not ranked. One defence is called better than another only by a pair "
+    "in which it leaks less at a mean AUC at least as high, because a defence that leaks less may also be "
+    "less useful."
 )
 ORDER = (
-    "Whether the strengths of a defence order its privacy, each against each, corrected (Holm) within the "
-    "defence:"
+    "Do the strengths of a defence order its privacy? Each is compared with each other one, corrected (Holm) "
+    "within the defence:"
 )
 
 
@@ -34,13 +35,17 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
         results = standings(ranking)
         yield Text(RANKING)
         yield Text(shown_better(results))
-        yield folded_if_long("Every two defences", Table(readable_standings(results), "standings", results))
-        yield Folded("Every pair at equal utility", [Table(readable_pairs(ranking), "ranking", ranking)])
+        yield folded_if_long(
+            "Every pair of defences", Table(readable_standings(results), "standings", results)
+        )
+        yield Folded(
+            "Every pair of points at equal utility", [Table(readable_pairs(ranking), "ranking", ranking)]
+        )
     if len(strengths):
         pairs = Table(readable_pairs(strengths), "strengths", strengths)
         yield Text(ORDER)
         yield Items(orders(strengths))
-        yield Folded("The strengths of each defence against each other", [pairs])
+        yield Folded("The strengths of each defence, compared with each other", [pairs])
 
 
 def readable_standings(table: pd.DataFrame) -> pd.DataFrame:
@@ -103,7 +108,9 @@ def shown_better(table: pd.DataFrame) -> str:
     if found.empty:
         return "No defence is shown to be better than another."
     pairs = zip(found["better"], found["defence"], found["other_defence"], strict=True)
-    shown = [f"{better} better than {({first, second} - {better}).pop()}" for better, first, second in pairs]
+    shown = [
+        f"{better} is better than {({first, second} - {better}).pop()}" for better, first, second in pairs
+    ]
     return f"Shown: {', '.join(shown)}."
 
 
@@ -131,6 +138,6 @@ def _order(defence: str, lines: pd.DataFrame) -> str:
         return f"{defence}: its strengths order privacy: the leak {way} at every step of {', '.join(names)}."
     gaps = "; ".join(f"{one} and {other}" for one, other in unclear)
     return (
-        f"{defence}: its strengths order privacy in part: along {', '.join(names)} the leak {way}, shown for "
-        f"{len(shown)} of {len(lines)} pairs, but {NO_DIFFERENCE} between the neighbours {gaps}."
+        f"{defence}: its strengths order privacy in part. Along {', '.join(names)} the leak {way}. This is "
+        f"shown for {len(shown)} of {len(lines)} pairs; {NO_DIFFERENCE} between the neighbours {gaps}."
     )

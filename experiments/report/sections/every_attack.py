@@ -12,7 +12,7 @@ from experiments.report.document import Block, Folded, Items, Table, Text
 from experiments.report.formats import filled, intervals, judges, named, trials
 
 TITLE = "Every attack"
-COLUMNS = "What every attack made of every defence, judge by judge. What the columns say:"
+COLUMNS = "The results of every attack on every defence, judge by judge. What the columns say:"
 
 
 def blocks(analysis: Analysis) -> Iterator[Block]:

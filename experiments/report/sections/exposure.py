@@ -15,11 +15,11 @@ from experiments.report.statistics.worst_case import LEAKED
 
 TITLE = "When private data has leaked"
 LEAKS = (
-    "Some of the private people's own pictures, or their features with names, are in the attacker's "
-    "hands. A feature classifier makes no image: it names a person straight from the feature, and is its "
-    "own judge. Such an attacker is outside the threat model: nothing here counts as the worst case of a "
-    "defence, decides a verdict or ranks. With leaked pictures: the attack that finds most, of those that "
-    "were given some."
+    "Here the attacker has some of the private people's own pictures, or their features with names. A "
+    "feature classifier makes no image: it names a person directly from the feature, and is its own judge. "
+    "Such an attacker is outside the threat model. Nothing here counts as the worst case of a defence, "
+    "decides a verdict or ranks. 'With leaked pictures' is the attack that finds most, among those that were "
+    "given some."
 )
 
 

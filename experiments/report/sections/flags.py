@@ -25,13 +25,13 @@ from facecrafter.metrics.significance import holm
 
 TITLE = "Flags"
 FLAGS = (
-    "What may make a defence look better than it is. Each is found by a rule; differences are tested on the "
-    "same images (what a search found on public people as if all its pictures were independent), corrected "
-    "(Holm) for all tests of their kind."
+    "These flags name what may make a defence look better than it is. Each is found by a rule. Differences "
+    "are tested on the same images and corrected (Holm) for all tests of their kind. What a search found on "
+    "public people is tested as if all its pictures were independent."
 )
 LONGER = (
-    "gains from answers though there is nothing to adapt to (so what it goes on from was trained for too "
-    "short a time, and what it gains under a defence is that, too)"
+    "gains from answers though there is nothing to adapt to (so its starting point was trained too briefly, "
+    "and what it gains under a defence comes from that, too)"
 )
 
 BUDGETS = ("epoch", "iterations", "steps")
@@ -57,7 +57,7 @@ def doubts(analysis: Analysis) -> Iterator[str]:
     yield from _unsettled(found, analysis.results)
     for item in analysis.checks:
         if not item.passed:
-            yield f"The figures of {names.judge(item.oracle)} cannot tell: not so that {item.text}."
+            yield f"The figures of {names.judge(item.oracle)} cannot tell. Failed check: {item.text}."
 
 
 def _masked(found: pd.DataFrame, outcomes: Outcomes, linked: Iterable[str]) -> Iterator[str]:
@@ -93,8 +93,8 @@ def _one_query(found: pd.DataFrame, results: Results) -> Iterator[str]:
     if points:
         does = "draws at random and was" if len(points) == 1 else "draw at random and were"
         yield (
-            f"{', '.join(points)} {does} judged on one query: what averages out over several was not looked "
-            "for."
+            f"{', '.join(points)} {does} judged on one query. No attack looked for what averages out over "
+            "several."
         )
 
 
@@ -116,7 +116,7 @@ def _averaged(found: pd.DataFrame, outcomes: Outcomes, config: Mapping[str, Any]
             yield (
                 f"Under {name_of(mean)}, {names.attack(mean['attack'])} ({percent(mean['eval_acc'])}) finds "
                 f"less than {names.attack(one['attack'])} of one query ({percent(one['eval_acc'])}), judged "
-                f"by {names.judge(one['oracle'])}: what was averaged is not what the queries have in common."
+                f"by {names.judge(one['oracle'])}. What was averaged is not what the queries have in common."
             )
 
 
@@ -144,10 +144,10 @@ def _unsettled(found: pd.DataFrame, results: Results) -> Iterator[str]:
         changes = read_table(log, ("change",))["change"]
         if not changes.iloc[-1] <= SETTLED:
             by = f"it was still changing by {percent(changes.iloc[-1])}"
-            known = "too few to tell" if pd.isna(changes.iloc[-1]) else by
+            known = "too few epochs to tell" if pd.isna(changes.iloc[-1]) else by
             yield (
-                f"The game of {name_of(group.iloc[0])} was over after {len(changes)} epochs and had not "
-                f"settled ({known}): trained for longer, it may protect better, or worse."
+                f"The training game of {name_of(group.iloc[0])} ended after {len(changes)} epochs and had "
+                f"not settled ({known}). Trained for longer, it may protect better or worse."
             )
 
 
@@ -201,8 +201,8 @@ def _searches(found: pd.DataFrame, results: Results) -> Iterator[str]:
             p.append(test.pvalue if most.chosen else 1.0)
             flags.append(
                 f"Under {name_of(group.iloc[0])}, {names.attack(group.iloc[0]['attack'])} has not converged: "
-                f"{percent(most.identified)} of public people's pictures with {most.budget} = {most.spent}, "
-                f"the most that was tried, {percent(most.less)} with less."
+                f"it identifies {percent(most.identified)} of public people's pictures with {most.budget} = "
+                f"{most.spent}, the most that was tried, and {percent(most.less)} with less."
             )
     adjusted = holm(torch.tensor(p, dtype=torch.float64))
     yield from (flag for flag, value in zip(flags, adjusted, strict=True) if value < SIGNIFICANCE)
@@ -223,8 +223,8 @@ def _by_chance(found: pd.DataFrame, results: Results) -> Iterator[str]:
                 guessed.append(f"{names.attack(str(name))} ({shown})")
     if guessed:
         yield (
-            "Settings were chosen by whom the judge recognises of public people, which undefended is no more "
-            f"than chance: {', '.join(guessed)}. Which setting was chosen says little."
+            "Settings were chosen by how many public people the judge recognises. Undefended, that is no "
+            f"more than chance: {', '.join(guessed)}. Which setting was chosen says little."
         )
 
 

@@ -17,27 +17,32 @@ from facecrafter.metrics import fano
 TITLE = "What the answer itself gives away"
 PUBLISHED = True
 FLOOR = (
-    "Whoever asks f learns its answers, and answers tell people apart: compared with known photographs of "
-    "everybody, by what was learned on public people, they name the right person as often as said here. No "
-    "defence that keeps the answers can leave less to this comparison. 'Protected to the floor': the upper "
-    f"bound of the worst case is at most {100 * WITHIN:g} percentage points above it. 'Near the floor': the "
-    "worst case is, its upper bound is not. 'Not shown': undefended, the strongest attack finds less above "
-    "the floor than its interval can tell."
+    "Anybody who asks f learns its answers, and answers tell people apart. Here the answers are compared "
+    "with known photographs of everybody, by a comparison learned on public people. The floor is how often "
+    "they name the right person. No defence that keeps the answers can bring this comparison below the "
+    f"floor. 'Protected to the floor': the upper bound of the worst case is at most {100 * WITHIN:g} "
+    "percentage points above the floor. 'Near the floor': the worst case is, but its upper bound is not. "
+    "'Not shown': undefended, the strongest attack exceeds the floor by less than its interval can resolve."
 )
 BITS = (
-    "The model by which they are compared takes f's answers to raw features to say {bits} of who it is. It "
-    "is no bound: too high where the model is surer than right, too low where no Gaussians describe them. "
+    "By the model behind this comparison, f's answers to raw features tell {bits} about who it is. This is "
+    "no bound. It is too high where the model is overconfident, and too low where Gaussians do not describe "
+    "the answers. "
 )
-FANO = "Were it exact, nobody could name more than {limits}, whatever the comparison (Fano's inequality)."
-ENOUGH = "Were it exact, that would be enough to tell a million people apart."
+FANO = (
+    "If this figure were exact, nobody could name more than {limits}, whatever the comparison (Fano's "
+    "inequality)."
+)
+ENOUGH = "If this figure were exact, it would be enough to tell a million people apart."
 PROVED = (
-    "'Proved: at most': what any attacker can name of as many equally likely people, whatever is tried and "
-    "however often, since a feature holds one of a few words and nothing else of the face."
+    "'Proved: at most' bounds the share of the pictures whose person any attacker can name, of as many "
+    "equally likely people, whatever they try and however often. It holds because a feature holds one of a "
+    "few words and nothing else of the face."
 )
 LINKS = (
-    "Linkability (ISO/IEC 24745): whether two features tell that they are of one person, by their cosine "
-    "and by f's answers to them. What is drawn by lot shows how much of it few pairs give where there is "
-    "nothing to link."
+    "Linkability (ISO/IEC 24745): whether two features tell that they are of the same person, by their "
+    "cosine and by f's answers to them. 'By lot' assigns people at random. It shows how much linkability so "
+    "few pairs give where there is nothing to link."
 )
 
 
@@ -56,7 +61,7 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
         yield Text(LINKS)
     yield Table(_readable(told), "floor", told)
     for note, lines in told.groupby("floor_note", sort=False):
-        yield Text(f"Not told for {', '.join(name_of(line) for _, line in lines.iterrows())}: {note}.")
+        yield Text(f"Not available for {', '.join(name_of(line) for _, line in lines.iterrows())}: {note}.")
 
 
 def _bits(summary: pd.DataFrame) -> Iterator[Text]:
@@ -66,9 +71,9 @@ def _bits(summary: pd.DataFrame) -> Iterator[Text]:
         return
     line = known.sort_values("defence", key=lambda names: names != "none", kind="stable").iloc[0]
     bits, people = float(line[answers.BITS.name]), int(line["n_identities"])
-    shares = {f"{people} people by them": fano(bits, people), "a million": fano(bits, 1_000_000)}
+    shares = {f"{people} people by these answers": fano(bits, people), "a million": fano(bits, 1_000_000)}
     limits = [f"{percent(share)} of {whom}" for whom, share in shares.items() if share < 1]
-    told = FANO.format(limits=", nor ".join(limits)) if limits else ENOUGH
+    told = FANO.format(limits=", or ".join(limits)) if limits else ENOUGH
     yield Text(BITS.format(bits=f"{bits:.1f} bits") + told)
 
 

@@ -16,9 +16,10 @@ from experiments.report.statistics.judges import Agreement, agreements
 TITLE = "Do the judges agree?"
 PUBLISHED = True
 JUDGES = (
-    "Each judge alone: what the strongest attack finds by its word, and its verdict against no defence. Over "
-    "all reconstructions, two judges agree where both or neither name the right person; Cohen's kappa is 0 "
-    "where they agree no more often than two who know nothing of each other, and 1 where always."
+    "This section takes each judge alone: what the strongest attack finds by its word, and its verdict "
+    "against no defence. Two judges agree on a reconstruction where both or neither name the right person. "
+    "Cohen's kappa is 0 where they agree no more often than two independent judges would, and 1 where they "
+    "always agree."
 )
 
 
@@ -31,7 +32,7 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
     if len(analysis.verdicts):
         table = Table(_readable(analysis.verdicts), "judges", analysis.verdicts)
         # Where they disagree stands in words, too.
-        yield folded_if_long("What each judge says of each point", table)
+        yield folded_if_long("What each judge says about each point", table)
 
 
 def doubts(analysis: Analysis) -> Iterator[str]:

@@ -10,9 +10,9 @@ from experiments.report.effort import Effort
 
 TITLE = "Training on protected features (A1)"
 EPOCHS = (
-    "The attacker sends pictures of their own through the defence and goes on training on what comes out. "
-    "A defence that only confuses a fixed attacker collapses here; epoch 0 is the basic attack. The best "
-    "epoch, which counts as the worst case, is known to us and not to the attacker."
+    "The attacker sends pictures of their own through the defence and continues training on what comes out. "
+    "A defence that only confuses a fixed attacker collapses here. Epoch 0 is the basic attack. The best "
+    "epoch counts as the worst case. We know which one it is; the attacker does not."
 )
 TRAINING = Effort(
     "epoch", "epochs of training on protected features", "; epoch 0 is the basic attack.", "epoch {}".format

@@ -33,7 +33,7 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
     yield Folded("The study's configuration", [Code(config, "yaml")])
     total = clock(stages["seconds"].sum())
     shown = filled(stages.assign(key=stages["key"].str[:12]))
-    yield Folded(f"Run time: {len(stages)} stages, {total} in all", [Table(shown, "run-time", stages)])
+    yield Folded(f"Run time: {len(stages)} stages, {total} in total", [Table(shown, "run-time", stages)])
 
 
 def _made_with(machines: Sequence[str]) -> Iterator[str]:

@@ -13,10 +13,10 @@ from experiments.report.results import POINT
 
 TITLE = "Over the number of queries (A1)"
 QUERIES = (
-    "The attackers have pictures of their own protected and learn from the answers; here also from the first "
-    "few of them alone, for as many epochs. What they find with all of them is the attack, the rest of the "
-    "curve is no worst case. A curve that still rises says that more queries would find more. Of several "
-    "epochs, each number counts with its best one."
+    "The attackers have pictures of their own protected and learn from the answers. Here they also learn "
+    "from only the first few of them, for as many epochs. What they find with all answers is the attack. The "
+    "rest of the curve is no worst case. A curve that still rises says that more queries would find more. "
+    "Each number of queries counts with its best epoch."
 )
 ASKED = Effort("queries", "queries", ", over the number of queries.", "{} queries".format, doubling=True)
 

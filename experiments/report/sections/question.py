@@ -21,12 +21,12 @@ from experiments.report.tradeoff import draw_worst_cases, in_words
 TITLE = "Question and answer"
 PUBLISHED = True
 QUESTION = (
-    "How often can an attacker who intercepts the features tell who is in the picture, and what does "
-    "preventing that cost?"
+    "How often can an attacker who intercepts the features tell who is in the picture, and what does it "
+    "cost to prevent that?"
 )
 SCENARIOS = {
     "deployment": "Deployment: the cloud's finished network reads attributes from protected features.",
-    "development": "Development: protected features train the cloud's network, which then reads raw ones.",
+    "development": "Development: protected features train the cloud's network. It then reads raw features.",
 }
 CAPTION = "The worst case of every defence, with 95% intervals. The ideal corner is bottom right."
 AFFORDABLE = 0.05
@@ -42,8 +42,8 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
     if analysis.judges:
         yield Figures([_worst_cases(analysis)])
     yield Text(
-        f"{QUESTION} Measured on {row['n_images']} pictures, each sought among {row['n_identities']} "
-        f"people; data set {row['dataset']}, network {row['network']}. {SCENARIOS[row['scenario']]}"
+        f"{QUESTION} Measured on {row['n_images']} pictures; each is sought among {row['n_identities']} "
+        f"people. Data set: {row['dataset']}. Network: {row['network']}. {SCENARIOS[row['scenario']]}"
     )
 
 
@@ -61,7 +61,10 @@ def answer(summary: pd.DataFrame, protection: pd.DataFrame, outcomes: Outcomes, 
     lower = _shown_lower(summary, protection)
     faced = lower[_comparable(lower)]
     if faced.empty:
-        bare = f"{_in_a_hundred(undefended)} have their person named, by the {_attack(undefended)}."
+        bare = (
+            f"The {_attack(undefended)} names the right person in {_in_a_hundred(undefended)} of a hundred "
+            "pictures."
+        )
         facts = [Fact("Without a defence", bare), *_floor(undefended), trust]
         facts += [Fact("Attackers who adapt", _adapting(summary)), *_left_out(lower)]
         facts += [*_acquainted(lower), *_leaked(undefended), *_unsent(summary, undefended)]
@@ -87,7 +90,7 @@ def answer(summary: pd.DataFrame, protection: pd.DataFrame, outcomes: Outcomes, 
         *_acquainted(left_out),
         *_leaked(undefended, point),
     ]
-    costly = " if its price may be paid" if affordable.empty else ""
+    costly = " if its cost is acceptable" if affordable.empty else ""
     return Card(f"Use {name_of(point)}{costly}", facts)
 
 
@@ -100,7 +103,10 @@ def _unsent(summary: pd.DataFrame, point: pd.Series) -> list[Fact]:
     """Points from which no feature leaves the device, where they are of as much use: they leak nothing."""
     useful = summary[summary["worst_attack"].isna() & (summary["auc"] >= point["auc"])]
     told = [f"{name_of(line)} (AUC {line['auc']:.3f})" for _, line in useful.iterrows()]
-    text = f"{_some(told)}: nobody's picture is protected or sent, so that nothing leaks, at no loss."
+    text = (
+        f"{_some(told)}: no private picture is protected or sent, so nothing leaks. The AUC is at least as "
+        "high."
+    )
     return [Fact("Better still, without any private picture", text)] if told else []
 
 
@@ -109,14 +115,14 @@ def _acquainted(lower: pd.DataFrame) -> list[Fact]:
     known = lower[lower["acquainted"]].sort_values("worst_eval_acc")
     if known.empty:
         return []
-    why = "trained on the people on whom its AUC is measured, which does not compare"
+    why = "trained on the people on whom the AUC is measured, so that AUC does not compare"
     return [Fact("Left out, since they cannot be compared", f"{_some(_with_figures(known))}: {why}.")]
 
 
 def _leak(undefended: pd.Series, point: pd.Series) -> str:
     return (
-        f"{_in_a_hundred(undefended)} without a defence ({_attack(undefended)}), {_in_a_hundred(point)} with "
-        f"it ({_attack(point)}): the strongest attack of each."
+        f"{_in_a_hundred(undefended)} without a defence ({_attack(undefended)}); {_in_a_hundred(point)} with "
+        f"it ({_attack(point)}). Each figure is of the strongest attack."
     )
 
 
@@ -127,7 +133,7 @@ def _leaked(*points: pd.Series) -> list[Fact]:
         for line in points
         if not pd.isna(line.get("leaked_attack"))
     ]
-    text = f"{', '.join(told)}, of a hundred: outside the threat model, and not counted above."
+    text = f"Of a hundred: {', '.join(told)}. This is outside the threat model and does not count above."
     return [Fact("With leaked pictures", text)] if told else []
 
 
@@ -138,8 +144,8 @@ def _floor(point: pd.Series) -> list[Fact]:
     share, low, high = (100 * point[f"floor{bound}"] for bound in ("", "_lo", "_hi"))
     verdict = f" The worst case is {point['against_floor']}." if point["against_floor"] in PLACES else ""
     text = (
-        f"{share:.1f} ({low:.1f} to {high:.1f}) in a hundred, without any picture: no defence that keeps the "
-        f"answers takes that away.{verdict}"
+        f"{share:.1f} ({low:.1f} to {high:.1f}) in a hundred, without any picture. No defence that keeps the "
+        f"answers can prevent that.{verdict}"
     )
     return [Fact("Named by the cloud's answers alone", text)]
 
@@ -158,15 +164,15 @@ def _attack(line: pd.Series) -> str:
 def _cost(undefended: pd.Series, point: pd.Series) -> str:
     lost = undefended["auc"] - point["auc"]
     told = (
-        f"{lost:.3f} of its mean AUC: {point['auc']:.3f} instead of {undefended['auc']:.3f}, where 1 reads "
-        "every attribute and 0.5 is guessing."
+        f"{lost:.3f} of its mean AUC: {point['auc']:.3f} instead of {undefended['auc']:.3f}. An AUC of 1 "
+        "reads every attribute; 0.5 is guessing."
     )
     before, after = (line.get("balanced_accuracy", math.nan) for line in (undefended, point))
     if pd.isna(before) or pd.isna(after):
         return told
     return (
-        f"{told} At its own threshold its balanced accuracy is {after:.3f} instead of {before:.3f}; a cloud "
-        "that may set its thresholds anew gets back what is only a shift."
+        f"{told} At its own threshold, its balanced accuracy is {after:.3f} instead of {before:.3f}. A cloud "
+        "that may set new thresholds recovers any loss that is only a shift."
     )
 
 
@@ -176,32 +182,33 @@ def _trust(checks: list[Check]) -> str:
     failed = [item for item in checks if not item.passed]
     if not good:
         return (
-            f"No: {len(failed)} of {len(checks)} checks failed, so a low share of named pictures may only "
-            "show a weak attack."
+            f"No: {len(failed)} of {len(checks)} checks failed. A low identification rate may only show that "
+            "the attack is weak."
         )
     passed = " and ".join(names.judge(name) for name in sorted(good))
     left_out = sorted({names.judge(item.oracle) for item in failed})
-    return f"Yes, judged by {passed}." + (f" {' and '.join(left_out)} cannot tell." if left_out else "")
+    told = f" Failed a check and cannot tell: {' and '.join(left_out)}." if left_out else ""
+    return f"Yes, judged by {passed}.{told}"
 
 
 def _adapting(summary: pd.DataFrame, point: pd.Series | None = None) -> str:
     """How far the attacks went, first of all at the recommended point."""
     if not summary["false_security"].notna().any():
-        return "Were not tried; one who knows the defence may find more."
+        return "They were not tried. An attacker who knows the defence may find more."
     mine = None if point is None else point["false_security"]
     deceived = [name_of(line) for _, line in summary[summary["false_security"].eq(True)].iterrows()]
     told = {
-        True: "Find more than basic ones here; the figures above count them.",
-        False: "Were not shown to find more than basic ones here.",
-        NOT_SHOWN: "Not shown: undefended, too, they find too little to tell.",
+        True: "They find more than basic attacks do here. The figures above count them.",
+        False: "They were not shown to find more than basic attacks do here.",
+        NOT_SHOWN: "Not shown: they find too little to tell, even undefended.",
         None: "",
     }[None if mine is None or pd.isna(mine) else mine]
     others = [name for name in deceived if point is None or name != name_of(point)]
     if others:
         return f"{told} Basic attacks alone would give false security for {_some(others)}.".strip()
     if not told and summary["false_security"].dropna().eq(NOT_SHOWN).all():
-        return "Not shown: undefended, too, they find too little to tell."
-    return told or "Were not shown to find more than basic ones."
+        return "Not shown: they find too little to tell, even undefended."
+    return told or "They were not shown to find more than basic attacks do."
 
 
 def _some(points: list[str]) -> str:
@@ -220,7 +227,7 @@ def _equals(point: pd.Series, rivals: pd.DataFrame, lower: pd.DataFrame, outcome
     """Refuses to call a point the best of those that overlap, of which some may not be `lower` than none."""
     equals = alike(point, rivals[rivals["defence"] != "none"], outcomes)
     if equals.empty:
-        return "Nothing else that costs as little and faced the same attacks."
+        return "No other point that costs as little and faced the same attacks."
     equals = equals.sort_values("auc", ascending=False)
     unsure = ~equals.index.isin(lower.index)
     note = f" ({', '.join(map(name_of, _lines(equals[unsure])))} not shown to help)" if unsure.any() else ""
@@ -237,7 +244,7 @@ def _left_out(lower: pd.DataFrame) -> list[Fact]:
     if escaped.empty:
         return []
     missing = sorted({name for line in escaped["not_faced"] for name in line.split(", ")})
-    why = f"not attacked by {' and '.join(map(names.attack, missing))}, the worst elsewhere"
+    why = f"not attacked by {' and '.join(map(names.attack, missing))}, the strongest elsewhere"
     return [Fact("Left out, so that they may be better", f"{_some(_with_figures(escaped))}: {why}.")]
 
 

@@ -13,9 +13,9 @@ from experiments.report.formats import percent
 TITLE = "What was tried before"
 PUBLISHED = True
 SEARCH = (
-    "The settings of {attacks} attacks were chosen for each defence: {searches} searches among {settings} "
-    "settings each, by how many of {images} pictures of {people}public people they identify from what that "
-    "defence makes of them; no private picture was looked at."
+    "The settings of {attacks} attacks were chosen for each defence, in {searches} searches among {settings} "
+    "settings each. A setting was chosen by how many of {images} pictures of {people}public people it "
+    "identifies from what that defence makes of them. No private picture was looked at."
 )
 
 

@@ -14,9 +14,10 @@ from facecrafter.metrics import over_seeds
 
 TITLE = "Over seeds"
 SEEDS = (
-    "The same study with other seeds: mean over seeds, with the interval of that mean. It says how a "
-    "figure varies from run to run, for the people that were measured, or where the data's seed differs with "
-    "whom it drew, too; the other intervals say how it varies with the people."
+    "The same study with other seeds: the mean over seeds, with the interval of that mean. This interval "
+    "says how a figure varies from run to run for the people that were measured. Where the data's seed "
+    "differs, it also says how the figure varies with the people drawn. The other intervals say how a figure "
+    "varies with the people."
 )
 SETTING = [
     *("dataset", "scenario", "network", "defence", "strength"),

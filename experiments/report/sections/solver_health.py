@@ -17,11 +17,11 @@ from facecrafter.crafter.health import LARGEST_ERROR, LARGEST_GAP
 
 TITLE = "Could the defence's own computation be trusted?"
 HEALTH = (
-    "Crafter differentiates through the simulated attacker's best response. That is only right if the "
-    "response is one, and if a linear system is solved well enough; both were measured while it ran. "
+    "Crafter differentiates through the simulated attacker's best response. This is right only if the "
+    "response is a best one, and if a linear system is solved well enough. Both were measured while it ran. "
     "Slope at z*: 0 would be a best response. Residual: what the solver left over. The gradient, and the "
     "share of the inversion loss that could still go, are compared with near-exact ones on a few images, "
-    "now and then."
+    "from time to time."
 )
 HEALTHY = "Every check passed: the gradient was within 5% of a near-exact one, and the response was settled."
 MEANS = ["stationarity", "solver_residual", "implicit_cosine", "implicit_error", "inner_gap"]

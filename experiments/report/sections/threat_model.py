@@ -14,14 +14,14 @@ from experiments.report.results import Results
 
 TITLE = "What the attacker has and does"
 THREAT = (
-    "The attacker intercepts the features, has photographs of other people, and wants to know who is in "
-    "the picture. They know which defence is used and how. What each attack here has and does:"
+    "The attacker intercepts the features, has photographs of other people, and wants to know who is in the "
+    "picture. They know which defence is used, and how. What each attack here has and does:"
 )
 OUTSIDE = (
-    "Outside the model: an attacker who gets at the photographs before they are protected, or who knows "
-    "from elsewhere who sends them. Attacks that adapt by exposure were given private pictures or features, "
-    "which leaked: they are outside it, too, and have a section and a worst case of their own. Only attacks "
-    "that were run are covered; a better one may find more."
+    "Outside the model: an attacker who gets the photographs before they are protected, or who knows from "
+    "another source who sends them. Attacks that adapt by exposure are outside it, too: they were given "
+    "private pictures or features that leaked. They have a section and a worst case of their own. This "
+    "report covers only attacks that were run. A better attack may find more."
 )
 ACCESS = {"white": "Has the encoder.", "black": "Can only query the encoder."}
 
@@ -50,15 +50,15 @@ def _line(name: str, attack: dict[str, Any], words: str, access: str | None) -> 
     if (adaptive := attack.get("adaptive", "none")) != "none":
         parts.append(f"Adapts to the defence ({adaptive}).")
     if epochs := attack.get("epochs"):
-        parts.append(f"Run with its networks as they are after epochs {', '.join(map(str, epochs))}.")
+        parts.append(f"Run with its networks after epochs {', '.join(map(str, epochs))}.")
     if pairs := attack.get("pairs"):
-        parts.append(f"Run also with only {', '.join(map(str, pairs))} of the answers that it learns from.")
+        parts.append(f"Also run with only {', '.join(map(str, pairs))} of the answers that it learns from.")
     if layers := attack.get("layers"):
-        parts.append(f"Reads what f makes of a feature, in its layers {', '.join(layers)}.")
+        parts.append(f"Reads what f makes of a feature in its layers {', '.join(layers)}.")
     if averaging := attack.get("averaging"):
         parts.append(_averages(averaging))
     if again := attack.get("again"):
-        parts.append(f"Takes the mean of what it reads of {1 + len(again)} queries of a picture.")
+        parts.append(f"Takes the mean of what it reads from {1 + len(again)} queries of a picture.")
     return f"{names.attack(name)}: {' '.join(filter(None, parts))}"
 
 
@@ -79,6 +79,6 @@ def _own_words(class_path: str | None) -> str:
     try:
         found = import_class(class_path, "the study's configuration")
     except Exception:  # whatever somebody's module raises, the attack was run and has to be named
-        return f"{class_path}, which cannot be imported any more."
+        return f"{class_path}, which can no longer be imported."
     first_line = (inspect.getdoc(found) or "").partition("\n")[0]
     return getattr(found, "describe", "") or first_line or f"{class_path}."

@@ -17,10 +17,10 @@ from experiments.report.tradeoff import draw_worst_cases, in_words
 TITLE = "Worth to tasks that nobody knew"
 PUBLISHED = True
 TASKS = (
-    "Attributes that f never learned (`unseen` of the study's `measure`), as a linear probe reads them from "
-    "the features or from what f makes of them (`hidden`, its answers), whichever serves the other "
-    "attributes best; it learned from raw features of public people. A release that keeps f's answers alone "
-    "is worth as much as any to the task that f was trained for, and less here."
+    "These are attributes that f never learned (`unseen` of the study's `measure`). A linear probe reads "
+    "them from the features or from what f makes of them (`hidden` or its answers), whichever serves the "
+    "other attributes best. The probe learned from raw features of public people. A release that keeps only "
+    "f's answers is worth as much as any for the task that f was trained for, and less here."
 )
 PROBE, AUC = ([f"{name}{bound}" for bound in BOUNDS] for name in ("probe_auc", "auc"))
 

@@ -27,53 +27,56 @@ from experiments.report.statistics.open_set import of_worst
 TITLE = "The worst case of every defence"
 PUBLISHED = True
 WORST = (
-    "For each defence, the attack and the judge that find most, of attackers who have public pictures alone; "
-    "what leaked private ones are worth has a section of its own. Identified: the share of the "
-    "reconstructed images that a judge who knows the private people names correctly (Eval Acc). Mean AUC: "
-    "how well the attributes can still be read from the features; 0.5 is guessing. In brackets: 95% "
-    "intervals. Being the largest of several measurements, the worst case is a little too high, the more "
-    "so the more attacks were run; an attack that trains over several epochs counts with its best one, "
-    "which its owner could not know, so it is an upper bound. 'Change against undefended' compares what the "
-    "strongest of the attacks that both faced finds, in percentage points, on the same images; of the point "
-    "that leaks less by these, what the strongest of all finds that it faced."
+    "For each defence, the table shows the attack and the judge that find most, among attackers who have "
+    "only public pictures. What leaked private pictures are worth has its own section. Identified (Eval "
+    "Acc): the share of the pictures whose person is named, by a judge who knows the private people and sees "
+    "the attack's image, or by the attack itself where it compares features with photographs. Mean AUC: how well the attributes can still be read from the features; 0.5 is guessing. "
+    "Brackets hold 95% intervals. The worst case is the largest of several measurements, so it is a little "
+    "too high, and the more so the more attacks were run. An attack that trains over several epochs counts "
+    "with its best epoch. The attacker could not know which one that is, so the figure is an upper bound. "
+    "'Change against undefended' compares what the strongest of the attacks that both points faced finds at "
+    "each, in percentage points, on the same images. For the point that leaks less by these attacks, the "
+    "strongest of all attacks that it faced counts."
 )
 DECISIONS = (
-    "Balanced accuracy: what f decides right at its own threshold, of pictures with an attribute and without "
-    "it alike; decisions turned: how many protection turns into their opposite. The AUC sees neither where "
-    "answers are only shifted."
+    "Balanced accuracy: how often f decides right at its own threshold, counting pictures with an attribute "
+    "and without it equally. Decisions turned: the share of f's decisions that protection turns into their "
+    "opposite. The AUC sees neither where answers are only shifted."
 )
 SECONDS = (
-    "Seconds an image: what the defence's stage took, its start and any training among it, over the images "
-    "that it protected; stages of a study may run side by side."
+    "Seconds an image: the time that the defence's stage took, including its start and any training, divided "
+    "by the number of images that it protected. Stages of a study may run side by side."
 )
 VERIFIED = (
-    "Verified at 1% (0.1%): the share that this worst attack makes pass for the right person, by a threshold "
-    "that 1% (0.1%) of the wrong people pass; not found at 1%: the share of its searches that miss the right "
-    "person, by one at which 1% of the searches for people who are not there find somebody. A judge compares "
-    "reconstructions with photographs; where features are compared with photographs, the score is how much "
-    "likelier a feature is, were it of this person, than were it of anybody else."
+    "Verified at 1% (0.1%): the share that this worst attack makes pass for the right person, at a threshold "
+    "that 1% (0.1%) of the wrong people pass. Not found at 1%: the share of its searches that miss the right "
+    "person, at a threshold at which 1% of the searches for people who are not there find somebody. A judge "
+    "compares reconstructions with photographs. Where features are compared with photographs, the score says "
+    "how much likelier the feature is if it is of this person than if it is of anybody else."
 )
 NOT_FACED = (
-    "Points that were not attacked by what is the worst case of others (hollow in the figure) are not "
-    "ranked by their worst case, and the answer leaves them out."
+    "Some points (hollow in the figure) did not face an attack that is the worst case of another point. They "
+    "are not ranked by their worst case, and the answer leaves them out."
 )
 ACQUAINTED = (
-    "trained Enc and f on private-train images, of the very people on whom the mean AUC is measured: theirs "
-    "may be above the undefended one, and does not compare with that of defences that never saw these people."
+    "trained Enc and f on private-train images of the very people on whom the mean AUC is measured. Their "
+    "mean AUC may be above the undefended one. It does not compare with that of defences that never saw "
+    "these people."
 )
 TOGETHER = {
     FUSION: "fusion of all images",
     UNION: "union of all attacks",
 }
 TOGETHER_MEANS = (
-    "Fusion: the judge sees the mean embedding of all reconstructions of an image, which an attacker can "
-    "compute. Union: an image counts that any of the attacks, in any restart, has shown to the judge. Nobody "
-    "knows which of them is right, so it bounds these attacks together and is no worst case."
+    "Fusion: the judge sees the mean embedding of all reconstructions of an image. An attacker can compute "
+    "it. Union: an image counts if any of the attacks, in any restart, has shown the right person to the "
+    "judge. Nobody knows which of them is right, so the union bounds these attacks together and is no worst "
+    "case."
 )
 FALSE_SECURITY = (
-    "False security: an attacker who adapts to the defence finds more than the strongest basic attack "
-    "does, beyond the interval, tested on the same images and corrected for the number of adaptive "
-    "attacks."
+    "False security: an attacker who adapts to the defence finds more than the strongest basic attack does. "
+    "The interval of the difference excludes 0. The difference is tested on the same images and corrected "
+    "for the number of adaptive attacks."
 )
 
 
@@ -138,7 +141,7 @@ def _readable(
         table = table.merge(together, on="defence", how="left")
     if "floor" in summary:
         table["f's answers alone"] = intervals(summary, "floor", percent)
-        table["against them"] = summary["against_floor"]
+        table["worst case against them"] = summary["against_floor"]
     table["seconds an image"] = [
         "" if pd.isna(seconds) else f"{seconds:.2g}"
         for seconds in summary[POINT].merge(costs, on=POINT, how="left")["seconds"]

@@ -48,7 +48,7 @@ def _of_oracle(oracle: str, rows: pd.DataFrame) -> Iterator[Check]:
         yield _succeeds(white_box, WHITE_BOX, "the strongest white-box attack")
     clean, worst = rows["clean_acc"].iloc[0], rows["eval_acc_lo"].max()
     judge = names.judge(oracle)
-    text = f"{judge} identifies {percent(clean)} of the clean images; no attack is shown to exceed that"
+    text = f"{judge} identifies {percent(clean)} of the clean images; no attack may be shown to exceed that"
     yield Check(oracle, text, bool(clean >= worst))
 
 
