@@ -108,7 +108,7 @@ def run(
     task = f.task if head else target.task
     columns |= at_threshold(asked["floor"].probes, raw, faces.attributes, task, seed)
     columns |= links(released, other, same, asked["floor"].strangers, seed)
-    columns |= proved(target.bits, data.n_private_identities)
+    columns |= proved(target.bits, faces.identities)
     counts = {"n_images": len(faces.rows), "n_identities": data.n_private_identities, "seed": seed}
     per_image = [
         line

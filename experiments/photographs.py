@@ -9,9 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import secrets
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from facecrafter.crafter.utility import PublicLayers
 from facecrafter.documents import read_yaml
 from facecrafter.files import write_whole
 from facecrafter.photographs import find, fingerprint, left_out, read, read_ahead
-from facecrafter.store import TensorStore
+from facecrafter.store import TensorStore, encoder_hash
 from lightning_modules.artifacts import CONFIG_FILE, load_artifact
 from lightning_modules.defences.base import Defence
 
@@ -90,7 +91,9 @@ def photographs(
     Args:
         images: the folder, or one picture.
         defence: artifact folder of the defence.
-        output: folder that receives the store features/, index.csv (which file is which row) and device.json.
+        output: folder that receives the store features/, which may be sent, and for the device alone
+            index.csv (which file is which row), pictures.key (by which what was protected is known again) and
+            device.json.
         batch_size: pictures that are protected together: a defence that compares what it makes with average
             faces does so for all of them.
         crop: side of the centred square that is taken of each picture, 0 for the largest; default: as the
@@ -111,7 +114,11 @@ def photographs(
     protector = Protector(defence, crop, query)
     batches = [files[start : start + batch_size] for start in range(0, len(files), batch_size)]
     features = output / "features"
-    meta = _meta(protector, dict(zip(names, files, strict=True)), batch_size, len(batches))
+    key = _key(output / "pictures.key")
+    meta = _meta(protector, batch_size, len(batches)) | {
+        "files": fingerprint(dict(zip(names, files, strict=True)), key),
+        "defence": fingerprint({CONFIG_FILE: defence / CONFIG_FILE}, key),
+    }
     store, done = None, set[int]()  # the shape of a feature is known when the first is made
     if (features / "meta.json").is_file():
         stored = TensorStore.open(features).meta
@@ -147,7 +154,7 @@ def tell(path: Path, protector: Protector, count: int, each: float) -> None:
     if bits is not None:
         print(
             "proved: of M people who are equally likely otherwise, whoever has a picture's features names "
-            f"the right one in at most {2**bits}/M of the cases"
+            f"the right one in at most {2**bits}/M of the cases; k pictures of a person tell {bits}k bits"
         )
 
 
@@ -160,15 +167,23 @@ def write_index(path: Path, names: Sequence[str], batch_size: int) -> None:
     write_whole(path, file.getvalue())
 
 
-def _meta(protector: Protector, files: Mapping[str, Path], batch_size: int, batches: int) -> dict[str, Any]:
-    """Describes the store; features of other pictures, batches or another defence do not go into it."""
+def _key(path: Path) -> bytes:
+    """The secret of this output's fingerprint, made where there is none."""
+    if not path.is_file():
+        write_whole(path, secrets.token_bytes(32))
+    return path.read_bytes()
+
+
+def _meta(protector: Protector, batch_size: int, batches: int) -> dict[str, Any]:
+    """Describes the store; features of other batches or by other networks do not go into it."""
+    networks = {name: encoder_hash(network) for name, network in _networks(protector.defence).items()}
     return {
         "kind": "features",
         "batches": batches,
         "batch_size": batch_size,
-        "files": fingerprint(files),
         "query": protector.defence.query,
         "crop": protector.crop,
+        "networks": networks,
         **protector.defence.meta(),
     }
 
@@ -189,6 +204,7 @@ def _networks(defence: Defence) -> dict[str, nn.Module]:
     named = {
         "generator": getattr(getattr(crafts, "model", crafts), "generator", None),
         "eraser": getattr(crafts, "eraser", None),
+        "kept answers": getattr(getattr(crafts, "release", None), "keep", None),
     }
     parts = (getattr(crafts, name, None) for name in ("release", "utility"))
     if any(isinstance(part, DownToFloor | PublicLayers) for part in parts):

@@ -11,6 +11,7 @@ from lightning_modules.attackers.prior import Prior
 from lightning_modules.attackers.stylegan2 import PretrainedStyleGan2, StyleGan2
 from lightning_modules.attackers.tuned_prior import TunedPrior
 from lightning_modules.defences.adversarial_learning import AdversarialLearning
+from lightning_modules.defences.answers_codebook import AnswersCodebook
 from lightning_modules.defences.base import Defence, Undefended
 from lightning_modules.defences.crafter import Crafter, CrafterZ, PublishedCrafter
 from lightning_modules.defences.decoy import Decoy
@@ -20,8 +21,8 @@ from lightning_modules.defences.erasure import Erasure
 from lightning_modules.defences.image_space import Fawkes, LowKey
 from lightning_modules.defences.manifold import Manifold
 from lightning_modules.defences.noise import ChannelDropout, GaussianNoise
-from lightning_modules.defences.public_answers import AnswersCodebook, ReducedAnswers
 from lightning_modules.defences.quantised_decoy import QuantisedDecoy
+from lightning_modules.defences.reduced_answers import ReducedAnswers
 from lightning_modules.defences.reduced_decoy import ReducedDecoy
 from lightning_modules.defences.tiprdc import Tiprdc
 from lightning_modules.networks.head import HeadTraining

@@ -59,9 +59,9 @@ BITS = Column(
 PROVED = Column(
     "proved",
     "proved: at most",
-    "Share of the pictures whose person anybody who has the features can name at most, of as many people who "
-    "are otherwise equally likely. It is proved for the release, by the bits that its features tell. Empty "
-    "where nothing is proved.",
+    "Share of the pictures whose person anybody can name at most who has the feature of one picture at a "
+    "time. It is proved for the release, by the bits that a picture's features tell: each of 2^bits words "
+    "names one person, who has so many of the pictures. Empty where nothing is proved.",
     ".1%",
 )
 DECISIONS = (
@@ -144,9 +144,13 @@ def floors(asked: Mapping[str, Asked], seed: int) -> tuple[dict[str, Any], dict[
     return columns | {"floor_note": "; ".join(notes) or None}, hits
 
 
-def proved(bits: int | None, people: int) -> dict[str, float]:
-    """The column `PROVED`, of features that tell so many bits at most (`Defence.bits`)."""
-    return {PROVED.name: math.nan if bits is None else min(1.0, 2**bits / people)}
+def proved(bits: int | None, identities: Tensor) -> dict[str, float]:
+    """The column `PROVED`, of features of N pictures of these people (N,) that tell so many bits each at most
+    (`Defence.bits`): one of 2^bits words names one person, who has so many of the pictures."""
+    if bits is None:
+        return {PROVED.name: math.nan}
+    most = int(torch.unique(identities, return_counts=True)[1].max())
+    return {PROVED.name: min(1.0, 2**bits * most / len(identities))}
 
 
 def at_threshold(

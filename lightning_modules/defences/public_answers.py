@@ -1,15 +1,18 @@
-"""What of f's answers is kept, learnt once from those to public people: some combinations, or a few words."""
+"""What is kept of f's answers is learnt from those to public people."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
+from pytorch_lightning import LightningModule
 from torch import Tensor
 
-from facecrafter.crafter.codebook import Codebook
-from facecrafter.crafter.reduced_rank import ReducedRank
 from facecrafter.nets.through_head import LOGITS
-from lightning_modules.artifacts import FeatureReader
+from facecrafter.store import encoder_hash
+from lightning_modules.artifacts import FeatureReader, load_artifact, load_reader
 from lightning_modules.checks import require_public_people
+from lightning_modules.defences.base import Defence
 from lightning_modules.training import ClosedForm, SeededBatches
 
 
@@ -21,6 +24,10 @@ class PublicAnswers(ClosedForm, SeededBatches, FeatureReader):
         image_size: side of the images.
         pictures: at most so many are learnt from, drawn by the run's seed.
 
+    Attributes:
+        answers: how many numbers f answers with.
+        head_hash: what names f.
+
     Raises:
         ValueError: there are to be fewer than two pictures.
     """
@@ -30,6 +37,7 @@ class PublicAnswers(ClosedForm, SeededBatches, FeatureReader):
             raise ValueError(f"pictures={pictures} must be at least 2")
         super().__init__(encoder, {LOGITS: 1.0})
         self.answers = torch.Size(self.shape_read(image_size)).numel()
+        self.head_hash = encoder_hash(load_artifact(encoder, LightningModule).head)
         self.pictures = pictures
 
     def setup(self, stage: str) -> None:
@@ -45,55 +53,19 @@ class PublicAnswers(ClosedForm, SeededBatches, FeatureReader):
         return torch.cat(answers), torch.cat(attributes)
 
 
-class ReducedAnswers(PublicAnswers):
-    """Finds the combinations of f's answers to raw features that tell most of public people's attributes.
-
-    In closed form; see `facecrafter.crafter.reduced_rank.ReducedRank`, which is its `network`.
-
-    Args:
-        encoder, image_size, pictures: see PublicAnswers.
-    """
-
-    VERSION = 1
-
-    def __init__(self, encoder: str, image_size: int, pictures: int = 8192) -> None:
-        super().__init__(encoder, image_size, pictures)
-        self.network = ReducedRank(self.answers)
-
-    def solve(self) -> None:
-        """Find the combinations.
-
-        Raises:
-            ValueError: none of f's answers varies from one picture to the next.
-        """
-        shares = self.network.learn(*self.drawn_answers())
-        self.log("train/told", shares.sum(), prog_bar=True)  # of the attributes' variance, by all of them
+P = TypeVar("P", bound=PublicAnswers)
 
 
-class AnswersCodebook(PublicAnswers):
-    """Finds the few words that come nearest to f's answers to raw features of public people.
-
-    See `facecrafter.crafter.codebook.Codebook`, which is its `network`.
-
-    Args:
-        encoder, image_size, pictures: see PublicAnswers.
-        bits: of the largest codebook, of 2^bits words; those of fewer bits are found on the way to it.
+def load_public_answers(folder: str, expected: type[P], defence: Defence) -> P:
+    """What the artifact `folder` keeps of the answers of the defence's own encoder and head.
 
     Raises:
-        ValueError: there is to be no bit.
+        ValueError: it was learnt from those of another encoder or head.
     """
-
-    VERSION = 1
-
-    def __init__(self, encoder: str, image_size: int, bits: int = 10, pictures: int = 8192) -> None:
-        super().__init__(encoder, image_size, pictures)
-        self.network = Codebook(self.answers, bits)
-
-    def solve(self) -> None:
-        """Find the words.
-
-        Raises:
-            ValueError: none of f's answers varies from one picture to the next.
-        """
-        shares = self.network.learn(self.drawn_answers()[0])
-        self.log("train/told", shares[-1], prog_bar=True)  # of the answers' variance, by the largest
+    learnt = load_reader(folder, expected, encoder_hash(defence.encoder))
+    if learnt.head_hash != encoder_hash(defence.head):
+        raise ValueError(
+            f"the {expected.__name__} in {folder} was learnt from the answers of another head than the "
+            "target's; train it with encoder set to the target's folder"
+        )
+    return learnt

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from facecrafter.crafter.release import DownToReduced
+from facecrafter.crafter.release import DownToKept
 from facecrafter.nets.through_head import LOGITS
-from facecrafter.store import encoder_hash
-from lightning_modules.artifacts import load_reader
 from lightning_modules.defences.decoy import Decoy
-from lightning_modules.defences.public_answers import ReducedAnswers
+from lightning_modules.defences.public_answers import load_public_answers
+from lightning_modules.defences.reduced_answers import ReducedAnswers
 
 
 class ReducedDecoy(Decoy):
@@ -38,8 +37,8 @@ class ReducedDecoy(Decoy):
         query: int = 0,
     ) -> None:
         super().__init__(target, prior, LOGITS, secret, seed=seed, query=query)
-        network = load_reader(reduced, ReducedAnswers, encoder_hash(self.encoder)).network
+        network = load_public_answers(reduced, ReducedAnswers, self).network
         if not 1 <= rank <= network.rank:
             raise ValueError(f"rank={rank} must lie between 1 and {network.rank}, the number of answers")
         network.rank = rank
-        self.release = DownToReduced(network)
+        self.release = DownToKept(network)

@@ -7,6 +7,7 @@ features = protect(images, encoder, generator, beta=0.5)
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from facecrafter.crafter.crafting import FeatureCrafting
 from facecrafter.crafter.inversion import AttackerModel
-from facecrafter.crafter.release import Crafted, DownToFloor, DownToReduced
+from facecrafter.crafter.release import Crafted, DownToFloor, DownToKept
 from facecrafter.data.decode import bounded, decode
 from facecrafter.data.folders import folders_in, pictures_in
 from facecrafter.data.refusals import Refusals
@@ -60,12 +61,12 @@ def _below(folder: Path, seen: frozenset[Path]) -> Iterator[Path]:
         yield from _below(folder / name, seen | {here})
 
 
-def fingerprint(files: Mapping[str, Path]) -> str:
-    """sha256 over the names and contents of some pictures.
+def fingerprint(files: Mapping[str, Path], key: bytes) -> str:
+    """HMAC-SHA256 over the names and contents of some pictures: who lacks the key cannot try pictures on it.
 
     What cannot be read counts by its name alone: `read` says why.
     """
-    digest = hashlib.sha256()
+    digest = hmac.new(key, digestmod="sha256")
     for name, file in files.items():
         digest.update(name.encode(errors="surrogateescape") + b"\n")
         try:
@@ -186,5 +187,5 @@ def decoy(
     """
     model, raw = AttackerModel(encoder, generator, "32"), encoder(images)
     strangers = model.latents(raw, seeded(seed))
-    release = DownToFloor() if keep is None else DownToReduced(keep)
+    release = DownToFloor() if keep is None else DownToKept(keep)
     return release(Crafted(raw, raw, strangers, model, head))

@@ -141,9 +141,11 @@ def test_a_picture_is_never_compared_with_itself(
 def test_what_is_proved_of_features_is_a_share_of_the_people(
     data: SyntheticFaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of two words is as good as two guesses among ten people; more words than people prove nothing."""
+    """One of two words names two of ten people at most; more words than people prove nothing. A person who
+    has many of the pictures is named often by anybody who always says that name."""
     assert measured(data, picture, tmp_path, monkeypatch, bits=1)["proved"] == pytest.approx(0.2)
-    assert proved(4, 10)["proved"] == 1
+    assert proved(4, torch.arange(10))["proved"] == 1
+    assert proved(1, torch.tensor([0] * 3 + list(range(1, 13))))["proved"] == pytest.approx(6 / 15)
 
 
 def at(answers: Tensor, raw: Tensor | None, truth: Tensor, task: str) -> dict[str, float]:

@@ -185,3 +185,32 @@ def test_what_is_proved_is_shipped_and_said(
     tell(tmp_path / "device.json", protector, 3, 0.1)
     assert json.loads((tmp_path / "device.json").read_text())["bits"] == 5
     assert "names the right one in at most 32/M of the cases" in capsys.readouterr().out
+
+
+def test_what_may_be_sent_does_not_say_which_pictures_it_is_of(noise: Path, tmp_path: Path) -> None:
+    """An unkeyed hash of the files in meta.json would name the picture to everybody who has a copy of it."""
+    metas = []
+    for name in ("a", "b"):
+        save_face(tmp_path / name / "me.png", person=0, number=0, width=40, height=40)
+        output = tmp_path / f"out-{name}"
+        protect.main(["--images", str(tmp_path / name), "--defence", str(noise), "--output", str(output)])
+        metas.append(TensorStore.open(output / "features").meta)
+        assert (output / "pictures.key").stat().st_mode & 0o077 == 0
+    assert metas[0]["files"] != metas[1]["files"], "the same file, under two keys"
+
+
+def test_features_of_another_defence_do_not_go_on_those_of_one(noise: Path, tmp_path: Path) -> None:
+    """The same encoder, other noise: half of the people would be protected otherwise than was meant."""
+    stronger = tmp_path / "stronger"
+    config = {
+        "trainer": TRAINER,
+        "model": model("GaussianNoise", target=str(noise.parent / "target"), sigma=9.0),
+    }
+    fit.main(
+        ["--config", str(write({**config, "data": DATA}, tmp_path / "c.yaml")), "--output", str(stronger)]
+    )
+    save_face(tmp_path / "me" / "me.png", person=0, number=0, width=40, height=40)
+    line = ["--images", str(tmp_path / "me"), "--output", str(tmp_path / "out"), "--defence"]
+    protect.main([*line, str(noise)])
+    with pytest.raises(ValueError, match="written for another run: defence is"):
+        protect.main([*line, str(stronger)])

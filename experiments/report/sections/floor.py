@@ -35,9 +35,9 @@ FANO = (
 )
 ENOUGH = "If this figure were exact, it would be enough to tell a million people apart."
 PROVED = (
-    "'Proved: at most' bounds the share of the pictures whose person any attacker can name, of as many "
-    "equally likely people, whatever they try and however often. It holds because a feature holds one of a "
-    "few words and nothing else of the face."
+    "'Proved: at most' bounds the share of the pictures whose person any attacker can name from the features "
+    "of one picture at a time, whatever they try and however often they ask. It holds because a feature "
+    "holds one of a few words and nothing else of the face."
 )
 LINKS = (
     "Linkability (ISO/IEC 24745): whether two features tell that they are of the same person, by their "

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-STEPS = 50
-"""Of Lloyd's, at most, between two splits: they come to rest in ten or twenty."""
-TURNS = 8
-"""Of the power iteration for the direction of a split, which need not be exact."""
+MOST = 16
+"""Bits, 65,536 words: far more than a picture's answers tell."""
+STEPS = 100
+"""Of Lloyd's, at most, between two splits."""
+AT_REST = 1e-4
+"""Of the distortion, by which a step has to lower it for another one to follow."""
+APART = 0.1
+"""Of the way to the answers farthest from a centre, by which the two that it is split into stand off."""
 
 
 class Codebook(nn.Module):
@@ -18,12 +21,12 @@ class Codebook(nn.Module):
     The centres v are Linde, Buzo and Gray's (1980): one, the mean, and as often as wanted each is split in
     two and all are moved to the mean of the answers that are nearest to them. s are the spreads of the
     answers. A word w_j is v_j, stretched about the mean until each answer has the spread that it had, for
-    which f's thresholds are made.
+    which f's thresholds are made; an answer of which the centres hold no more than chance is its mean.
 
     Whoever sees a' knows which of 2^b words it is, and nothing else. So whatever they try, and whatever else
-    they know, they are right at most 2^b times as often as without it: among M people who are equally likely
-    to them in 2^b/M of the cases (maximal leakage, Issa, Wagner and Kamath 2020, of b bits; that of several
-    pictures of a person adds up).
+    they know, they are right at most 2^b times as often as by the best guess without it: among M people who
+    are equally likely to them in 2^b/M of the cases (maximal leakage, Issa, Wagner and Kamath 2020, of b
+    bits). It is of one picture that gets one word: those of several pictures, framings or codebooks add up.
 
     Args:
         answers: A.
@@ -36,13 +39,13 @@ class Codebook(nn.Module):
             from the mean.
 
     Raises:
-        ValueError: there is to be no bit.
+        ValueError: `bits` is not from 1 to `MOST`.
     """
 
     def __init__(self, answers: int, bits: int = 10) -> None:
         super().__init__()
-        if bits < 1:
-            raise ValueError(f"bits={bits} must be at least 1")
+        if not 1 <= bits <= MOST:
+            raise ValueError(f"bits={bits} must lie between 1 and {MOST}")
         self.bits = bits
         self.mean = nn.Parameter(torch.zeros(answers))
         self.spread = nn.Parameter(torch.ones(answers))
@@ -50,7 +53,13 @@ class Codebook(nn.Module):
         self.words = nn.Parameter(torch.zeros(2 ** (bits + 1) - 2, answers))
 
     def forward(self, answers: Tensor) -> Tensor:
-        """(N, A) -> (N, A), of at most 2^b different rows."""
+        """(N, A) -> (N, A), of at most 2^b different rows.
+
+        Raises:
+            ArithmeticError: an answer is not finite; no word is near it.
+        """
+        if not answers.isfinite().all():
+            raise ArithmeticError("an answer is not finite: the picture or the network is broken")
         chosen = _of_level(self.bits)
         return self.words[chosen][_nearest((answers - self.mean) / self.spread, self.centres[chosen])]
 
@@ -74,18 +83,18 @@ class Codebook(nn.Module):
         varies = spread > 0
         self.mean.copy_(mean)
         self.spread.copy_(torch.where(varies, spread, 1.0))
-        numbers = (numbers - mean)[:, varies] / spread[varies]
+        numbers = torch.where(varies, (numbers - mean) / self.spread, 0.0)
         centres, shares = numbers.new_zeros(1, numbers.shape[1]), []
         for bits in range(1, self.bits + 1):
             centres = _at_rest(numbers, _split(numbers, centres))
             told = centres[_nearest(numbers, centres)]
-            between = told.std(dim=0, correction=0)
-            stretched = torch.where(between > 0, centres / between, 0.0)
-            chosen = _of_level(bits)
-            self.centres[chosen] = mean.new_zeros(2**bits, len(mean)).masked_scatter(varies, centres).float()
-            spoken = mean.new_zeros(2**bits, len(mean)).masked_scatter(varies, stretched)
-            self.words[chosen] = (mean + spread * spoken).float()
-            shares.append(between.square().mean())
+            between = told.var(dim=0, correction=0)
+            # Between as many centres, numbers that have nothing to do with them vary by so much.
+            chance = (len(torch.unique(told, dim=0)) - 1) / len(numbers)
+            stretch = torch.where(between > chance, between.clamp(min=chance).rsqrt(), 0.0)
+            self.centres[_of_level(bits)] = centres.float()
+            self.words[_of_level(bits)] = (mean + spread * stretch * (centres - told.mean(dim=0))).float()
+            shares.append(between[varies].mean())
         return torch.stack(shares)
 
 
@@ -94,39 +103,36 @@ def _of_level(bits: int) -> slice:
 
 
 def _nearest(numbers: Tensor, centres: Tensor) -> Tensor:
-    """Which of K centres (K, A) is nearest to each of N rows (N, A): (N,), the first of equals."""
-    return torch.cdist(numbers, centres).argmin(dim=1)
+    """Which of K centres (K, A) is nearest to each of N rows (N, A): (N,), the first of equals.
+
+    Row by row and in double precision: by matrix products the same answers might get another word in another
+    batch.
+    """
+    apart = torch.cdist(numbers.double(), centres.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    return apart.argmin(dim=1)
 
 
 def _split(numbers: Tensor, centres: Tensor) -> Tensor:
-    """Each centre, one spread of what is nearest to it along its main direction forward and back: (2K, A)."""
+    """Two for each centre, on the line to the farthest of the rows (N, A) that it is nearest to: (2K, A)."""
     nearest = _nearest(numbers, centres)
     found = []
     for number, centre in enumerate(centres):
         apart = numbers[nearest == number] - centre
-        found += [centre + _main(apart), centre - _main(apart)]
+        off = APART * apart[apart.norm(dim=1).argmax()] if len(apart) else torch.zeros_like(centre)
+        found += [centre + off, centre - off]
     return torch.stack(found)
-
-
-def _main(apart: Tensor) -> Tensor:
-    """The direction (A,) along which rows (N, A) vary most, as long as they vary; 0 where they do not."""
-    if not apart.any():
-        return apart.new_zeros(apart.shape[1])
-    direction = F.normalize(apart[apart.norm(dim=1).argmax()], dim=0)
-    for _ in range(TURNS):
-        direction = F.normalize(apart.T @ (apart @ direction), dim=0)
-    spread: Tensor = (apart @ direction).square().mean().sqrt()
-    return direction * spread
 
 
 def _at_rest(numbers: Tensor, centres: Tensor) -> Tensor:
     """The centres after Lloyd's steps; one to which nothing is nearest stays."""
+    before = torch.tensor(torch.inf)
     for _ in range(STEPS):
         nearest = _nearest(numbers, centres)
+        distortion = (numbers - centres[nearest]).square().sum()
+        if distortion >= (1 - AT_REST) * before:
+            break
+        before = distortion
         counts = torch.bincount(nearest, minlength=len(centres))[:, None]
         sums = torch.zeros_like(centres).index_add_(0, nearest, numbers)
-        moved = torch.where(counts > 0, sums / counts.clamp(min=1), centres)
-        if torch.equal(moved, centres):
-            break
-        centres = moved
+        centres = torch.where(counts > 0, sums / counts.clamp(min=1), centres)
     return centres

@@ -175,23 +175,24 @@ class DownToFloor(Release):
         return read
 
 
-class DownToReduced(DownToFloor):
+class DownToKept(DownToFloor):
     """F' = φ(z) + δ with h(F') = r(h(Enc(x))): of f's answers what r keeps, and nothing else of the face.
 
-    Nothing is crafted: the closed form beside `DownToCrafted`, whose dial is r's rank.
+    Nothing is crafted: the closed form beside `DownToCrafted`, whose dial is how much r keeps.
 
     Args:
-        reduced: r, f's answers (N, A) -> (N, A).
+        keep: r, f's answers (N, A) -> (N, A): `facecrafter.crafter.reduced_rank.ReducedRank`,
+            `facecrafter.crafter.codebook.Codebook` or another.
     """
 
     VERSION = 1
 
-    def __init__(self, reduced: nn.Module) -> None:
+    def __init__(self, keep: nn.Module) -> None:
         super().__init__()
-        self.reduced = reduced
+        self.keep = keep
 
     def _wanted(self, read: Tensor) -> Tensor:
-        wanted: Tensor = self.reduced.to(read.device)(read)
+        wanted: Tensor = self.keep.to(read.device)(read)
         return wanted
 
 

@@ -56,6 +56,38 @@ def test_clumps_are_found_and_told_apart() -> None:
     assert shares[1].item() == pytest.approx(1, abs=1e-3)
 
 
+def test_an_answer_that_the_words_do_not_know_is_its_mean() -> None:
+    """Stretched to its full spread it would be noise that f takes for a decision."""
+    rng = torch.Generator().manual_seed(0)
+    known = torch.tensor([-5.0, 5.0]).repeat(N // 2)[:, None].expand(-1, 8)
+    known = known + 0.1 * torch.randn(N, 1, generator=rng)
+    unknown = 2 + torch.randn(N, 1, generator=rng)
+    numbers = torch.cat([known, unknown], dim=1)
+    told = learnt(1, numbers)[0](numbers)
+    assert (told[:, 8] == told[0, 8]).all()
+    assert told[0, 8].item() == pytest.approx(unknown.mean().item(), abs=1e-5)
+    torch.testing.assert_close(told[:, :8], known, atol=0.5, rtol=0)
+
+
+def test_the_same_answers_get_the_same_word_alone_and_among_others() -> None:
+    """Two words of one picture would tell more than the bits; products of matrices round with their size."""
+    codebook, _ = learnt(BITS, answers())
+    centres = codebook.centres[2**BITS - 2 :] * codebook.spread + codebook.mean
+    pairs = torch.combinations(torch.arange(len(centres)))
+    borders = centres[pairs].mean(dim=1)
+    borders = torch.cat([borders, borders + 1e-6 * torch.randn(borders.shape)])
+    alone = torch.cat([codebook(one[None]) for one in borders])
+    assert torch.equal(codebook(borders), alone)
+    assert torch.equal(codebook(borders[:30]), alone[:30])
+
+
+def test_an_answer_that_is_no_number_gets_no_word() -> None:
+    codebook, _ = learnt(2, answers())
+    for broken in (float("nan"), float("inf")):
+        with pytest.raises(ArithmeticError, match="not finite"):
+            codebook(torch.tensor([[broken] + [0.0] * (ANSWERS - 1)]))
+
+
 def test_every_answer_keeps_its_mean_and_spread_so_that_thresholds_hold() -> None:
     numbers = answers()
     told = learnt(3, numbers)[0](numbers)
@@ -73,5 +105,6 @@ def test_answers_that_do_not_vary_and_few_pictures_break_nothing() -> None:
     torch.testing.assert_close(few(answers()[:3]), answers()[:3], atol=1e-4, rtol=1e-4)
     with pytest.raises(ValueError, match="none of f's answers varies"):
         learnt(1, torch.ones(9, ANSWERS))
-    with pytest.raises(ValueError, match="bits=0 must be at least 1"):
-        Codebook(ANSWERS, 0)
+    for bits in (0, 17):
+        with pytest.raises(ValueError, match=f"bits={bits} must lie between 1 and 16"):
+            Codebook(ANSWERS, bits)

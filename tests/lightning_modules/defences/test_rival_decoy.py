@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TypeVar
 
@@ -144,7 +145,7 @@ def test_a_feature_holds_one_word_and_nothing_else_of_the_face(
     Were anything else of them in it, the bound that is shipped with it would be wrong."""
     images = People().images
     defence = QuantisedDecoy(**networks, codebook=codebook, bits=2).eval()
-    words = defence.release.reduced(defence.head(defence.encoder(images)))
+    words = defence.release.keep(defence.head(defence.encoder(images)))
     which = words.unique(dim=0, return_inverse=True)[1]
     assert 2 <= len(which.unique()) <= 2**defence.bits < len(images)
     for word in which.unique():
@@ -156,12 +157,37 @@ def test_a_feature_holds_one_word_and_nothing_else_of_the_face(
     assert not torch.equal(*(released(defence, images[which == word][:1]) for word in (0, 1)))
 
 
+def test_nor_of_the_other_faces_in_the_batch(networks: dict[str, str], codebook: str) -> None:
+    """Two batches of different pictures, whose words are the same one by one, are sent alike."""
+    images = People().images
+    defence = QuantisedDecoy(**networks, codebook=codebook, bits=2).eval()
+    words = defence.release.keep(defence.head(defence.encoder(images)))
+    which = words.unique(dim=0, return_inverse=True)[1]
+    pairs = [(which == word).nonzero()[:2, 0] for word in which.unique() if (which == word).sum() > 1]
+    one, other = torch.stack(pairs).T
+    assert len(one) > 1
+    assert torch.equal(released(defence, images[one]), released(defence, images[other]))
+
+
+def test_what_was_learnt_of_another_head_is_refused(
+    networks: dict[str, str], codebook: str, tmp_path: Path
+) -> None:
+    """Its words mean other attributes; with as many answers nobody would notice."""
+    other = shutil.copytree(networks["target"], tmp_path / "target")
+    kept = torch.load(other / "last.ckpt", weights_only=True)
+    name = next(name for name in kept["state_dict"] if name.startswith("head."))
+    kept["state_dict"][name] += 1
+    torch.save(kept, other / "last.ckpt")
+    with pytest.raises(ValueError, match="learnt from the answers of another head than the target's"):
+        QuantisedDecoy(str(other), networks["prior"], codebook)
+
+
 def test_asking_again_shows_another_stranger_with_the_same_word(
     networks: dict[str, str], codebook: str
 ) -> None:
     assert QuantisedDecoy.is_randomised({})
     first, again = (
-        released(QuantisedDecoy(**networks, codebook=codebook, bits=2, query=query).eval(), IMAGES, query)
+        released(QuantisedDecoy(**networks, codebook=codebook, bits=2, query=query).eval(), IMAGES)
         for query in (0, 1)
     )
     head = Decoy(**networks).eval().head
