@@ -79,7 +79,7 @@ def test_a_comparison_is_told_in_the_open_set_figures_of_judges(
         column["name"]: column for column in json.loads((tmp_path / "measure" / "columns.json").read_text())
     }
     for name in FIGURES:
-        assert "features that are themselves compared with photographs" in told[name]["describe"]
+        assert "features, where these are compared with photographs" in told[name]["describe"]
         assert told[name]["interval"]
 
 
