@@ -10,6 +10,7 @@ import pytest
 from experiments.report.document import Table, Text
 from experiments.report.sections import floor
 from experiments.report.sections.floor import _bits
+from experiments.report.sections.question import _proved
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,11 @@ def test_what_is_proved_stands_beside_what_was_measured(proved: float) -> None:
     assert (floor.PROVED in said) == (proved == 0.125)
     told = table.readable.get("proved: at most")
     assert told is None if proved != 0.125 else list(told) == ["", "12.5%"]
+
+
+def test_a_proved_bound_stands_on_the_card_where_it_bounds_anything() -> None:
+    (fact,) = _proved(pd.Series({"proved": 0.16}))
+    assert "Nobody can name more than 16.0 in a hundred" in fact.answer
+    for share in (1.0, float("nan")):
+        assert not _proved(pd.Series({"proved": share}))
+    assert not _proved(pd.Series({"auc": 0.7}))

@@ -81,6 +81,7 @@ def answer(summary: pd.DataFrame, protection: pd.DataFrame, outcomes: Outcomes, 
     facts = [
         Fact("People named in a hundred pictures", _leak(undefended, point)),
         *_floor(point),
+        *_proved(point),
         Fact("What the cloud loses", _cost(undefended, point)),
         *_unsent(summary, point),
         Fact("Can this be believed?", _trust(checks)),
@@ -148,6 +149,18 @@ def _floor(point: pd.Series) -> list[Fact]:
         f"answers can prevent that.{verdict}"
     )
     return [Fact("Named by the cloud's answers alone", text)]
+
+
+def _proved(point: pd.Series) -> list[Fact]:
+    """What no attacker can exceed; nothing where nothing is proved, or no less than everybody."""
+    share = point.get("proved", math.nan)
+    if pd.isna(share) or share >= 1:
+        return []
+    text = (
+        f"Nobody can name more than {100 * share:.1f} in a hundred from the features of one picture at a "
+        "time, whatever they try."
+    )
+    return [Fact("Proved", text)]
 
 
 def _in_a_hundred(line: pd.Series, case: str = "worst") -> str:
