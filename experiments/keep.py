@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -220,7 +219,7 @@ def _line(
         "named": share.value,
         "named_lo": share.lo,
         "named_hi": share.hi,
-        "proved": math.nan if bits is None else min(1.0, 2**bits / people),
+        "proved": None if bits is None else min(1.0, 2**bits / people),
         "n_images": len(whose),
         "n_identities": people,
     }
@@ -230,7 +229,7 @@ def _readable(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [f"{'keeps':10} {'AUC lost':>8}  {'named':24} {'proved':>7}"]
     for row in rows:
         share, low, high = (100 * row[key] for key in ("named", "named_lo", "named_hi"))
-        proved = "" if math.isnan(row["proved"]) else f"{100 * row['proved']:.1f}%"
+        proved = "" if row["proved"] is None else f"{100 * row['proved']:.1f}%"
         told = f"{share:.1f}% ({low:.1f}% to {high:.1f}%)"
         lines.append(f"{row['keeps']:10} {row['auc_lost']:8.3f}  {told:24} {proved:>7}")
     return "\n".join(lines)
