@@ -336,6 +336,25 @@ def test_of_twenty_stages_one_that_fails_stops_those_that_build_on_it(
     assert "16 of 20 stages are done and kept" in shown
 
 
+@pytest.mark.skipif(not local.FORK_IS_SAFE, reason="there is no server of processes here")
+def test_a_stage_that_ends_while_another_begins_is_not_taken_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both read its exit code from the same pipe; slowly here, so that they would meet."""
+    read = forkserver.read_signed
+
+    def slowly(descriptor: int) -> int:
+        time.sleep(0.05)
+        return read(descriptor)
+
+    monkeypatch.setattr(forkserver, "read_signed", slowly)
+    names = [f"s{number}" for number in range(12)]
+    stages = {name: Stage(name, "end", {"how": 0}, ()) for name in names}
+    run = Runner(stages, Artifacts(tmp_path, dict.fromkeys(names, "0" * 64)), jobs=4)
+    assert run.run(names)
+    assert "DIED" not in capsys.readouterr().out
+
+
 class Refusing(LocalExecutor):
     """An engine that never has room, and says why when it is asked all the same."""
 

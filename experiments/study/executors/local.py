@@ -62,6 +62,7 @@ class LocalExecutor:
         self._running: dict[str, BaseProcess] = {}
         self._held: dict[str, list[str]] = {}  # GPUs of each running job
         self._lock = threading.Lock()
+        self._polling = threading.Lock()
         self._context = multiprocessing.get_context("forkserver" if FORK_IS_SAFE else "spawn")
         if FORK_IS_SAFE:
             self._start_server(sorted(commands))
@@ -116,7 +117,10 @@ class LocalExecutor:
         process = self._context.Process(
             target=become, args=(job.command, job.arguments, str(job.log), environment), name=job.name
         )
-        process.start()
+        # `start` asks all children whether they have ended; of two threads that ask at once one gets the exit
+        # code and the other takes the process for one whose server has died.
+        with self._polling:
+            process.start()
         return process
 
     def _start_server(self, commands: list[str]) -> None:
@@ -148,7 +152,9 @@ class LocalExecutor:
 
     def _watch(self, name: str, process: BaseProcess, found: Future[int]) -> None:
         """Tell how the job has ended, when it has; a rank that outlived the others is killed."""
-        process.join()
+        wait([process.sentinel])
+        with self._polling:
+            process.join()
         code = process.exitcode or 0
         signal_group(process, signal.SIGKILL)
         with self._lock:
