@@ -21,12 +21,12 @@ kept (`named_queries`), or with photographs of which as much is kept (`named_ali
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
 from jsonargparse import auto_cli
 from torch import Tensor, nn
@@ -35,10 +35,13 @@ from tqdm import tqdm
 from datamodules.faces import FaceDataModule
 from experiments import machine
 from experiments.errors import ends_in_sentences
-from experiments.evaluation.answers import answered
+from experiments.evaluation.answers import PROVED, answered, proved
+from experiments.evaluation.columns import interval_columns
+from experiments.evaluation.rows import write_table
+from experiments.report.formats import decimal, intervals, percent, percentage
 from facecrafter.crafter.codebook import Codebook
 from facecrafter.crafter.reduced_rank import ReducedRank
-from facecrafter.files import checked_path, for_owner_alone, write_whole
+from facecrafter.files import checked_path, for_owner_alone
 from facecrafter.metrics import SamePerson, clustered_share, identified
 from facecrafter.metrics.matching import Channel, matched
 from facecrafter.metrics.utility import mean_auc
@@ -104,12 +107,8 @@ def run(
     answers = answered(network, public, torch.arange(len(public)))
     pictures = Answered(answers.numbers, public.attributes, public.identities)
     rows = _measured(pictures, groups, bits, ranks, queries, seed)
-    file = io.StringIO(newline="")
-    writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(output / "kept.csv", file.getvalue())
-    print(_readable(rows))
+    write_table(output / "kept.csv", rows)
+    print(_readable(pd.DataFrame(rows)))
 
 
 def _groups(identities: Tensor, people: int, seed: int) -> list[Tensor]:
@@ -136,21 +135,22 @@ def _measured(
     """The lines of kept.csv, that of all answers first."""
     hits: dict[str, dict[str, list[Tensor]]] = {}
     aucs: dict[str, list[float]] = {}
-    whose = []
+    whose: list[Tensor] = []
     for group in tqdm(groups, desc="groups of people", unit="group"):
         inside = torch.isin(pictures.identities, group)
         sought, others = pictures.of(inside), pictures.of(~inside)
         turns = list(_turns(sought.identities))
         whose += [sought.identities[turn] for turn in turns]
+        model = SamePerson.learn_white(others.answers, others.identities)
+        asked = others.answers[torch.randperm(len(others.answers), generator=seeded(seed))[:queries]]
         for name, keep in _ways(others, bits, ranks).items():
             aucs.setdefault(name, []).append(mean_auc(keep(sought.answers), sought.attributes).value)
-            for attacker, found in _attacked(keep, sought, others, turns, queries, seed).items():
+            for attacker, found in _attacked(keep, sought, turns, model, asked).items():
                 hits.setdefault(name, {}).setdefault(attacker, []).extend(found)
-    people = len(groups[0])
+    told = {f"bits={number}": number for number in bits}
     return [
-        _line(
-            name, aucs, {by: torch.cat(found) for by, found in hits[name].items()}, torch.cat(whose), people
-        )
+        _line(name, told.get(name), aucs, {by: torch.cat(found) for by, found in hits[name].items()}, whose)
+        | {"n_identities": len(groups[0])}
         for name in hits
     ]
 
@@ -158,14 +158,23 @@ def _measured(
 def _ways(others: Answered, bits: Sequence[int], ranks: Sequence[int]) -> Mapping[str, nn.Module]:
     """What may be kept of answers, by its name, learnt on others."""
     ways: dict[str, nn.Module] = {"all": nn.Identity()}
-    for rank in ranks:
-        ways[f"rank={rank}"] = reduced = ReducedRank(others.answers.shape[1]).requires_grad_(False)
+    if ranks:
+        reduced = ReducedRank(others.answers.shape[1]).requires_grad_(False)
         reduced.learn(others.answers, others.attributes)
-        reduced.rank = rank
-    for number in bits:
-        ways[f"bits={number}"] = codebook = Codebook(others.answers.shape[1], number).requires_grad_(False)
+        ways |= {f"rank={rank}": _with(reduced, rank=rank) for rank in ranks}
+    if bits:
+        codebook = Codebook(others.answers.shape[1], max(bits)).requires_grad_(False)
         codebook.learn(others.answers)
+        ways |= {f"bits={number}": _with(codebook, bits=number) for number in bits}
     return ways
+
+
+def _with(learnt: nn.Module, **setting: int) -> nn.Module:
+    """The same of another rank or number of bits, of which each is learnt on the way to the largest."""
+    found = copy(learnt)
+    for name, value in setting.items():
+        setattr(found, name, value)
+    return found
 
 
 def _turns(identities: Tensor) -> Iterator[Tensor]:
@@ -178,13 +187,11 @@ def _turns(identities: Tensor) -> Iterator[Tensor]:
 
 
 def _attacked(
-    keep: nn.Module, sought: Answered, others: Answered, turns: Sequence[Tensor], queries: int, seed: int
+    keep: nn.Module, sought: Answered, turns: Sequence[Tensor], model: SamePerson, asked: Tensor
 ) -> dict[str, list[Tensor]]:
-    """Whether each picture's person is named, turn by turn, by each of `ATTACKERS`."""
-    model = SamePerson.learn_white(others.answers, others.identities)
-    asked = torch.randperm(len(others.answers), generator=seeded(seed))[:queries]
-    raw = others.answers[asked]
-    channel = Channel.learn(model.coordinates(raw), model.coordinates(keep(raw)))
+    """Whether each picture's person is named, turn by turn, by each of `ATTACKERS`, who know the `model` of
+    what stays with a person, and what was kept of the answers (N, A) `asked`."""
+    channel = Channel.learn(model.coordinates(asked), model.coordinates(keep(asked)))
     _, person = torch.unique(sought.identities, return_inverse=True)
     sent = keep(sought.answers)
     found: dict[str, list[Tensor]] = {name: [] for name in ATTACKERS}
@@ -205,34 +212,38 @@ def _attacked(
 
 
 def _line(
-    name: str, aucs: Mapping[str, Sequence[float]], hits: Mapping[str, Tensor], whose: Tensor, people: int
+    name: str,
+    bits: int | None,
+    aucs: Mapping[str, Sequence[float]],
+    hits: Mapping[str, Tensor],
+    whose: Sequence[Tensor],
 ) -> dict[str, Any]:
     auc, before = (sum(aucs[way]) / len(aucs[way]) for way in (name, "all"))
     most = max(ATTACKERS, key=lambda by: hits[by].double().mean().item())
-    share = clustered_share(hits[most], whose)
-    bits = int(name.removeprefix("bits=")) if name.startswith("bits=") else None
+    identities = torch.cat(list(whose))
+    # Turn by turn: in each a word names one person, of whom there is one picture.
+    bound = sum(proved(bits, turn)[PROVED.name] * len(turn) for turn in whose) / len(identities)
     return {
         "keeps": name,
         "auc": auc,
         "auc_lost": before - auc,
         **{by: hits[by].double().mean().item() for by in ATTACKERS},
-        "named": share.value,
-        "named_lo": share.lo,
-        "named_hi": share.hi,
-        "proved": None if bits is None else min(1.0, 2**bits / people),
-        "n_images": len(whose),
-        "n_identities": people,
+        **interval_columns("named", clustered_share(hits[most], identities)),
+        PROVED.name: bound,
+        "n_images": len(identities),
     }
 
 
-def _readable(rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = [f"{'keeps':10} {'AUC lost':>8}  {'named':24} {'proved':>7}"]
-    for row in rows:
-        share, low, high = (100 * row[key] for key in ("named", "named_lo", "named_hi"))
-        proved = "" if row["proved"] is None else f"{100 * row['proved']:.1f}%"
-        told = f"{share:.1f}% ({low:.1f}% to {high:.1f}%)"
-        lines.append(f"{row['keeps']:10} {row['auc_lost']:8.3f}  {told:24} {proved:>7}")
-    return "\n".join(lines)
+def _readable(table: pd.DataFrame) -> str:
+    shown = pd.DataFrame(
+        {
+            "keeps": table["keeps"],
+            "AUC lost": table["auc_lost"].map(decimal),
+            "named": intervals(table, "named", percent),
+            PROVED.title: table[PROVED.name].map(percentage),
+        }
+    )
+    return shown.to_string(index=False)
 
 
 @for_owner_alone()

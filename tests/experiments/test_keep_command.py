@@ -45,6 +45,19 @@ def test_answers_that_stay_with_a_person_name_them_and_few_words_do_not() -> Non
     assert (found["all"]["n_images"], found["all"]["n_identities"]) == (200, 20)
 
 
+def test_what_is_proved_holds_where_few_people_have_many_pictures() -> None:
+    """In a later turn fewer people are sought, of whom as many words name more."""
+    nth = torch.arange(len(IDENTITIES)) % EACH
+    kept = (nth < 2) | (IDENTITIES % 10 == 0)
+    found = measured(pictures(1.0, 0.01).of(kept))
+    for bits in (1, 3):
+        row = found[f"bits={bits}"]
+        turns = [20, 20, 2, 2, 2] * 2
+        assert row["n_images"] == sum(turns)
+        assert row["proved"] == pytest.approx(sum(min(2**bits, turn) for turn in turns) / sum(turns))
+        assert max(row[by] for by in keep.ATTACKERS) <= row["proved"]
+
+
 def test_a_picture_is_never_among_those_that_it_is_compared_with() -> None:
     """Answers of which nothing stays name nobody; were a picture known, they would name everybody."""
     found = measured(pictures(0.0, 1.0))

@@ -9,7 +9,7 @@ import pandas as pd
 from experiments.evaluation import answers, unlinkability
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Table, Text
-from experiments.report.formats import decimal, filled, intervals, name_of, named, percent
+from experiments.report.formats import decimal, filled, intervals, name_of, named, percent, percentage
 from experiments.report.results import POINT
 from experiments.report.statistics.floor import FIGURES, WITHIN
 from facecrafter.metrics import fano
@@ -55,7 +55,7 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
         return
     yield Text(FLOOR)
     yield from _bits(told)
-    if told["proved"].notna().any():
+    if told[answers.PROVED.name].notna().any():
         yield Text(PROVED)
     if told["d_sys"].notna().any() or told["d_sys_answers"].notna().any():
         yield Text(LINKS)
@@ -79,7 +79,7 @@ def _bits(summary: pd.DataFrame) -> Iterator[Text]:
 
 def _readable(told: pd.DataFrame) -> pd.DataFrame:
     shares = {column.title: intervals(told, column.name, percent) for column in answers.SHARES}
-    bound = {answers.PROVED.title: ["" if pd.isna(share) else percent(share) for share in told["proved"]]}
+    bound = {answers.PROVED.title: [percentage(share) for share in told[answers.PROVED.name]]}
     links = {
         column.title: intervals(told, column.name, decimal)
         if column.interval
