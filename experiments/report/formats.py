@@ -53,6 +53,11 @@ def attack_of(line: pd.Series | dict[str, Any]) -> str:
     return trial({**line, "attack": names.attack(line["attack"])})
 
 
+def attacks_of(listed: str) -> str:
+    """'linkage, a1_matching' as people read them; they hold commas themselves."""
+    return "; ".join(names.attack(name) for name in listed.split(", "))
+
+
 def named(table: pd.DataFrame) -> pd.DataFrame:
     """Who protects, and how much, as the first column."""
     return pd.DataFrame({"defence": [name_of(line) for line in table.to_dict("records")]}, table.index)

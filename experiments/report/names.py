@@ -15,6 +15,11 @@ DEFENCES = {
     "noise": "Gaussian noise",
     "channel_dropout": "channel dropout",
     "public_only": "public images alone",
+    "decoy": "Decoy",
+    "reduced_decoy": "ReducedDecoy",
+    "quantised_decoy": "QuantisedDecoy",
+    "manifold": "Manifold",
+    "erasure": "Erasure",
 }
 SETTINGS = {"beta": "β", "lambda": "λ", "lambda_": "λ", "sigma": "σ", "alpha": "α"}
 ATTACKS = {

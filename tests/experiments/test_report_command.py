@@ -214,7 +214,7 @@ def table(study: Path, name: str) -> pd.DataFrame:
 
 def test_a_defence_that_learned_from_the_judged_people_is_named(rich: Path, html: str) -> None:
     """Its utility is that for people it knows, and would make it look better than its rivals."""
-    assert "disco trained Enc and f on private-train images" in (rich / "report.html").read_text()
+    assert "Disco trained Enc and f on private-train images" in (rich / "report.html").read_text()
     assert "trained Enc and f on private-train" not in html
 
 

@@ -189,6 +189,13 @@ def test_what_is_shown_is_said() -> None:
     assert shown_better(table.assign(better="")) == "No defence is shown to be better than another."
 
 
+def test_who_is_better_than_several_is_named_once_as_people_call_them() -> None:
+    """Else a reader meets 'adv_learning' in one sentence and 'Adv Learning' in the next."""
+    found = [("adv_learning", "decoy", "decoy"), ("lowkey", "decoy", "decoy"), ("a", "lowkey", "lowkey")]
+    table = pd.DataFrame(found, columns=["defence", "other_defence", "better"])
+    assert shown_better(table) == "Shown: Decoy is better than Adv Learning, LowKey; LowKey is better than a."
+
+
 def test_a_point_that_is_not_attacked_is_not_ranked() -> None:
     nothing = {"worst_attack": None, "worst_eval_acc": math.nan}
     assert ranking(*tables(point("a", "", 0.8, 5), point("b", "", 0.8, 20, **nothing))).empty
@@ -217,14 +224,14 @@ def test_two_that_each_win_once_are_not_ranked() -> None:
 @pytest.mark.parametrize(
     ("hits", "sentence"),
     [
-        ((5, 15, 30), "order privacy: the leak rises at every step of s=0, s=1, s=2"),
-        ((30, 15, 5), "order privacy: the leak falls at every step of s=0, s=1, s=2"),
+        ((5, 15, 30), "order privacy: the leak rises at every step of s = 0, s = 1, s = 2"),
+        ((30, 15, 5), "order privacy: the leak falls at every step of s = 0, s = 1, s = 2"),
         (
             (5, 6, 30),
-            "in part. Along s=0, s=1, s=2 the leak rises. This is shown for 2 of 3 pairs; no difference",
+            "in part. Along s = 0, s = 1, s = 2 the leak rises. This is shown for 2 of 3 pairs; no",
         ),
-        ((5, 30, 5), "do not order privacy: the leak rises from s=0 to s=1, falls from s=1 to s=2"),
-        ((5, 6, 7), "no difference is shown between any two of s=0, s=1, s=2"),
+        ((5, 30, 5), "do not order privacy: the leak rises from s = 0 to s = 1, falls from s = 1 to s = 2"),
+        ((5, 6, 7), "no difference is shown between any two of s = 0, s = 1, s = 2"),
     ],
 )
 def test_whether_the_strengths_order_privacy(hits: tuple[int, ...], sentence: str) -> None:

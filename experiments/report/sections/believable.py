@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Checks, Text
 from experiments.report.formats import name_of
@@ -27,7 +28,8 @@ PAINTED = (
 def blocks(analysis: Analysis) -> Iterator[Block]:
     yield Checks(analysis.checks)
     if failed := sorted({item.oracle for item in analysis.checks} - set(analysis.judges)):
-        yield Text(f"{DOUBTFUL} Here these are {', '.join(analysis.judges)}, not {', '.join(failed)}.")
+        passed, not_passed = (", ".join(map(names.judge, some)) for some in (analysis.judges, failed))
+        yield Text(f"{DOUBTFUL} Here these are {passed}, not {not_passed}.")
     if missing := analysis.results.missing:
         points = dict.fromkeys(name_of(stage["labels"]) for stage in missing)
         yield Text(UNFINISHED.format(missing=len(missing), points=", ".join(points)))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Folded, Items, Table, Text, folded_if_long
 from experiments.report.formats import decimal, named, p_value, percent, points_of_change
@@ -53,13 +54,13 @@ def readable_standings(table: pd.DataFrame) -> pd.DataFrame:
     undecided = table["pairs"] - table["less"] - table["more"]
     return pd.DataFrame(
         {
-            "defence": table["defence"],
-            "and": table["other_defence"],
+            "defence": table["defence"].map(names.defence),
+            "and": table["other_defence"].map(names.defence),
             "pairs at equal utility": table["pairs"],
             "the first leaks less in": table["less"],
             "the second in": table["more"],
             "no difference shown in": undecided,
-            "shown to be better": table["better"].replace("", "neither"),
+            "shown to be better": table["better"].map(names.defence).replace("", "neither"),
         }
     )
 
@@ -107,11 +108,11 @@ def shown_better(table: pd.DataFrame) -> str:
     found = table[table["better"] != ""]
     if found.empty:
         return "No defence is shown to be better than another."
-    pairs = zip(found["better"], found["defence"], found["other_defence"], strict=True)
-    shown = [
-        f"{better} is better than {({first, second} - {better}).pop()}" for better, first, second in pairs
-    ]
-    return f"Shown: {', '.join(shown)}."
+    beaten: dict[str, list[str]] = {}
+    for better, *both in found[["better", "defence", "other_defence"]].itertuples(index=False):
+        beaten.setdefault(better, []).extend(names.defence(name) for name in both if name != better)
+    shown = [f"{names.defence(better)} is better than {', '.join(worse)}" for better, worse in beaten.items()]
+    return f"Shown: {'; '.join(shown)}."
 
 
 def orders(table: pd.DataFrame) -> list[str]:
@@ -122,22 +123,26 @@ def orders(table: pd.DataFrame) -> list[str]:
 
 
 def _order(defence: str, lines: pd.DataFrame) -> str:
-    names = list(dict.fromkeys([*lines["strength"], *lines["other_strength"]]))
+    defence = names.defence(defence)
+    both = lines[["strength", "other_strength"]].map(names.strength)
+    strengths = list(dict.fromkeys([*both["strength"], *both["other_strength"]]))
     shown = {
-        (line["strength"], line["other_strength"]): "rises" if line["verdict"] == "lower" else "falls"
-        for line in lines.to_dict("records")
-        if line["verdict"] != NO_DIFFERENCE
+        pair: "rises" if verdict == "lower" else "falls"
+        for pair, verdict in zip(both.itertuples(index=False, name=None), lines["verdict"], strict=True)
+        if verdict != NO_DIFFERENCE
     }
     if not shown:
-        return f"{defence}: no difference is shown between any two of {', '.join(names)}."
+        return f"{defence}: no difference is shown between any two of {', '.join(strengths)}."
     if len(directions := set(shown.values())) > 1:
         pairs = [f"{way} from {one} to {other}" for (one, other), way in shown.items()]
         return f"{defence}: its strengths do not order privacy: the leak {', '.join(pairs)}."
-    way, unclear = directions.pop(), [pair for pair in itertools.pairwise(names) if pair not in shown]
+    way, unclear = directions.pop(), [pair for pair in itertools.pairwise(strengths) if pair not in shown]
     if not unclear:
-        return f"{defence}: its strengths order privacy: the leak {way} at every step of {', '.join(names)}."
+        return (
+            f"{defence}: its strengths order privacy: the leak {way} at every step of {', '.join(strengths)}."
+        )
     gaps = "; ".join(f"{one} and {other}" for one, other in unclear)
     return (
-        f"{defence}: its strengths order privacy in part. Along {', '.join(names)} the leak {way}. This is "
-        f"shown for {len(shown)} of {len(lines)} pairs; {NO_DIFFERENCE} between the neighbours {gaps}."
+        f"{defence}: its strengths order privacy in part. Along {', '.join(strengths)} the leak {way}. This "
+        f"is shown for {len(shown)} of {len(lines)} pairs; {NO_DIFFERENCE} between the neighbours {gaps}."
     )

@@ -10,7 +10,7 @@ import pandas as pd
 from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Card, Fact, Figures, Text
-from experiments.report.formats import name_of
+from experiments.report.formats import attacks_of, name_of
 from experiments.report.plotting import Figure
 from experiments.report.statistics.checks import Check, believed
 from experiments.report.statistics.floor import ABOVE, NEAR, NOT_SHOWN, REACHED, leaves_room
@@ -257,7 +257,7 @@ def _left_out(lower: pd.DataFrame) -> list[Fact]:
     if escaped.empty:
         return []
     missing = sorted({name for line in escaped["not_faced"] for name in line.split(", ")})
-    why = f"not attacked by {' and '.join(map(names.attack, missing))}, the strongest elsewhere"
+    why = f"not attacked by {attacks_of(', '.join(missing))}, the strongest elsewhere"
     return [Fact("Left out, so that they may be better", f"{_some(_with_figures(escaped))}: {why}.")]
 
 

@@ -8,10 +8,12 @@ import pandas as pd
 
 from experiments.evaluation.combining import FUSION, UNION
 from experiments.evaluation.judge import OPEN_SET
+from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Table, Text
 from experiments.report.formats import (
     attack_of,
+    attacks_of,
     decimal,
     filled,
     intervals,
@@ -97,7 +99,7 @@ def blocks(analysis: Analysis) -> Iterator[Block]:
     if (summary["not_faced"] != "").any():
         yield Text(NOT_FACED)
     if acquainted := analysis.results.acquainted:
-        yield Text(f"{', '.join(acquainted)} {ACQUAINTED}")
+        yield Text(f"{', '.join(map(names.defence, acquainted))} {ACQUAINTED}")
     if summary["false_security"].notna().any():
         yield Text(FALSE_SECURITY)
 
@@ -148,7 +150,7 @@ def _readable(
         for seconds in summary[POINT].merge(costs, on=POINT, how="left")["seconds"]
     ]
     if (summary["not_faced"] != "").any():
-        table["not attacked by"] = summary["not_faced"]
+        table["not attacked by"] = [attacks_of(listed) for listed in summary["not_faced"]]
     table["false security"] = summary["false_security"].replace({True: "yes", False: "no"})
     return filled(table)
 
