@@ -68,6 +68,7 @@ ATTACKS = {
 JUDGES = {
     "classifier": "the classifier of private people",
     "embedding": "the pretrained face recognition",
+    "dlib": "dlib's face recognition",
     "itself": "the attack itself",
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Figures, Folded, Table, Text
 from experiments.report.formats import decimal, name_of
@@ -49,6 +50,7 @@ def _figures(table: pd.DataFrame, folder: Path) -> list[Figure]:
 
 def _figure(defence: str, lines: pd.DataFrame, undefended: pd.DataFrame, folder: Path) -> Figure:
     path, style = folder / f"{file_name('attributes', defence)}.svg", styles(lines["strength"])
+    name = names.defence(defence)
     heights = {name: height for height, name in enumerate(undefended.index)}
     with drawing(path, (4.8, 1.6 + 0.19 * len(heights))) as axes:
         axes.errorbar(
@@ -61,14 +63,14 @@ def _figure(defence: str, lines: pd.DataFrame, undefended: pd.DataFrame, folder:
         )
         for strength, group in lines.groupby("strength", sort=False):
             shown = style[str(strength)] | {"linestyle": "none"}
-            places = group["attribute"].map(heights)
-            axes.plot(group["auc"], places, label=str(strength) or defence, markersize=4.5, **shown)
+            places, label = group["attribute"].map(heights), names.strength(str(strength)) or name
+            axes.plot(group["auc"], places, label=label, markersize=4.5, **shown)
         axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1)
         axes.set_yticks(list(heights.values()), list(heights), fontsize=7)
         axes.set_ylim(-1, len(heights))
-        axes.set(xlabel="AUC; 0.5 is guessing", title=f"{defence}: what the cloud still reads")
+        axes.set(xlabel="AUC; 0.5 is guessing", title=f"{name}: what the cloud still reads")
         legend(axes)
-    return Figure(path, f"{defence}: AUC of each attribute.", _in_words(defence, lines, undefended))
+    return Figure(path, f"{name}: AUC of each attribute.", _in_words(defence, lines, undefended))
 
 
 def _in_words(defence: str, lines: pd.DataFrame, undefended: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from experiments.report import names
 from experiments.report.analysis import Analysis
 from experiments.report.document import Block, Figures, Folded, Table, Text
 from experiments.report.formats import intervals, name_of, named, small, trials
@@ -149,16 +150,16 @@ def _size_plots(table: pd.DataFrame, folder: Path) -> list[Figure]:
 
 def _over_size(defence: str, lines: pd.DataFrame, undefended: pd.DataFrame, folder: Path) -> Figure:
     path, style = folder / f"{file_name('epsilon-size', defence)}.svg", styles(lines["strength"])
-    attack = lines["attack"].iloc[0]
+    title = f"{names.defence(defence)}, {names.attack(lines['attack'].iloc[0])}"
     with drawing(path) as axes:
         for strength, group in lines.groupby("strength", sort=False):
-            label = str(strength) or "protected"
+            label = names.strength(str(strength)) or "protected"
             axes.plot(group["n"], group["epsilon"], label=label, linewidth=1.2, **style[str(strength)])
         if len(undefended):
             axes.plot(undefended["n"], undefended["epsilon"], label="undefended", **style["none"])
         null = lines.drop_duplicates("n")
         axes.plot(null["n"], null["null"], color=GREY, linestyle="--", label="prior against itself")
-        axes.set(xlabel="images", ylabel="ε (per pixel)", title=f"{defence}, {attack}")
+        axes.set(xlabel="images", ylabel="ε (per pixel)", title=title)
         axes.set_xscale("log", base=2)
         sizes = sorted(lines["n"].unique())
         axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
@@ -169,7 +170,7 @@ def _over_size(defence: str, lines: pd.DataFrame, undefended: pd.DataFrame, fold
         f"{name_of(line)}: {line['epsilon']:.5f}, null {line['null']:.5f}"
         for line in largest.to_dict("records")
     )
-    caption = f"{defence}: ε over the number of images, {attack}."
+    caption = f"{title}: ε over the number of images."
     return Figure(path, caption, f"{caption} At {lines['n'].max():g} images {found}.")
 
 
