@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
@@ -53,9 +53,9 @@ def attack_of(line: pd.Series | dict[str, Any]) -> str:
     return trial({**line, "attack": names.attack(line["attack"])})
 
 
-def attacks_of(listed: str) -> str:
-    """'linkage, a1_matching' as people read them; they hold commas themselves."""
-    return "; ".join(names.attack(name) for name in listed.split(", "))
+def attacks_of(attacks: Iterable[str]) -> str:
+    """Several attacks as people read them; they hold commas themselves."""
+    return "; ".join(map(names.attack, attacks))
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:

@@ -51,7 +51,7 @@ def _figures(table: pd.DataFrame, folder: Path) -> list[Figure]:
 def _figure(defence: str, lines: pd.DataFrame, undefended: pd.DataFrame, folder: Path) -> Figure:
     path, style = folder / f"{file_name('attributes', defence)}.svg", styles(lines["strength"])
     name = names.defence(defence)
-    heights = {name: height for height, name in enumerate(undefended.index)}
+    heights = {attribute: height for height, attribute in enumerate(undefended.index)}
     with drawing(path, (4.8, 1.6 + 0.19 * len(heights))) as axes:
         axes.errorbar(
             undefended["auc"],
@@ -63,7 +63,8 @@ def _figure(defence: str, lines: pd.DataFrame, undefended: pd.DataFrame, folder:
         )
         for strength, group in lines.groupby("strength", sort=False):
             shown = style[str(strength)] | {"linestyle": "none"}
-            places, label = group["attribute"].map(heights), names.strength(str(strength)) or name
+            places = group["attribute"].map(heights)
+            label = names.strength(str(strength)) or name
             axes.plot(group["auc"], places, label=label, markersize=4.5, **shown)
         axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1)
         axes.set_yticks(list(heights.values()), list(heights), fontsize=7)

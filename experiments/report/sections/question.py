@@ -257,7 +257,7 @@ def _left_out(lower: pd.DataFrame) -> list[Fact]:
     if escaped.empty:
         return []
     missing = sorted({name for line in escaped["not_faced"] for name in line.split(", ")})
-    why = f"not attacked by {attacks_of(', '.join(missing))}, the strongest elsewhere"
+    why = f"not attacked by {attacks_of(missing)}, the strongest elsewhere"
     return [Fact("Left out, so that they may be better", f"{_some(_with_figures(escaped))}: {why}.")]
 
 

@@ -150,7 +150,7 @@ def _readable(
         for seconds in summary[POINT].merge(costs, on=POINT, how="left")["seconds"]
     ]
     if (summary["not_faced"] != "").any():
-        table["not attacked by"] = [attacks_of(listed) for listed in summary["not_faced"]]
+        table["not attacked by"] = [attacks_of(listed.split(", ")) for listed in summary["not_faced"]]
     table["false security"] = summary["false_security"].replace({True: "yes", False: "no"})
     return filled(table)
 
