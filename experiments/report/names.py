@@ -8,6 +8,7 @@ DEFENCES = {
     "crafter_z": "Crafter-z",
     "crafter_published": "Crafter as published",
     "adv_learning": "Adv Learning",
+    "adv_learning_long": "longer Adv Learning",
     "disco": "Disco",
     "tiprdc": "TIPRDC",
     "fawkes": "Fawkes",
